@@ -41,3 +41,15 @@ function(quern_library room)
     set_tests_properties(${room} PROPERTIES LABELS unit TIMEOUT 300)
   endif()
 endfunction()
+
+# quern_embed(ROOM SYMBOL FILE): makes `extern "C" const char SYMBOL[]` of the text of FILE (relative
+# to the caller's folder), NUL-terminated, part of the room's library.
+function(quern_embed room symbol file)
+  set(path ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/embed/${symbol}.cpp)
+  file(CONFIGURE OUTPUT ${out} @ONLY CONTENT [[
+asm(".section .rodata\n.global @symbol@\n@symbol@:\n.incbin \"@path@\"\n.byte 0\n.previous\n");
+]])
+  set_source_files_properties(${out} PROPERTIES OBJECT_DEPENDS ${path})
+  target_sources(quern_${room} PRIVATE ${out})
+endfunction()
