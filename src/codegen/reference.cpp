@@ -28,13 +28,22 @@ std::string axis_name(const std::string& name) { return "i_" + name; }
 /// Prints the loops of one program over the scalar type `T` of the generated source.
 class ReferencePrinter {
  public:
-  explicit ReferencePrinter(const Program& program) : program_(program) {}
+  /// `certainty`: the oracle also records where rounding could change an integer result.
+  explicit ReferencePrinter(const Program& program, bool certainty = false)
+      : program_(program), certainty_(certainty) {}
+
+  /// A function of the free sizes that gives the number of elements of an output.
+  std::string count_function(const Statement& output, const std::string& parameters) {
+    line("[[maybe_unused]] inline long count_{}({}) {{", tensor_name(output.name), parameters);
+    print_derived_sizes();
+    line("  return {};", element_product(output.axes));
+    line("}}");
+    return std::move(out_);
+  }
 
   /// Declarations of derived sizes and intermediates, then every statement in order.
   std::string body() {
-    for (const ir::SizeDecl& size : program_.sizes) {
-      if (size.let) line("const long {} = {};", size_name(size.name), index(*size.let));
-    }
+    print_derived_sizes();
     for (const Statement& statement : program_.statements) {
       if (!statement.is_output) declare_intermediate(statement);
     }
@@ -48,6 +57,13 @@ class ReferencePrinter {
     out_.append(static_cast<size_t>(2 * depth_), ' ');
     out_ += fmt::format(format, std::forward<Args>(args)...);
     out_ += '\n';
+  }
+
+  void print_derived_sizes() {
+    for (const ir::SizeDecl& size : program_.sizes) {
+      if (!size.let) continue;
+      line("[[maybe_unused]] const long {} = {};", size_name(size.name), index(*size.let));
+    }
   }
 
   static std::string element_type(const Statement& statement) {
@@ -262,8 +278,8 @@ class ReferencePrinter {
       line("acc.add({});", value);
     }
     close_loops(statement.reduce_axes.size());
-    if (is_arg(statement)) {
-      line("note_arg({}, {}, acc.certain());", tensor_name(statement.name),
+    if (is_arg(statement) && certainty_ && statement.is_output) {
+      line("u_{}[{}] = !acc.certain();", tensor_name(statement.name),
            offset(statement.name, point(statement)));
     }
     store(statement, "acc.result()");
@@ -292,6 +308,7 @@ class ReferencePrinter {
   }
 
   const Program& program_;
+  bool certainty_ = false;
   std::string out_;
   int depth_ = 1;
 };
@@ -313,6 +330,22 @@ std::string leading_arguments(const Program& program) {
   std::string text;
   for (const std::string& size : program.free_sizes()) text += size_name(size) + ", ";
   for (const ir::InputDecl& input : program.inputs) text += tensor_name(input.name) + ", ";
+  return text;
+}
+
+std::string size_parameters(const Program& program) {
+  std::string text;
+  for (const std::string& size : program.free_sizes()) {
+    text += (text.empty() ? "long " : ", long ") + size_name(size);
+  }
+  return text;
+}
+
+std::string size_arguments(const Program& program) {
+  std::string text;
+  for (const std::string& size : program.free_sizes()) {
+    text += (text.empty() ? "" : ", ") + size_name(size);
+  }
   return text;
 }
 
@@ -370,9 +403,7 @@ template <class U, bool largest> struct ArgOf {
   long at = 0;
   void add(U x, long i) { if (largest ? x > v : x < v) { v = x; at = i; } }
   long result() const { return at; }
-  bool certain() const { return true; }
 };
-template <class E> inline void note_arg(E*, long, bool) {}
 )code";
 
 }  // namespace
@@ -394,22 +425,78 @@ std::string emit_naive(const Program& program) {
 
 namespace {
 
-/// What the oracle needs beside ir/scalar.h: accumulators with the certainty of arg-reductions,
-/// and the split of scalars into output arrays.
+/// What the oracle needs beside ir/scalar.h: how elements are read, and the split of scalars into
+/// the value and scale arrays of an output.
 constexpr const char* kOraclePreamble = R"code(
-using quern::RunningError;
-using quern::Exact;
-using quern::q_abs;
-
+using namespace quern;
 template <class U> inline U constant(double v) { return U(v); }
 template <class U, class E> inline U fetch(const E* p, long i) { return U(static_cast<double>(p[i])); }
 template <class U> inline U fetch(const U* p, long i) { return p[i]; }
-
-/// Per element of an integer tensor: whether rounding could not have changed it.
-template <class U> struct Arg;
-template <class E> inline void note_arg(E*, long, bool) {}
+inline double scale_of(RunningError x) { return x.e; }
+inline double scale_of(Exact x) { return x.ok ? 0 : 1; }
 )code";
 
+/// One `extern "C"` entry point over scalar type `scalar`.
+std::string oracle_entry(const Program& program, const std::string& entry,
+                         const std::string& scalar, const std::string& uncertain) {
+  std::string parameters = leading_parameters(program);
+  std::string before, arguments = leading_arguments(program), after;
+  bool first = true;
+  for (const Statement* output : program.outputs()) {
+    const std::string name = tensor_name(output->name);
+    parameters += fmt::format("{}double* v_{}, double* s_{}", separator(parameters), name, name);
+    const std::string type =
+        is_float(output->type) ? scalar : std::string(dtype_c_name(output->type));
+    before +=
+        fmt::format("  static Buffer<{0}> b_{1};\n  {0}* const {1} = b_{1}.get(count_{1}({2}));\n",
+                    type, name, size_arguments(program));
+    before += fmt::format("  for (long i = 0; i < count_{0}({1}); ++i) s_{0}[i] = 0;\n", name,
+                          size_arguments(program));
+    arguments += fmt::format("{}{}, s_{}", first ? "" : ", ", name, name);
+    first = false;
+    after += fmt::format("  for (long i = 0; i < count_{}({}); ++i) {{\n", name,
+                         size_arguments(program));
+    if (is_float(output->type)) {
+      after += fmt::format("    v_{0}[i] = as_double({0}[i]);\n    s_{0}[i] = scale_of({0}[i]);\n",
+                           name);
+    } else {
+      after +=
+          fmt::format("    v_{0}[i] = (double){0}[i];\n    if (s_{0}[i] != 0) s_{0}[i] = {1};\n",
+                      name, uncertain);
+    }
+    after += "  }\n";
+  }
+  return fmt::format("extern \"C\" void {}({}) {{\n{}  program<{}>({});\n{}}}\n\n", entry,
+                     parameters, before, scalar, arguments, after);
+}
+
+/// `count_t_y(sizes…)`: how many elements an output has.
+std::string oracle_counts(const Program& program) {
+  std::string text;
+  for (const Statement* output : program.outputs()) {
+    text += ReferencePrinter(program).count_function(*output, size_parameters(program));
+  }
+  return text;
+}
+
 }  // namespace
+
+std::string emit_oracle(const Program& program) {
+  std::string parameters = leading_parameters(program);
+  for (const Statement* output : program.outputs()) {
+    const std::string name = tensor_name(output->name);
+    const std::string type = is_float(output->type) ? "T" : std::string(dtype_c_name(output->type));
+    parameters += fmt::format("{}{}* {}, double* u_{}", separator(parameters), type, name, name);
+  }
+  const std::string body = ReferencePrinter(program, true).body();
+  return fmt::format(
+      "// The oracle of task {}: its naive lowering over scalars that carry their error.\n"
+      "#include <cstdlib>\n{}\nnamespace {{{}{}{}\ntemplate <class T>\nvoid program({}) {{\n{}}}\n"
+      "}}  // namespace\n\n{}{}",
+      program.name, std::string(quern_scalar_header), kIndexHelpers, kOraclePreamble,
+      oracle_counts(program), parameters, body,
+      oracle_entry(program, "oracle_bound", "RunningError", "__builtin_inf()"),
+      oracle_entry(program, "oracle_exact", "Exact", "1"));
+}
 
 }  // namespace quern
