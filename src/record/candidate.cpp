@@ -3,30 +3,14 @@
 
 #include <fmt/format.h>
 
-#include <cctype>
+#include <algorithm>
 
 #include "base/hash.h"
+#include "base/strings.h"
+#include "base/suggest.h"
 
 namespace quern {
 namespace {
-
-std::string trimmed(std::string_view text) {
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front()))) {
-    text.remove_prefix(1);
-  }
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) {
-    text.remove_suffix(1);
-  }
-  return std::string(text);
-}
-
-bool is_identifier(const std::string& text) {
-  if (text.empty() || std::isdigit(static_cast<unsigned char>(text[0]))) return false;
-  for (unsigned char c : text) {
-    if (!std::isalnum(c) && c != '_') return false;
-  }
-  return true;
-}
 
 Error plan_error(int line, const std::string& what, const std::string& hint) {
   return Error{ErrorKind::kInput, fmt::format("plan, line {}: {}", line, what), hint};
@@ -34,12 +18,8 @@ Error plan_error(int line, const std::string& what, const std::string& hint) {
 
 std::vector<std::string> split_names(const std::string& list) {
   std::vector<std::string> names;
-  size_t start = 0;
-  while (start <= list.size()) {
-    size_t comma = std::min(list.find(',', start), list.size());
-    std::string name = trimmed(std::string_view(list).substr(start, comma - start));
-    if (!name.empty()) names.push_back(name);
-    start = comma + 1;
+  for (const std::string& piece : split(list, ',')) {
+    if (!trim(piece).empty()) names.emplace_back(trim(piece));
   }
   return names;
 }
@@ -65,8 +45,9 @@ Result<void> set_plan_key(Plan& plan, const std::string& key, const std::string&
     plan.libraries = split_names(value);
     return {};
   }
+  std::string meant = did_you_mean(key, {"entry", "specialize", "libraries"});
   return plan_error(line, fmt::format("unknown key '{}'", key),
-                    "the keys are entry, specialize and libraries");
+                    meant.empty() ? "the keys are entry, specialize and libraries" : meant);
 }
 
 }  // namespace
@@ -74,23 +55,24 @@ Result<void> set_plan_key(Plan& plan, const std::string& key, const std::string&
 Result<Plan> parse_plan(const std::string& source, const std::string& default_entry) {
   Plan plan;
   plan.entry = default_entry;
-  size_t start = 0;
-  for (int line = 1; start < source.size(); ++line) {
+  int number = 0;
+  for (size_t start = 0; start < source.size();) {
     size_t end = std::min(source.find('\n', start), source.size());
-    std::string text = trimmed(std::string_view(source).substr(start, end - start));
+    std::string_view text = trim(std::string_view(source).substr(start, end - start));
     start = end + 1;
+    ++number;
     if (text.empty()) continue;
-    if (text.rfind("//", 0) != 0) break;
-    std::string comment = trimmed(std::string_view(text).substr(2));
-    if (comment.rfind("quern:", 0) != 0) continue;
-    std::string setting = trimmed(std::string_view(comment).substr(6));
+    if (!text.starts_with("//")) break;
+    std::string_view comment = trim(text.substr(2));
+    if (!comment.starts_with("quern:")) continue;
+    std::string_view setting = trim(comment.substr(6));
     size_t equals = setting.find('=');
-    if (equals == std::string::npos) {
-      return plan_error(line, fmt::format("'{}' has no '='", setting),
+    if (equals == std::string_view::npos) {
+      return plan_error(number, fmt::format("'{}' has no '='", setting),
                         "plan lines read '// quern: key = value'");
     }
-    QUERN_TRY(set_plan_key(plan, trimmed(std::string_view(setting).substr(0, equals)),
-                           trimmed(std::string_view(setting).substr(equals + 1)), line));
+    QUERN_TRY(set_plan_key(plan, std::string(trim(setting.substr(0, equals))),
+                           std::string(trim(setting.substr(equals + 1))), number));
   }
   return plan;
 }

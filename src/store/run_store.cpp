@@ -8,9 +8,10 @@
 #include <chrono>
 #include <filesystem>
 
+#include "base/file.h"
 #include "base/hash.h"
+#include "base/strings.h"
 #include "store/diff.h"
-#include "store/files.h"
 #include "store/schema.h"
 
 namespace quern {
@@ -50,33 +51,35 @@ Result<Database> open_database(const std::string& path, Database::Mode mode) {
   return db;
 }
 
+/// The lock of a run directory. Its holder leaves its process id in `pid`, for the message.
+Result<DirectoryLock> lock_run(const std::string& directory) {
+  std::string path = directory + "/pid";
+  Result<DirectoryLock> lock = DirectoryLock::acquire(directory);
+  if (lock) {
+    // Only a message is poorer without it: a full disk must not keep anyone from the lock.
+    (void)write_file_atomic(path, fmt::format("{}\n", ::getpid())).has_value();
+    return lock;
+  }
+  Result<std::string> holder = read_file(path, 64);
+  if (lock.error().kind != ErrorKind::kBusy || !holder) return lock;
+  return Error{ErrorKind::kBusy,
+               fmt::format("process {} is working on the run in {}", trim(*holder), directory),
+               "wait until it ends, stop it, or choose another directory with --out"};
+}
+
+Error not_a_run(const std::string& directory) {
+  return {ErrorKind::kUsage, fmt::format("{} is not a run directory: no run.db", directory),
+          "give the directory that `quern optimize` named"};
+}
+
 }  // namespace
-
-RunStore::RunStore(RunStore&& other) noexcept
-    : db_(std::move(other.db_)),
-      directory_(std::move(other.directory_)),
-      run_id_(std::move(other.run_id_)),
-      lock_(std::exchange(other.lock_, -1)) {}
-
-RunStore& RunStore::operator=(RunStore&& other) noexcept {
-  std::swap(db_, other.db_);
-  std::swap(directory_, other.directory_);
-  std::swap(run_id_, other.run_id_);
-  std::swap(lock_, other.lock_);
-  return *this;
-}
-
-RunStore::~RunStore() {
-  if (lock_ >= 0) ::close(lock_);
-}
 
 Result<RunStore> RunStore::create(const std::string& directory, const RunOptions& options,
                                   const Environment& environment, const Work& work) {
-  QUERN_TRY(make_run_directory(directory));
-  QUERN_ASSIGN(int lock, lock_run_directory(directory));
+  QUERN_TRY(make_directories(directory));
+  QUERN_ASSIGN(DirectoryLock lock, lock_run(directory));
   std::string path = directory + "/run.db";
-  if (std::filesystem::exists(path)) {
-    ::close(lock);
+  if (file_exists(path)) {
     return Error{ErrorKind::kUsage, fmt::format("{} already holds a run", directory),
                  fmt::format("go on with it: quern resume {}; or choose another --out", directory)};
   }
@@ -92,46 +95,37 @@ Result<RunStore> RunStore::create(const std::string& directory, const RunOptions
     }
     if (!made) {
       ::unlink(building.c_str());
-      ::close(lock);
       return made.error();
     }
   }
   std::error_code code;
   std::filesystem::rename(building, path, code);
-  ::close(lock);
   if (code) {
     return Error{ErrorKind::kEnvironment, fmt::format("{}: {}", path, code.message()), ""};
   }
-  return open(directory);
+  return open_existing(directory, std::move(lock));
 }
 
 Result<RunStore> RunStore::open(const std::string& directory) {
-  return open_existing(directory, true);
+  if (!file_exists(directory + "/run.db")) return not_a_run(directory);
+  QUERN_ASSIGN(DirectoryLock lock, lock_run(directory));
+  return open_existing(directory, std::move(lock));
 }
 
 Result<RunStore> RunStore::read(const std::string& directory) {
-  return open_existing(directory, false);
+  if (!file_exists(directory + "/run.db")) return not_a_run(directory);
+  return open_existing(directory, std::nullopt);
 }
 
-Result<RunStore> RunStore::open_existing(const std::string& directory, bool writable) {
+Result<RunStore> RunStore::open_existing(const std::string& directory,
+                                         std::optional<DirectoryLock> lock) {
   std::string path = directory + "/run.db";
-  if (!std::filesystem::exists(path)) {
-    return Error{ErrorKind::kUsage, fmt::format("{} is not a run directory: no run.db", directory),
-                 "give the directory that `quern optimize` named"};
-  }
-  int lock = -1;
-  if (writable) {
-    QUERN_ASSIGN(lock, lock_run_directory(directory));
-  }
-  auto mode = writable ? Database::Mode::kReadWrite : Database::Mode::kReadOnly;
-  Result<Database> db = open_database(path, mode);
-  if (!db) {
-    if (lock >= 0) ::close(lock);
-    return db.error();
-  }
-  RunStore store(std::move(*db));
+  bool writable = lock.has_value();
+  QUERN_ASSIGN(Database db, open_database(path, writable ? Database::Mode::kReadWrite
+                                                         : Database::Mode::kReadOnly));
+  RunStore store(std::move(db));
   store.directory_ = directory;
-  store.lock_ = lock;
+  store.lock_ = std::move(lock);
   // NORMAL under WAL: a commit survives the death of the process; only a power cut can cost the
   // last ones, and then whole transactions.
   if (writable) QUERN_TRY(store.db_.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"));
@@ -366,9 +360,9 @@ Result<std::string> RunStore::put_artifact(std::string_view bytes, const std::st
   QUERN_CHECK(!directory_.empty(), "an in-memory store keeps no artefacts");
   std::string folder = fmt::format("{}/artifacts/{}", directory_, hash.substr(0, 2));
   std::string path = fmt::format("{}/{}", folder, hash.substr(2));
-  if (!std::filesystem::exists(path)) {
-    QUERN_TRY(make_run_directory(folder));
-    QUERN_TRY(write_whole(path, bytes));
+  if (!file_exists(path)) {
+    QUERN_TRY(make_directories(folder));
+    QUERN_TRY(write_file_atomic(path, bytes));
   }
   QUERN_ASSIGN(Statement row, db_.prepare("INSERT OR IGNORE INTO artifacts VALUES (?, ?, ?, ?)"));
   row.bind(run_id_).bind(hash).bind(kind).bind(static_cast<int64_t>(bytes.size()));
@@ -380,7 +374,7 @@ Result<std::string> RunStore::get_artifact(const std::string& hash) {
   if (hash.size() != 64) return Error{ErrorKind::kUsage, "not an artefact's hash: " + hash, ""};
   std::string path =
       fmt::format("{}/artifacts/{}/{}", directory_, hash.substr(0, 2), hash.substr(2));
-  QUERN_ASSIGN(std::string bytes, read_whole(path));
+  QUERN_ASSIGN(std::string bytes, read_file(path));
   if (sha256_hex(bytes) != hash) {
     return Error{ErrorKind::kInput, fmt::format("{}: the artefact is damaged", path), ""};
   }
@@ -388,7 +382,7 @@ Result<std::string> RunStore::get_artifact(const std::string& hash) {
 }
 
 Result<void> RunStore::put_file(const std::string& name, std::string_view bytes) {
-  return write_whole(fmt::format("{}/{}", directory_, name), bytes);
+  return write_file_atomic(fmt::format("{}/{}", directory_, name), bytes);
 }
 
 }  // namespace quern

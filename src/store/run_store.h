@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.h"
 #include "base/result.h"
 #include "record/evaluator.h"
 #include "record/json.h"
@@ -55,10 +56,6 @@ class RunStore {
   static Result<RunStore> in_memory(const RunOptions& options, const Environment& environment,
                                     const Work& work);
 
-  RunStore(RunStore&&) noexcept;
-  RunStore& operator=(RunStore&&) noexcept;
-  ~RunStore();
-
   const std::string& directory() const { return directory_; }
   Result<RunRecord> run();
 
@@ -91,7 +88,8 @@ class RunStore {
 
  private:
   explicit RunStore(Database db) : db_(std::move(db)) {}
-  static Result<RunStore> open_existing(const std::string& directory, bool writable);
+  static Result<RunStore> open_existing(const std::string& directory,
+                                        std::optional<DirectoryLock> lock);
   Result<void> insert_run(const RunOptions& options, const Environment& environment,
                           const Work& work);
   Result<void> insert_attempt(const Attempt& attempt);
@@ -100,7 +98,7 @@ class RunStore {
   Database db_;
   std::string directory_;
   std::string run_id_;
-  int lock_ = -1;
+  std::optional<DirectoryLock> lock_;
 };
 
 }  // namespace quern
