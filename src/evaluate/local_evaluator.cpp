@@ -161,7 +161,7 @@ Result<std::vector<LocalEvaluator::Built>> LocalEvaluator::build(
       continue;
     }
     all[i].entry = plan->entry;
-    all[i].trusted = candidate.proposer == "baseline";
+    all[i].trusted = trusted_.contains(candidate.id);
     CompileJob job;
     job.source = candidate.source;
     job.trusted = all[i].trusted;
@@ -414,6 +414,7 @@ Result<Duel> LocalEvaluator::simulated_duel(const Candidate& candidate,
 Result<std::vector<Candidate>> LocalEvaluator::baselines() {
   Candidate naive = make_candidate(emit_naive(program_), "baseline");
   naive.note = "naive";
+  trusted_.insert(naive.id);
   return std::vector<Candidate>{naive};
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,7 @@ class LocalEvaluator : public Evaluator {
   Workload timed_;
   Work work_;
   std::map<std::string, Evaluation> cache_;  ///< by candidate id
+  std::set<std::string> trusted_;            ///< ids of our own baselines
 };
 
 /// Time that physics allows: bytes of all inputs and outputs over the bandwidth measured on a
