@@ -60,7 +60,7 @@ class LocalEvaluator : public Evaluator {
                             double incumbent_ns);
   Result<Duel> simulated_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
-  KernelLimits limits() const;
+  KernelLimits limits(bool trusted) const;
 
   ir::Program program_;
   ir::Sizes sizes_;
