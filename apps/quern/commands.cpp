@@ -42,8 +42,9 @@ std::span<const Command> commands() { return kCommands; }
 
 void declare(CLI::App& app, Context& context, Action& action) {
   app.name("quern");
-  app.description("Turns an operator and a piece of hardware into a fast kernel that is proven "
-                  "right.");
+  app.description(
+      "Turns an operator and a piece of hardware into a fast kernel that is proven "
+      "right.");
   app.set_version_flag("--version", "quern " QUERN_VERSION);
   app.require_subcommand(0, 1);
   app.footer(

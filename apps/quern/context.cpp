@@ -37,14 +37,15 @@ void print(const std::string& text) {
   std::fflush(stdout);
 }
 
-void print(const Json& json) { print(dump(json, 2) + "\n"); }
+void print_json(const Json& json) { print(dump(json, 2) + "\n"); }
 
 void say(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stderr); }
 
 int fail(const Context& context, const Error& error) {
   const KindRow& row = row_of(error.kind);
   if (context.json) {
-    print(Json{{"error", {{"kind", row.name}, {"message", error.message}, {"hint", error.hint}}}});
+    print_json(
+        Json{{"error", {{"kind", row.name}, {"message", error.message}, {"hint", error.hint}}}});
   }
   const char* red = context.color ? "\x1b[1;31m" : "";
   const char* plain = context.color ? "\x1b[0m" : "";

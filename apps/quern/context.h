@@ -27,14 +27,14 @@ struct Context {
   bool json = false;
   bool terminal = false;  ///< stderr is a terminal that understands cursor movement
   bool color = false;
-  std::string program;    ///< path of this executable
+  std::string program;  ///< path of this executable
   std::string tasks_directory;
   std::string cache_directory;
 };
 
 /// Writes to stdout: the result of a command, once.
 void print(const std::string& text);
-void print(const Json& json);
+void print_json(const Json& json);
 /// Writes to stderr: everything else.
 void say(const std::string& text);
 

@@ -13,8 +13,7 @@ volatile std::sig_atomic_t interrupts = 0;
 void on_interrupt(int) {
   interrupts = interrupts + 1;
   if (interrupts > 1) ::_exit(130);
-  static constexpr char kMessage[] =
-      "\nfinishing and saving; press Ctrl-C again to stop at once\n";
+  static constexpr char kMessage[] = "\nfinishing and saving; press Ctrl-C again to stop at once\n";
   (void)!::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
 }
 

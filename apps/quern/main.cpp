@@ -61,15 +61,16 @@ std::vector<std::string> expected(const CLI::App& app, const std::string& argume
 Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* place = &app;
   for (const CLI::App* sub : app.get_subcommands()) place = sub;
-  std::string help = place == &app ? "quern --help" : fmt::format("quern {} --help",
-                                                                  place->get_name());
+  std::string help =
+      place == &app ? "quern --help" : fmt::format("quern {} --help", place->get_name());
   std::string hint = fmt::format("see: {}", help);
   std::vector<std::string> extra = app.remaining(true);
   if (dynamic_cast<const CLI::ExtrasError*>(&error) && !extra.empty()) {
     bool flag = extra[0].starts_with("-");
     std::string what = flag ? "flag" : place == &app ? "command" : "argument";
-    std::string meant = what == "argument" ? "" : did_you_mean(extra[0].substr(0, extra[0].find('=')),
-                                                               expected(*place, extra[0]));
+    std::string meant = what == "argument" ? ""
+                                           : did_you_mean(extra[0].substr(0, extra[0].find('=')),
+                                                          expected(*place, extra[0]));
     return {ErrorKind::kUsage, fmt::format("unknown {} '{}'", what, extra[0]),
             meant.empty() ? hint : meant + " " + hint};
   }

@@ -87,8 +87,9 @@ std::string describe(const RunSummary& summary, const RunStore& store) {
     text = summary.attempts == 0 ? "The run ended before any kernel was tried.\n"
                                  : "No kernel passed.\n";
   } else if (const auto& duel = summary.best->duel) {
-    const char* what = summary.improved() ? "faster than" : duel->different ? "slower than"
-                                                                             : "no different from";
+    const char* what = summary.improved() ? "faster than"
+                       : duel->different  ? "slower than"
+                                          : "no different from";
     text = fmt::format(
         "{:.2f}× (95 % interval {:.2f} to {:.2f}) of {}: {} the fastest baseline\n"
         "  {} a call, {:.0f} % of the physics floor, verified at level {}\n",
@@ -139,7 +140,7 @@ Result<int> search_and_report(const Context& context, RunStore& store, Evaluator
   printer.clear();
   QUERN_ASSIGN(Json json, write_results(store, summary));
   if (context.json) {
-    print(json);
+    print_json(json);
   } else {
     print(describe(summary, store));
   }
@@ -165,8 +166,8 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
     QUERN_ASSIGN(out, fresh_directory(options.task_name, options.size));
   }
   QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, options));
-  QUERN_ASSIGN(RunStore store, RunStore::create(out, options, evaluator->environment(),
-                                                evaluator->work()));
+  QUERN_ASSIGN(RunStore store,
+               RunStore::create(out, options, evaluator->environment(), evaluator->work()));
   say(fmt::format("{} at size {}, run directory {}\n", options.task_name, options.size, out));
   return search_and_report(context, store, *evaluator, task);
 }
@@ -179,12 +180,13 @@ Result<int> resume(const Context& context, const std::string& directory,
     QUERN_TRY(parse_budget(budget, run.options));
     QUERN_TRY(store.set_budget(run.options));
   }
-  QUERN_ASSIGN(TaskAtSize task, parse_task_at(run.options.task_text, run.options.task_name,
-                                              run.options.size));
+  QUERN_ASSIGN(TaskAtSize task,
+               parse_task_at(run.options.task_text, run.options.task_name, run.options.size));
   QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, run.options));
   Environment here = evaluator->environment();
   if (here.cpu != run.environment.cpu || here.threads != run.environment.threads) {
-    say(fmt::format("note: the run began on {} with {} threads; this is {} with {}. Old and new "
+    say(
+        fmt::format("note: the run began on {} with {} threads; this is {} with {}. Old and new "
                     "times are not comparable.\n",
                     run.environment.cpu, run.environment.threads, here.cpu, here.threads));
   }
@@ -202,7 +204,8 @@ Action add_optimize(CLI::App& app) {
   app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
-  app.add_option("--budget", a->budget, "Candidates to try (64), or a time (90s, 5m), or both (64,5m)")
+  app.add_option("--budget", a->budget,
+                 "Candidates to try (64), or a time (90s, 5m), or both (64,5m)")
       ->capture_default_str();
   app.add_option("--target", a->target, "Hardware to run on: cpu")->capture_default_str();
   app.add_option("--recipe", a->recipe, "Search method: rules")->capture_default_str();
@@ -219,9 +222,8 @@ Action add_resume(CLI::App& app) {
   auto budget = std::make_shared<std::string>();
   app.add_option("RUN", *directory, "Run directory")->required();
   app.add_option("--budget", *budget, "New budget of the whole run [as it was]");
-  return [=](const Context& context) {
-    return finish(context, resume(context, *directory, *budget));
-  };
+  return
+      [=](const Context& context) { return finish(context, resume(context, *directory, *budget)); };
 }
 
 }  // namespace quern::cli

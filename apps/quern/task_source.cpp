@@ -29,15 +29,15 @@ double available_bytes() {
 /// Buffers are held by the referee, and once more as the expected answer in f64 with its bound.
 Result<void> check_memory(const TaskAtSize& task) {
   ir::Counts counts = ir::count(task.program, task.sizes);
-  double needed = ir::io_bytes(task.program, task.sizes) + 4 * counts.bytes_out +
-                  2 * counts.bytes_between;
+  double needed =
+      ir::io_bytes(task.program, task.sizes) + 4 * counts.bytes_out + 2 * counts.bytes_between;
   double available = available_bytes();
   if (available == 0 || needed <= available) return {};
-  return Error{ErrorKind::kEnvironment,
-               fmt::format("{} at size '{}' needs about {:.1f} GB of memory; {:.1f} GB are free",
-                           task.program.name, task.size, needed / 1e9, available / 1e9),
-               fmt::format("choose a smaller size: --size {}",
-                           join(size_sets(task.program), " | "))};
+  return Error{
+      ErrorKind::kEnvironment,
+      fmt::format("{} at size '{}' needs about {:.1f} GB of memory; {:.1f} GB are free",
+                  task.program.name, task.size, needed / 1e9, available / 1e9),
+      fmt::format("choose a smaller size: --size {}", join(size_sets(task.program), " | "))};
 }
 
 Result<TaskAtSize> at_size(ir::Program program, const std::string& size) {
@@ -47,8 +47,7 @@ Result<TaskAtSize> at_size(ir::Program program, const std::string& size) {
   if (size.empty()) {
     task.size = std::find(sets.begin(), sets.end(), "cpu") != sets.end() ? "cpu" : "full";
   } else if (std::find(sets.begin(), sets.end(), size) == sets.end()) {
-    return Error{ErrorKind::kUsage,
-                 fmt::format("{} has no size set '{}'", program.name, size),
+    return Error{ErrorKind::kUsage, fmt::format("{} has no size set '{}'", program.name, size),
                  fmt::format("it has: {}", join(sets, ", "))};
   }
   QUERN_ASSIGN(task.sizes, ir::bind_sizes(program, task.size));
@@ -78,9 +77,9 @@ Result<std::string> find_task(const Context& context, const std::string& name) {
   if (fs::exists(name, code) && (is_path || fs::is_regular_file(name, code))) return name;
   if (is_path) return Error{ErrorKind::kUsage, fmt::format("no task file {}", name), ""};
   std::string meant = did_you_mean(name, task_names(context));
-  return Error{ErrorKind::kUsage, fmt::format("no task named '{}'", name),
-               meant.empty() ? "`quern tasks` lists them; a path to a .task file works too"
-                             : meant};
+  return Error{
+      ErrorKind::kUsage, fmt::format("no task named '{}'", name),
+      meant.empty() ? "`quern tasks` lists them; a path to a .task file works too" : meant};
 }
 
 Result<TaskAtSize> load_task_at(const Context& context, const std::string& name,

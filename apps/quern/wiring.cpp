@@ -23,8 +23,7 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context&, const TaskAtSi
   return Error{ErrorKind::kEnvironment, "no evaluator for this clock is built in", ""};
 }
 
-Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task,
-                                                const RunOptions& options) {
+Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options) {
   return std::unique_ptr<Proposer>(
       std::make_unique<SweepProposer>(task.program.name, options.seed));
 }
