@@ -21,9 +21,11 @@ enum class Skeleton {
 /// registers or row buffers; the rest are materialised.
 struct Group {
   Skeleton skeleton = Skeleton::kNest;
-  std::vector<int> statements;              ///< indices into Program::statements, in order
-  int root = -1;                            ///< the statement that owns the loop structure
-  std::map<std::string, int64_t> params;    ///< "vector_width", "mr", "nr", "kc", …
+  std::vector<int> statements;            ///< indices into Program::statements, in order
+  std::vector<int> inlined;               ///< of these, those recomputed by every reader, never
+                                          ///< stored; they may be in other groups as well
+  int root = -1;                          ///< the statement that owns the loop structure
+  std::map<std::string, int64_t> params;  ///< "vector_width", "mr", "nr", "kc", …
   int64_t param(const std::string& name, int64_t fallback) const;
 };
 
