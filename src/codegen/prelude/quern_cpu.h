@@ -252,7 +252,9 @@ QI qv q_abs(qv x) { return (qv)((qvi)x & q_splati(0x7fffffff)); }
 QI float q_max(float a, float b) { return a > b ? a : b; }
 QI float q_min(float a, float b) { return a < b ? a : b; }
 QI qv q_max(qv a, qv b) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__clang__)
+  return __builtin_ia32_maxps512(a, b, 4);
+#elif defined(__AVX512F__)
   return __builtin_ia32_maxps512_mask(a, b, qv{}, static_cast<unsigned short>(0xffff), 4);
 #elif defined(__AVX2__)
   return __builtin_ia32_maxps256(a, b);
@@ -261,7 +263,9 @@ QI qv q_max(qv a, qv b) {
 #endif
 }
 QI qv q_min(qv a, qv b) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__clang__)
+  return __builtin_ia32_minps512(a, b, 4);
+#elif defined(__AVX512F__)
   return __builtin_ia32_minps512_mask(a, b, qv{}, static_cast<unsigned short>(0xffff), 4);
 #elif defined(__AVX2__)
   return __builtin_ia32_minps256(a, b);
@@ -363,12 +367,12 @@ QI qv q_log(qv x) {
   const qv inf = q_splat(__builtin_inff());
   y = given == 0.0f ? -inf : y;
   y = given == inf ? inf : y;
-  return (given < 0.0f) | (given != given) ? q_splat(__builtin_nanf("")) : y;
+  return ((given < 0.0f) | (given != given)) ? q_splat(__builtin_nanf("")) : y;
 }
 QI qv q_log1p(qv x) {
   const qv u = 1.0f + x;
   const qv y = q_log(u) * (x / (u - 1.0f));
-  return (u == 1.0f) | (x == __builtin_inff()) ? x : y;
+  return ((u == 1.0f) | (x == __builtin_inff())) ? x : y;
 }
 QI qv q_expm1(qv x) {
   const qv c = q_min(q_splat(88.0f), q_max(q_splat(-30.0f), x));
