@@ -1,83 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+// Included after quern_cpu.h.
 // Packed matrix multiplication over two *views*, for generated CPU kernels. A view gives every
 // element of an operand as base[batch[b] + outer[o] + inner[k]]: three offset tables, so that
 // transposes, windows, strides, dilations and groups are all one case. Guards zero-fill padding.
 // Loop structure: Goto and van de Geijn, "Anatomy of high-performance matrix multiplication".
-#include <omp.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 namespace qg {
 
-#if defined(__AVX512F__)
-constexpr int kW = 16;
-#elif defined(__AVX__)
-constexpr int kW = 8;
-#else
-constexpr int kW = 4;
-#endif
-typedef float Vec __attribute__((vector_size(kW * 4), aligned(4), may_alias));
-typedef float AVec __attribute__((vector_size(kW * 4), may_alias));
-struct Full { static constexpr bool full = true; };
-struct Part { static constexpr bool full = false; };
+constexpr int kW = QN;
+typedef qv AVec;
 #define QG_INLINE inline __attribute__((always_inline))
 
 QG_INLINE int64_t imin(int64_t a, int64_t b) { return a < b ? a : b; }
 QG_INLINE int64_t imax(int64_t a, int64_t b) { return a > b ? a : b; }
 QG_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-QG_INLINE int64_t floor_div(int64_t a, int64_t b) {
-  int64_t q = a / b;
-  return (a % b != 0 && ((a < 0) != (b < 0))) ? q - 1 : q;
-}
-QG_INLINE int64_t floor_mod(int64_t a, int64_t b) { return a - b * floor_div(a, b); }
-QG_INLINE Vec splat(float x) { return x - (Vec){}; }
-
-/// Loads `count` <= kW floats and nothing beyond them; the other lanes are 0.
-QG_INLINE Vec load_part(const float* p, int count) {
-#if defined(__AVX512F__)
-  typedef float V __attribute__((vector_size(64)));
-  return (Vec)__builtin_ia32_loadups512_mask(p, (V){}, (unsigned short)((1u << count) - 1));
-#else
-  float t[kW] = {};
-  for (int l = 0; l < count; ++l) t[l] = p[l];
-  return *(const Vec*)t;
-#endif
-}
-QG_INLINE void store_part(float* p, Vec v, int count) {
-#if defined(__AVX512F__)
-  typedef float V __attribute__((vector_size(64)));
-  __builtin_ia32_storeups512_mask(p, (V)v, (unsigned short)((1u << count) - 1));
-#else
-  for (int l = 0; l < count; ++l) p[l] = v[l];
-#endif
-}
-template <class F>
-QG_INLINE Vec load(F, const float* p, int count) {
-  if (F::full) return *(const Vec*)p;
-  return load_part(p, count);
-}
-template <class F>
-QG_INLINE void store(F, float* p, Vec v, int count) {
-  if (F::full) *(Vec*)p = v;
-  else store_part(p, v, count);
-}
 
 /// Scratch that is kept between calls; one per use and thread, never freed.
 struct Scratch {
   char* data;
-  size_t bytes;
+  uint64_t bytes;
   template <class T>
   T* get(int64_t count) {
-    size_t need = (size_t)(count + 64) * sizeof(T);
+    uint64_t need = (uint64_t)(count + 64) * sizeof(T);
     if (need > bytes) {
       free(data);
-      bytes = (need + need / 4 + 4095) & ~(size_t)4095;
+      bytes = (need + need / 4 + 4095) & ~(uint64_t)4095;
       data = (char*)aligned_alloc(4096, bytes);
-      if (!data) abort();
+      if (!data) __builtin_trap();
     }
     return (T*)data;
+  }
+};
+
+/// Scratch handed out in pieces.
+struct Arena {
+  Scratch scratch;
+  char* next;
+  void reset(int64_t bytes) { next = scratch.get<char>(bytes + 4096); }
+  template <class T>
+  T* take(int64_t count) {
+    T* out = (T*)next;
+    next += ((uint64_t)(count + 1) * sizeof(T) + 63) & ~(uint64_t)63;
+    return out;
   }
 };
 
@@ -97,19 +62,19 @@ QG_INLINE Table make_table(const int64_t* at, int32_t* run, int64_t n) {
   return {at, run, zero};
 }
 
-/// base[i] of a pointwise operand along n: broadcast, vector load or gather, whichever holds.
-template <class F>
-QG_INLINE Vec load_n(F f, const float* base, const Table& t, int64_t n, int count) {
-  if (t.zero) return splat(*base);
-  if (t.run[n] >= n + count) return load(f, base + t.at[n], count);
-  float lanes[kW] = {};
-  for (int l = 0; l < count; ++l) lanes[l] = base[t.at[n + l]];
-  return *(const Vec*)lanes;
+/// base[t[n]], base[t[n + 1]], …: broadcast, vector load or gather, whichever holds.
+template <class W, class T>
+QG_INLINE qv load_n(W w, const T* base, const Table& t, int64_t n) {
+  if (t.zero) return q_splat((float)*base);
+  if (t.run[n] >= n + w.n) return q_ld(w, base + t.at[n]);
+  qv r{};
+  for (int l = 0; l < w.n; ++l) r[l] = (float)base[t.at[n + l]];
+  return r;
 }
-template <class F>
-QG_INLINE void store_n(F f, float* base, const Table& t, int64_t n, Vec v, int count) {
-  if (t.run[n] >= n + count) return store(f, base + t.at[n], v, count);
-  for (int l = 0; l < count; ++l) base[t.at[n + l]] = v[l];
+template <class W>
+QG_INLINE void store_n(W w, float* base, const Table& t, int64_t n, qv v) {
+  if (t.run[n] >= n + w.n) return q_st(w, base + t.at[n], v);
+  for (int l = 0; l < w.n; ++l) base[t.at[n + l]] = v[l];
 }
 
 /// A padded dimension: the element is 0 unless 0 <= batch[b] + outer[o] + inner[k] < extent.
@@ -136,7 +101,7 @@ struct Segment {
 template <int R>
 QG_INLINE void copy_row(float* dst, const float* src, int count) {
   if (count == R) {
-    for (int i = 0; i + kW <= R; i += kW) *(Vec*)(dst + i) = *(const Vec*)(src + i);
+    for (int i = 0; i + kW <= R; i += kW) *(q_unaligned*)(dst + i) = *(const q_unaligned*)(src + i);
     for (int i = R - R % kW; i < R; ++i) dst[i] = src[i];
     return;
   }
@@ -147,15 +112,15 @@ QG_INLINE void copy_row(float* dst, const float* src, int count) {
 /// past dst[len - 1]; what lies there must be written later or be slack.
 QG_INLINE void copy_span(float* dst, const float* src, int64_t step, int lo, int hi, int len) {
   if (lo > 0)
-    for (int i = 0; i < lo; i += kW) *(Vec*)(dst + i) = (Vec){};
+    for (int i = 0; i < lo; i += kW) *(q_unaligned*)(dst + i) = qv{};
   if (hi <= lo) {
-    for (int i = lo; i < len; i += kW) *(Vec*)(dst + i) = (Vec){};
+    for (int i = lo; i < len; i += kW) *(q_unaligned*)(dst + i) = qv{};
     return;
   }
   if (step == 1) {
     int i = lo;
-    for (; i + kW <= hi; i += kW) *(Vec*)(dst + i) = *(const Vec*)(src + i);
-    if (i < hi) *(Vec*)(dst + i) = load_part(src + i, hi - i);
+    for (; i + kW <= hi; i += kW) *(q_unaligned*)(dst + i) = *(const q_unaligned*)(src + i);
+    if (i < hi) *(q_unaligned*)(dst + i) = q_ld(QPart{hi - i}, src + i);
   } else {
     for (int i = lo; i < hi; ++i) dst[i] = src[i * step];
   }
@@ -198,9 +163,9 @@ QG_INLINE void clip(const View<G>& v, const Segment<G>& s, int64_t k, int& lo, i
     } else if (by == 1) {
       lo = (int)imax(lo, -first), hi = (int)imin(hi, extent - first);
     } else if (by > 0) {
-      lo = (int)imax(lo, -floor_div(first, by)), hi = (int)imin(hi, floor_div(extent - 1 - first, by) + 1);
+      lo = (int)imax(lo, -q_floordiv(first, by)), hi = (int)imin(hi, q_floordiv(extent - 1 - first, by) + 1);
     } else {
-      lo = (int)imax(lo, floor_div(first - extent, -by) + 1), hi = (int)imin(hi, floor_div(first, -by) + 1);
+      lo = (int)imax(lo, q_floordiv(first - extent, -by) + 1), hi = (int)imin(hi, q_floordiv(first, -by) + 1);
     }
   }
 }
@@ -271,7 +236,7 @@ __attribute__((noinline)) void micro(int64_t kc, const float* a, const float* b,
 #pragma GCC unroll 32
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < NV; ++j) c[i][j] = (AVec){};
+      for (int j = 0; j < NV; ++j) c[i][j] = AVec{};
   }
   auto step = [&]() __attribute__((always_inline)) {
     AVec bv[NV];
@@ -283,7 +248,7 @@ __attribute__((noinline)) void micro(int64_t kc, const float* a, const float* b,
     }
 #pragma GCC unroll 32
     for (int i = 0; i < MR; ++i) {
-      const AVec av = a[i] - (AVec){};
+      const AVec av = a[i] - AVec{};
 #pragma GCC unroll 8
       for (int j = 0; j < NV; ++j) c[i][j] += av * bv[j];
     }
@@ -310,10 +275,33 @@ struct Plan {
   bool a_batched, b_batched;
 };
 
+/// Register tile: MR rows of NV vectors, U steps of k unrolled, prefetch P steps ahead (0: none).
 template <int MR_, int NV_, int U_, int P_>
 struct Tile {
   static constexpr int MR = MR_, NV = NV_, NR = NV_ * kW, U = U_, P = P_;
 };
+#if defined(__AVX512F__)
+typedef Tile<14, 2, 4, 8> DefaultTile;
+#else
+typedef Tile<6, 2, 4, 8> DefaultTile;
+#endif
+
+/// Fills in what a plan leaves open (0). `parallel`: 0 cuts rows, 1 cuts columns, 2 gives every
+/// thread whole products of the batch, -1 chooses. The operand that is not cut is packed once.
+inline Plan make_plan(int64_t parallel, int64_t kc, int64_t mc, int64_t nc, bool a_batched,
+                      bool b_batched, int64_t batch, int64_t M, int64_t N) {
+  Plan p{kc ? kc : 512, mc, nc, false, false, batch > 1 && a_batched, batch > 1 && b_batched};
+  if (parallel < 0) {
+    const bool many = batch >= 2 * q_threads() && M <= 512 && N <= 512;
+    if (p.a_batched && p.b_batched && many) parallel = 2;
+    else if (p.a_batched != p.b_batched) parallel = p.a_batched ? 0 : 1;
+    else parallel = M >= N ? 0 : 1;
+  }
+  p.share_a = parallel == 1, p.share_b = parallel == 0;
+  if (!p.mc) p.mc = parallel == 0 ? 128 : 2048;
+  if (!p.nc) p.nc = parallel == 1 ? 256 : 2048;
+  return p;
+}
 
 template <class T, class Epilogue>
 QG_INLINE void finish_tile(const float* tile, int64_t b, int64_t m, int rows, int64_t n, int cols,
@@ -321,8 +309,8 @@ QG_INLINE void finish_tile(const float* tile, int64_t b, int64_t m, int rows, in
   for (int i = 0; i < rows; ++i, tile += T::NR) {
     int j = 0;
     for (; j + kW <= cols; j += kW)
-      epilogue(Full{}, b, m + i, n + j, *(const Vec*)(tile + j), kW);
-    if (j < cols) epilogue(Part{}, b, m + i, n + j, *(const Vec*)(tile + j), cols - j);
+      epilogue(QFull{}, b, m + i, n + j, *(const AVec*)(tile + j));
+    if (j < cols) epilogue(QPart{cols - j}, b, m + i, n + j, *(const AVec*)(tile + j));
   }
 }
 
@@ -346,7 +334,8 @@ void run_task(const Plan& p, int64_t K, int64_t b, int64_t m0, int64_t m1, int64
   float* own_b = shared_b ? nullptr : scratch.b.get<float>(np * NR * kc);
   const bool once = K <= kc;
   float* tiles = scratch.c.get<float>(once ? MR * NR : mp * np * MR * NR);
-  for (int64_t k0 = 0; k0 < K; k0 += kc) {
+  int64_t k0 = 0;
+  do {
     const int64_t kn = imin(kc, K - k0);
     if (own_a)
       for (int64_t i = 0; i < mp; ++i)
@@ -364,7 +353,8 @@ void run_task(const Plan& p, int64_t K, int64_t b, int64_t m0, int64_t m1, int64
         if (k0 + kn == K) finish_tile<T>(tile, b, m, (int)imin(MR, m1 - m), n, cols, epilogue);
       }
     }
-  }
+    k0 += kn;
+  } while (k0 < K);
 }
 
 /// C[b, m, n] = sum over k of A[b, m, k] * B[b, n, k], given to `epilogue` in vectors along n.
@@ -380,7 +370,7 @@ void gemm(Plan p, int64_t batch, int64_t M, int64_t N, int64_t K, const PackA& p
   const int64_t groups = grouped ? batch : 1, in_group = grouped ? 1 : batch;
   float* sa = p.share_a ? scratch_a.get<float>(mp * MR * K) : nullptr;
   float* sb = p.share_b ? scratch_b.get<float>(np * NR * K) : nullptr;
-  const int threads = omp_get_max_threads();
+  const int threads = q_threads();
   int64_t mc = imax(1, p.mc / MR), nc = imax(1, p.nc / NR);
   mc = imin(mc, mp), nc = imin(nc, np);
   while (in_group * ceil_div(mp, mc) * ceil_div(np, nc) < 2 * threads && (mc > 1 || nc > 1)) {
