@@ -83,16 +83,15 @@ class Printer {
       if (!split) return std::nullopt;
       parts.push_back(*split);
     }
-    std::string text = fmt::format("{}, {}, {}, {}, {{", tensor_id(load.name),
-                                   tables_.add(Dim::kBatch, (*offset)[0]),
-                                   tables_.add_runs(dim, (*offset)[1]),
-                                   tables_.add_runs(Dim::kK, (*offset)[2]));
+    std::string text = fmt::format(
+        "{}, {}, {}, {}, {{", tensor_id(load.name), tables_.add(Dim::kBatch, (*offset)[0]),
+        tables_.add_runs(dim, (*offset)[1]), tables_.add_runs(Dim::kK, (*offset)[2]));
     for (size_t g = 0; g < guards.size(); ++g) {
       const std::string extent =
           guards[g].extent ? c_int(program_, *guards[g].extent) : "INT64_MAX / 4";
-      text += fmt::format("{}{{{}, {}, {}, {}}}", g ? ", " : "",
-                          tables_.add(Dim::kBatch, parts[g][0]), tables_.add(dim, parts[g][1]),
-                          tables_.add(Dim::kK, parts[g][2]), extent);
+      text +=
+          fmt::format("{}{{{}, {}, {}, {}}}", g ? ", " : "", tables_.add(Dim::kBatch, parts[g][0]),
+                      tables_.add(dim, parts[g][1]), tables_.add(Dim::kK, parts[g][2]), extent);
     }
     return std::pair{text + "}", static_cast<int>(guards.size())};
   }
@@ -160,7 +159,8 @@ class Printer {
   std::string tile_type() const {
     const int64_t mr = group_.param("mr", 0), nr = group_.param("nr", 0);
     if (mr <= 0 || nr <= 0) return "qg::DefaultTile";
-    return fmt::format("qg::Tile<{}, {}, {}, {}>", mr, nr, std::max<int64_t>(1, group_.param("k_unroll", 4)),
+    return fmt::format("qg::Tile<{}, {}, {}, {}>", mr, nr,
+                       std::max<int64_t>(1, group_.param("k_unroll", 4)),
                        std::max<int64_t>(0, group_.param("prefetch", 8)));
   }
 

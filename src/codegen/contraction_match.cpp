@@ -69,8 +69,10 @@ IntExpr simplify_division(const IntExpr& expr) {
   flatten(expr.args[0], false, terms);
   for (const Term& term : terms) {
     auto whole = quotient(term.expr, d);
-    if (whole) outside.push_back({*whole, term.negative});
-    else rest.push_back(term);
+    if (whole)
+      outside.push_back({*whole, term.negative});
+    else
+      rest.push_back(term);
   }
   if (outside.empty()) return expr;
   IntExpr inner = ir::int_binary(expr.kind, sum(rest), d);
@@ -270,17 +272,22 @@ struct Builder {
         in_a &= !has_axis(out.n, name);
         in_b &= !has_axis(out.m, name);
       }
-      if (only_k && tensors_of(condition).empty()) out.k_filters.push_back(condition);
-      else if (in_a) out.a.conditions.push_back(condition);
-      else if (in_b) out.b.conditions.push_back(condition);
-      else return false;
+      if (only_k && tensors_of(condition).empty())
+        out.k_filters.push_back(condition);
+      else if (in_a)
+        out.a.conditions.push_back(condition);
+      else if (in_b)
+        out.b.conditions.push_back(condition);
+      else
+        return false;
     }
     return true;
   }
 
   bool classify(const std::vector<Axis>& k) {
     std::vector<Expr> factors, post;
-    for (const Expr& factor : product.factors) (uses_any(factor, k) ? factors : post).push_back(factor);
+    for (const Expr& factor : product.factors)
+      (uses_any(factor, k) ? factors : post).push_back(factor);
     if (product.scale != 1) post.push_back(ir::constant(product.scale));
     out.post = multiply(post);
     if (factors.size() < 2 || factors.size() > 6) return false;
@@ -299,8 +306,10 @@ struct Builder {
     out.batch.clear(), out.m.clear(), out.n.clear();
     for (const Axis& axis : axes) {
       const bool in_a = uses_axis(a, axis.name), in_b = uses_axis(b, axis.name);
-      if (in_a == in_b) out.batch.push_back(axis);
-      else (in_a ? out.m : out.n).push_back(axis);
+      if (in_a == in_b)
+        out.batch.push_back(axis);
+      else
+        (in_a ? out.m : out.n).push_back(axis);
     }
     if (out.m.empty() || out.n.empty()) return false;
     out.k = k;
@@ -323,7 +332,8 @@ bool has_axis(const std::vector<Axis>& axes, const std::string& name) {
 
 std::optional<IntExpr> as_int(const Expr& expr) {
   if (expr.kind == Expr::Kind::kIndex) return expr.indices[0];
-  if (expr.kind == Expr::Kind::kConstant && expr.value == static_cast<double>(static_cast<int64_t>(expr.value))) {
+  if (expr.kind == Expr::Kind::kConstant &&
+      expr.value == static_cast<double>(static_cast<int64_t>(expr.value))) {
     return ir::int_constant(static_cast<int64_t>(expr.value));
   }
   if (expr.kind != Expr::Kind::kOp || expr.args.size() != 2) return std::nullopt;
@@ -357,12 +367,18 @@ std::optional<std::vector<IntExpr>> nonnegative_form(const Expr& condition) {
   if (!a || !b) return std::nullopt;
   const IntExpr one = ir::int_constant(1);
   switch (condition.op) {
-    case Op::kLt: return std::vector<IntExpr>{*b - *a - one};
-    case Op::kLe: return std::vector<IntExpr>{*b - *a};
-    case Op::kGt: return std::vector<IntExpr>{*a - *b - one};
-    case Op::kGe: return std::vector<IntExpr>{*a - *b};
-    case Op::kEq: return std::vector<IntExpr>{*a - *b, *b - *a};
-    default: return std::nullopt;
+    case Op::kLt:
+      return std::vector<IntExpr>{*b - *a - one};
+    case Op::kLe:
+      return std::vector<IntExpr>{*b - *a};
+    case Op::kGt:
+      return std::vector<IntExpr>{*a - *b - one};
+    case Op::kGe:
+      return std::vector<IntExpr>{*a - *b};
+    case Op::kEq:
+      return std::vector<IntExpr>{*a - *b, *b - *a};
+    default:
+      return std::nullopt;
   }
 }
 

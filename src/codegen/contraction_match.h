@@ -37,12 +37,12 @@ struct PhaseLoop {
 struct Contraction {
   std::vector<ir::Axis> batch, m, n, k;
   Operand a, b;
-  ir::Expr post;                            ///< over output axes only; constant 1 where absent
-  std::vector<std::string> out_axes;        ///< the statement's own axes …
-  std::vector<ir::IntExpr> out_indices;     ///< … over `batch`, `m` and `n`
+  ir::Expr post;                         ///< over output axes only; constant 1 where absent
+  std::vector<std::string> out_axes;     ///< the statement's own axes …
+  std::vector<ir::IntExpr> out_indices;  ///< … over `batch`, `m` and `n`
   std::vector<PhaseLoop> phases;
-  std::vector<ir::Expr> k_filters;          ///< conditions on k alone: terms to leave out
-  std::vector<ir::IntExpr> divides;         ///< each must be 0 for the match to hold
+  std::vector<ir::Expr> k_filters;   ///< conditions on k alone: terms to leave out
+  std::vector<ir::IntExpr> divides;  ///< each must be 0 for the match to hold
 };
 
 /// The contraction that `statement` (with producers already inlined) computes, or nothing.

@@ -65,7 +65,8 @@ std::string Tables::fill(size_t d) const {
     }
   }
   for (size_t i = 0; i < dim.arrays.size(); ++i) {
-    text += fmt::format("    q_{0}{1}[q_n{0}] = {2};\n", tag, i, c_int(*program_, dim.arrays[i].value));
+    text +=
+        fmt::format("    q_{0}{1}[q_n{0}] = {2};\n", tag, i, c_int(*program_, dim.arrays[i].value));
   }
   text += fmt::format("    ++q_n{};\n  }}\n", tag);
   for (size_t i = 0; i < dim.arrays.size(); ++i) {

@@ -26,14 +26,19 @@ std::string number_text(double value) {
 /// An operator over texts of its operands; the same for scalars and vectors but for these.
 std::string op_text(Op op, const std::vector<std::string>& x, bool vector) {
   switch (op) {
-    case Op::kNeg: return "(-" + x[0] + ")";
-    case Op::kAnd: return fmt::format("({} {} {})", x[0], vector ? "&" : "&&", x[1]);
-    case Op::kOr: return fmt::format("({} {} {})", x[0], vector ? "|" : "||", x[1]);
-    case Op::kNot: return (vector ? "(~" : "(!") + x[0] + ")";
+    case Op::kNeg:
+      return "(-" + x[0] + ")";
+    case Op::kAnd:
+      return fmt::format("({} {} {})", x[0], vector ? "&" : "&&", x[1]);
+    case Op::kOr:
+      return fmt::format("({} {} {})", x[0], vector ? "|" : "||", x[1]);
+    case Op::kNot:
+      return (vector ? "(~" : "(!") + x[0] + ")";
     case Op::kSelect:
       return vector ? fmt::format("q_select({}, {}, {})", x[0], x[1], x[2])
                     : fmt::format("({} ? {} : {})", x[0], x[1], x[2]);
-    default: break;
+    default:
+      break;
   }
   const ir::OpInfo& info = ir::op_info(op);
   if (info.infix) return fmt::format("({} {} {})", x[0], info.name, x[1]);
@@ -55,7 +60,8 @@ std::string inside_text(const ir::Program& program, const Expr& load) {
 
 std::string scalar_text(const ir::Program& program, const Expr& expr) {
   switch (expr.kind) {
-    case Expr::Kind::kConstant: return number_text(expr.value);
+    case Expr::Kind::kConstant:
+      return number_text(expr.value);
     case Expr::Kind::kIndex:
       return fmt::format("static_cast<float>({})", c_int(program, expr.indices[0]));
     case Expr::Kind::kLoad: {
@@ -65,7 +71,8 @@ std::string scalar_text(const ir::Program& program, const Expr& expr) {
       return fmt::format("({} ? {} : {})", inside_text(program, expr), value,
                          scalar_text(program, expr.args[0]));
     }
-    case Expr::Kind::kOp: break;
+    case Expr::Kind::kOp:
+      break;
   }
   // Whole numbers are compared as such: f32 does not hold them all.
   if (ir::op_info(expr.op).boolean && expr.args.size() == 2 && ir::op_info(expr.op).infix) {
@@ -85,8 +92,7 @@ std::string TileExpr::define_root(const ir::Statement& root) {
   std::string text = "q_v";
   if (!(c_.post == ir::constant(1))) {
     auto post = vector_text(c_.post);
-    text = post ? fmt::format("q_v * {}", *post)
-                : fmt::format("q_v * {}", by_lane(c_.post));
+    text = post ? fmt::format("q_v * {}", *post) : fmt::format("q_v * {}", by_lane(c_.post));
   }
   return fmt::format("    const qv q_x_{} = {};\n", root.name, text);
 }
@@ -166,10 +172,14 @@ Result<std::string> TileExpr::load_text(const Expr& expr) {
 
 Result<std::string> TileExpr::vector_text(const Expr& expr) {
   switch (expr.kind) {
-    case Expr::Kind::kConstant: return "q_splat(" + number_text(expr.value) + ")";
-    case Expr::Kind::kIndex: return by_lane(expr);
-    case Expr::Kind::kLoad: return load_text(expr);
-    case Expr::Kind::kOp: break;
+    case Expr::Kind::kConstant:
+      return "q_splat(" + number_text(expr.value) + ")";
+    case Expr::Kind::kIndex:
+      return by_lane(expr);
+    case Expr::Kind::kLoad:
+      return load_text(expr);
+    case Expr::Kind::kOp:
+      break;
   }
   std::vector<std::string> args;
   for (const Expr& arg : expr.args) {

@@ -134,7 +134,8 @@ QG_INLINE int find_segments(const View<G>& v, int64_t b, int64_t o, int count, S
     Segment<G>& s = out[n++];
     s.start = i;
     s.offset = v.outer.at[o + i];
-    for (int g = 0; g < G; ++g) s.at[g] = v.guard[g].batch[b] + v.guard[g].outer[o + i], s.by[g] = 0;
+    for (int g = 0; g < G; ++g)
+      s.at[g] = v.guard[g].batch[b] + v.guard[g].outer[o + i], s.by[g] = 0;
     s.step = i + 1 < count ? v.outer.at[o + i + 1] - s.offset : 1;
     for (int g = 0; g < G && i + 1 < count; ++g)
       s.by[g] = v.guard[g].outer[o + i + 1] - v.guard[g].outer[o + i];
@@ -163,9 +164,11 @@ QG_INLINE void clip(const View<G>& v, const Segment<G>& s, int64_t k, int& lo, i
     } else if (by == 1) {
       lo = (int)imax(lo, -first), hi = (int)imin(hi, extent - first);
     } else if (by > 0) {
-      lo = (int)imax(lo, -q_floordiv(first, by)), hi = (int)imin(hi, q_floordiv(extent - 1 - first, by) + 1);
+      lo = (int)imax(lo, -q_floordiv(first, by)),
+      hi = (int)imin(hi, q_floordiv(extent - 1 - first, by) + 1);
     } else {
-      lo = (int)imax(lo, q_floordiv(first - extent, -by) + 1), hi = (int)imin(hi, q_floordiv(first, -by) + 1);
+      lo = (int)imax(lo, q_floordiv(first - extent, -by) + 1),
+      hi = (int)imin(hi, q_floordiv(first, -by) + 1);
     }
   }
 }
@@ -182,7 +185,8 @@ struct ViewPacker {
       for (int64_t k = k0; k < k0 + kc; ++k, dst += R) copy_row<R>(dst, base + inner[k], count);
       return;
     }
-    if (G == 0 && v.inner.run[k0] >= k0 + imin(kc, 4)) return transpose(dst, base, o, count, k0, kc);
+    if (G == 0 && v.inner.run[k0] >= k0 + imin(kc, 4))
+      return transpose(dst, base, o, count, k0, kc);
     Segment<G> segments[R];
     const int n = find_segments<R, G>(v, b, o, count, segments);
     for (int64_t k = k0; k < k0 + kc; ++k, dst += R) {
@@ -196,7 +200,8 @@ struct ViewPacker {
       for (int i = count; i < R; ++i) dst[i] = 0.0f;
     }
   }
-  void transpose(float* dst, const float* base, int64_t o, int count, int64_t k0, int64_t kc) const {
+  void transpose(float* dst, const float* base, int64_t o, int count, int64_t k0,
+                 int64_t kc) const {
     const float* rows[R];
     for (int i = 0; i < R; ++i) rows[i] = base + v.outer.at[o + (i < count ? i : 0)];
     for (int64_t k = k0; k < k0 + kc;) {
@@ -204,7 +209,8 @@ struct ViewPacker {
       for (int64_t k4 = k; k4 < end; k4 += 16, dst += 16 * R) {
         const int64_t len = imin(16, end - k4);
         for (int i = 0; i < R; ++i)
-          for (int64_t t = 0; t < len; ++t) dst[t * R + i] = i < count ? rows[i][at + k4 + t] : 0.0f;
+          for (int64_t t = 0; t < len; ++t)
+            dst[t * R + i] = i < count ? rows[i][at + k4 + t] : 0.0f;
         if (len < 16) dst -= (16 - len) * R;
       }
       k = end;
@@ -293,9 +299,12 @@ inline Plan make_plan(int64_t parallel, int64_t kc, int64_t mc, int64_t nc, bool
   Plan p{kc ? kc : 512, mc, nc, false, false, batch > 1 && a_batched, batch > 1 && b_batched};
   if (parallel < 0) {
     const bool many = batch >= 2 * q_threads() && M <= 512 && N <= 512;
-    if (p.a_batched && p.b_batched && many) parallel = 2;
-    else if (p.a_batched != p.b_batched) parallel = p.a_batched ? 0 : 1;
-    else parallel = M >= N ? 0 : 1;
+    if (p.a_batched && p.b_batched && many)
+      parallel = 2;
+    else if (p.a_batched != p.b_batched)
+      parallel = p.a_batched ? 0 : 1;
+    else
+      parallel = M >= N ? 0 : 1;
   }
   p.share_a = parallel == 1, p.share_b = parallel == 0;
   if (!p.mc) p.mc = parallel == 0 ? 128 : 2048;
@@ -308,8 +317,7 @@ QG_INLINE void finish_tile(const float* tile, int64_t b, int64_t m, int rows, in
                            const Epilogue& epilogue) {
   for (int i = 0; i < rows; ++i, tile += T::NR) {
     int j = 0;
-    for (; j + kW <= cols; j += kW)
-      epilogue(QFull{}, b, m + i, n + j, *(const AVec*)(tile + j));
+    for (; j + kW <= cols; j += kW) epilogue(QFull{}, b, m + i, n + j, *(const AVec*)(tile + j));
     if (j < cols) epilogue(QPart{cols - j}, b, m + i, n + j, *(const AVec*)(tile + j));
   }
 }
@@ -374,9 +382,10 @@ void gemm(Plan p, int64_t batch, int64_t M, int64_t N, int64_t K, const PackA& p
   int64_t mc = imax(1, p.mc / MR), nc = imax(1, p.nc / NR);
   mc = imin(mc, mp), nc = imin(nc, np);
   while (in_group * ceil_div(mp, mc) * ceil_div(np, nc) < 2 * threads && (mc > 1 || nc > 1)) {
-    if (nc * NR > mc * MR) nc = ceil_div(nc, 2);
-    else if (mc > 1) mc = ceil_div(mc, 2);
-    else nc = ceil_div(nc, 2);
+    if (nc > 1 && (mc == 1 || nc * NR > mc * MR))
+      nc = ceil_div(nc, 2);
+    else
+      mc = ceil_div(mc, 2);
   }
   const int64_t mt = ceil_div(mp, mc), nt = ceil_div(np, nc), tasks = in_group * mt * nt;
 #pragma omp parallel if (batch * M * N * K > 65536)
