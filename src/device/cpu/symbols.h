@@ -12,4 +12,7 @@ namespace quern {
 /// tables (ELF, 64 bits); runs nothing of it. Errors: kInput when it is no such file.
 Result<std::vector<std::string>> exported_functions(const std::string& path);
 
+/// Names an object file uses and does not define. Errors as above.
+Result<std::vector<std::string>> undefined_symbols(const std::string& path);
+
 }  // namespace quern
