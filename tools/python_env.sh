@@ -32,7 +32,7 @@ python_env() {
 }
 
 make_python_env() {  # VENV PINS LOG; leaves VENV/.usable where all is well
-  local venv=$1 pins=$2 log=$3 pip=("$1/bin/python" -m pip install -q --disable-pip-version-check --retries 2)
+  local venv=$1 pins=$2 log=$3 pip=("$1/bin/python" -m pip install -q --no-compile --disable-pip-version-check --retries 2)
   rm -f "$venv/.ready" "$venv/.usable"
   if ! python3 -m venv "$venv" >>"$log" 2>&1; then
     fail "python3 cannot make a virtual environment" "see $log"

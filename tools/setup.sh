@@ -100,7 +100,8 @@ build_failed() {
   elif grep -qE 'Killed|virtual memory exhausted|Cannot allocate memory' "$log"; then
     fail "the compiler ran out of memory" "a build needs about 2 GB free; then run this again"
   else
-    grep -m 5 -E 'error|Error|FAILED' "$log" >&2
+    grep -m 5 -E 'error:|CMake Error|undefined reference|may not (include|touch)|cycle:' "$log" >&2 ||
+      tail -n 5 "$log" >&2
     say "the build failed; the whole log: $log"
     return 1
   fi

@@ -9,4 +9,7 @@ namespace quern {
 /// compiles with g++ and clang for any x86-64 (and, by lane, for any target of theirs).
 std::string_view cpu_prelude();
 
+/// Text of `quern_gemm.h`, included after `quern_cpu.h` by sources with contraction groups.
+std::string_view gemm_prelude();
+
 }  // namespace quern

@@ -430,8 +430,13 @@ namespace {
 constexpr const char* kOraclePreamble = R"code(
 using namespace quern;
 template <class U> inline U constant(double v) { return U(v); }
-template <class U, class E> inline U fetch(const E* p, long i) { return U(static_cast<double>(p[i])); }
-template <class U> inline U fetch(const U* p, long i) { return p[i]; }
+template <class U, class E> inline U fetch(const E* p, long i) {
+  if constexpr (std::is_same_v<U, E>) {
+    return p[i];
+  } else {
+    return U(static_cast<double>(p[i]));
+  }
+}
 inline double scale_of(RunningError x) { return x.e; }
 inline double scale_of(Exact x) { return x.ok ? 0 : 1; }
 )code";

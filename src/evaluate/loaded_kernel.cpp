@@ -16,6 +16,10 @@ Outcome<LoadedKernel> LoadedKernel::start(const ir::Program& program, const Work
   layout.outputs = output_bytes(program, workload.sizes);
   layout.slots = options.slots;
   layout.align = options.align;
+  for (const ir::InputDecl& input : program.inputs) layout.input_names.push_back(input.name);
+  for (const ir::Statement* output : program.outputs()) {
+    layout.output_names.push_back(output->name);
+  }
   auto process = KernelProcess::start(binary, entry, layout, options.limits, options.trusted);
   if (process.has_error()) return process.error();
   if (process.has_verdict()) return process.verdict();
@@ -74,9 +78,7 @@ Outcome<Done> LoadedKernel::verify_slot(int slot, const std::string& what,
 
 Outcome<Done> LoadedKernel::verify(int slots, const std::string& what, std::vector<Check>* checks) {
   // Frozen, a candidate that reported itself done too early cannot finish behind our back.
-  if (!process_->freeze()) {
-    return Verdict(Crashed{"the candidate's process ended by itself", "after its calls returned"});
-  }
+  if (auto frozen = process_->freeze(); !frozen) return frozen;
   Outcome<Done> result = Done{};
   if (!process_->canaries_ok()) {
     result = Verdict(Rejected{"out_of_bounds", "wrote outside its outputs",

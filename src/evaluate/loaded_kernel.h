@@ -16,7 +16,7 @@ class LoadedKernel {
  public:
   struct Options {
     int slots = 1;
-    KernelLayout::Align align = KernelLayout::Align::kLeft;
+    Align align = Align::kLeft;
     KernelLimits limits;
     bool trusted = false;
     double call_limit_s = 10;  ///< one call, before it counts as a hang
@@ -46,7 +46,7 @@ class LoadedKernel {
   /// Copies of all outputs of the first `slots` slots, for comparing two runs bit for bit.
   std::vector<std::byte> outputs(int slots);
 
-  const std::vector<std::string>& notes() const { return process_->sandbox_notes(); }
+  std::vector<std::string> notes() const { return process_->sandbox_notes(); }
   double kernel_ns() const { return kernel_ns_; }  ///< spent in calls so far
 
  private:

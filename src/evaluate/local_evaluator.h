@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -59,7 +60,7 @@ class LocalEvaluator : public Evaluator {
                             double incumbent_ns);
   Result<Duel> simulated_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
-  KernelLimits limits() const;
+  KernelLimits limits(bool trusted) const;
 
   ir::Program program_;
   ir::Sizes sizes_;
@@ -69,6 +70,7 @@ class LocalEvaluator : public Evaluator {
   Workload timed_;
   Work work_;
   std::map<std::string, Evaluation> cache_;  ///< by candidate id
+  std::set<std::string> trusted_;            ///< ids of our own baselines
 };
 
 /// Time that physics allows: bytes of all inputs and outputs over the bandwidth measured on a

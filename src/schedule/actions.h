@@ -17,7 +17,13 @@ enum class Exactness {
 
 /// What an action mainly spends or saves.
 enum class Resource {
-  kArithmetic, kRegisters, kCache, kMemory, kParallelism, kLaunch, kPrecision,
+  kArithmetic,
+  kRegisters,
+  kCache,
+  kMemory,
+  kParallelism,
+  kLaunch,
+  kPrecision,
 };
 
 /// How `apply` treats an action.

@@ -20,8 +20,8 @@ Expr inlined_value(const Statement& producer, const Expr& load) {
   std::optional<Expr> inside;
   for (size_t d = 0; d < load.indices.size(); ++d) {
     Expr low = ir::apply(Op::kGe, {ir::index_value(load.indices[d]), ir::constant(0)});
-    Expr high = ir::apply(Op::kLt, {ir::index_value(load.indices[d]),
-                                    ir::index_value(producer.axes[d].extent)});
+    Expr high = ir::apply(
+        Op::kLt, {ir::index_value(load.indices[d]), ir::index_value(producer.axes[d].extent)});
     Expr both = ir::apply(Op::kAnd, {std::move(low), std::move(high)});
     inside = inside ? ir::apply(Op::kAnd, {std::move(*inside), std::move(both)}) : std::move(both);
   }
@@ -139,7 +139,8 @@ std::optional<RowPlan> plan_with_reference(const std::vector<Statement>& stateme
       RowBinding binding;
       if (statement.axes[at].extent != model.axes[at].extent) {
         binding.factor = split_factor(statement, r, statements);
-        if (!binding.factor) return std::nullopt;
+        // Only the last row axis may be cut in blocks: what a row holds then stays contiguous.
+        if (!binding.factor || r + 1 != rows) return std::nullopt;
       }
       bindings.push_back(std::move(binding));
     }
@@ -197,8 +198,8 @@ std::vector<Statement> inline_group(const ir::Program& program, const Group& gro
   for (int index : group.statements) {
     Statement statement = program.statements[static_cast<size_t>(index)];
     statement.body = inline_loads(statement.body, inlined);
-    const bool gone = std::find(group.inlined.begin(), group.inlined.end(), index) !=
-                      group.inlined.end();
+    const bool gone =
+        std::find(group.inlined.begin(), group.inlined.end(), index) != group.inlined.end();
     (gone ? inlined : kept).push_back(std::move(statement));
   }
   return kept;
@@ -221,8 +222,8 @@ RowPlan most_rows(const std::vector<Statement>& statements,
   int limit = 1 << 20;
   for (size_t s = 0; s < statements.size(); ++s) {
     limit = std::min(limit, static_cast<int>(statements[s].axes.size()));
-    const bool row_scalar = statements[s].kind == Statement::Kind::kMap &&
-                            statements[s].axes.size() < deepest;
+    const bool row_scalar =
+        statements[s].kind == Statement::Kind::kMap && statements[s].axes.size() < deepest;
     if (vector_positions[s] >= 0 && !row_scalar) limit = std::min(limit, vector_positions[s]);
     if (statements[s].kind == Statement::Kind::kScan) {
       limit = std::min(limit, statements[s].scan_axis);
@@ -256,6 +257,28 @@ bool pointwise_chain(const std::vector<Statement>& statements) {
     }
   }
   return true;
+}
+
+std::string best_lanes(const Statement& statement, const ir::Sizes& sizes) {
+  constexpr int64_t kLanes = 16;
+  std::string best;
+  double best_cost = 0;
+  auto consider = [&](const ir::Axis& axis, double penalty) {
+    const int64_t extent = std::max<int64_t>(1, ir::evaluate(axis.extent, sizes));
+    const int64_t padded = (extent + kLanes - 1) / kLanes * kLanes;
+    const double waste = static_cast<double>(padded) / static_cast<double>(extent);
+    const double cost = (lane_cost(statement, axis.name) + 1) * waste * penalty;
+    if (!best.empty() && cost >= best_cost) return;
+    best = axis.name;
+    best_cost = cost;
+  };
+  if (statement.kind == Statement::Kind::kScan) {
+    consider(statement.axes.back(), 1);
+    return best;
+  }
+  if (!statement.axes.empty()) consider(statement.axes.back(), 1);
+  for (const ir::Axis& axis : statement.reduce_axes) consider(axis, 1.2);
+  return best;
 }
 
 int vector_position(const Statement& statement, int forced) {

@@ -22,9 +22,9 @@ struct RowBinding {
 };
 
 struct RowPlan {
-  int rows = 0;                                    ///< number of shared leading axes
-  int reference = 0;                               ///< the statement whose extents the rows have
-  std::vector<std::vector<RowBinding>> bindings;   ///< per statement, per row axis
+  int rows = 0;                                   ///< number of shared leading axes
+  int reference = 0;                              ///< the statement whose extents the rows have
+  std::vector<std::vector<RowBinding>> bindings;  ///< per statement, per row axis
 };
 
 /// The plan with exactly `rows` shared axes, if the statements' accesses to one another stay inside
@@ -44,6 +44,9 @@ bool pointwise_chain(const std::vector<ir::Statement>& statements);
 int vector_position(const ir::Statement& statement, int forced);
 /// The axis itself; null for a statement without axes.
 const ir::Axis* vector_axis(const ir::Statement& statement, int forced);
+
+/// The axis that vector lanes suit best at the tuned sizes: cheap loads, long extent. "" for none.
+std::string best_lanes(const ir::Statement& statement, const ir::Sizes& sizes);
 
 /// The coefficient of an axis in an index, over sizes; nothing where the index is not affine in it.
 std::optional<ir::IntExpr> coefficient(const ir::IntExpr& expr, const std::string& axis);

@@ -39,4 +39,9 @@ struct Schedule {
 /// `sizes` are those the plan is tuned for; the schedule stays correct for any sizes.
 Result<Schedule> apply(const Trace& trace, const ir::Program& program, const ir::Sizes& sizes);
 
+/// Every step that may follow the trace, numeric arguments at a middling value: the mask of a model
+/// that chooses actions, and the menu of a person. Empty where the trace itself is illegal.
+std::vector<Step> legal_actions(const ir::Program& program, const Trace& trace,
+                                const ir::Sizes& sizes);
+
 }  // namespace quern

@@ -39,9 +39,8 @@ struct CompareReport {
   std::string worst;      ///< "y[3, 17]: got 0.25, expected 0.5, 4.1e6 times the rounding scale"
 };
 
-/// Byte that outputs are filled with before a call: as f32 -1.7e38, as i64 about -7e16, values that
-/// no honest result takes by chance.
-inline constexpr std::byte kPoison{0xfe};
+/// Byte that outputs are filled with before a call: a NaN that no arithmetic makes, or -1.
+inline constexpr std::byte kPoison{0xff};
 
 /// Compares a candidate's output buffer with what is expected, element by element.
 CompareReport compare(std::span<const std::byte> got, const ExpectedOutput& expected,

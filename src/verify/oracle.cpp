@@ -45,16 +45,16 @@ std::vector<int64_t> free_size_values(const ir::Program& program, const ir::Size
   return values;
 }
 
-std::vector<size_t> input_bytes(const ir::Program& program, const ir::Sizes& sizes) {
-  std::vector<size_t> bytes;
+std::vector<uint64_t> input_bytes(const ir::Program& program, const ir::Sizes& sizes) {
+  std::vector<uint64_t> bytes;
   for (const ir::InputDecl& input : program.inputs) {
     bytes.push_back(bytes_of(input.shape, input.type, sizes));
   }
   return bytes;
 }
 
-std::vector<size_t> output_bytes(const ir::Program& program, const ir::Sizes& sizes) {
-  std::vector<size_t> bytes;
+std::vector<uint64_t> output_bytes(const ir::Program& program, const ir::Sizes& sizes) {
+  std::vector<uint64_t> bytes;
   for (const ir::Statement* output : program.outputs()) {
     bytes.push_back(bytes_of(extents(*output), output->type, sizes));
   }
@@ -63,7 +63,7 @@ std::vector<size_t> output_bytes(const ir::Program& program, const ir::Sizes& si
 
 double evaluation_bytes(const ir::Program& program, const ir::Sizes& sizes) {
   double inputs = 0, expected = 0, outputs = 0, between = 0;
-  for (size_t bytes : input_bytes(program, sizes)) inputs += static_cast<double>(bytes);
+  for (uint64_t bytes : input_bytes(program, sizes)) inputs += static_cast<double>(bytes);
   for (const ir::Statement* output : program.outputs()) {
     const double count = static_cast<double>(bytes_of(extents(*output), DType::kF32, sizes)) / 4;
     expected += 16 * count;
@@ -103,7 +103,7 @@ Result<void> Oracle::run(const std::string& entry, const ir::Sizes& sizes, Datas
   }
   KernelLimits limits;
   limits.threads = threads_;
-  limits.memory_bytes = 0;
+  limits.memory_bytes = uint64_t{1} << 40;
   auto process = KernelProcess::start(binary_, entry, layout, limits, /*trusted=*/true);
   if (process.has_error()) return process.error();
   if (process.has_verdict()) return oracle_failed(program_, process.verdict());

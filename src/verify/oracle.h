@@ -39,7 +39,7 @@ double evaluation_bytes(const ir::Program& program, const ir::Sizes& sizes);
 
 /// The buffers of one kernel call, as the device wants them.
 std::vector<int64_t> free_size_values(const ir::Program& program, const ir::Sizes& sizes);
-std::vector<size_t> input_bytes(const ir::Program& program, const ir::Sizes& sizes);
-std::vector<size_t> output_bytes(const ir::Program& program, const ir::Sizes& sizes);
+std::vector<uint64_t> input_bytes(const ir::Program& program, const ir::Sizes& sizes);
+std::vector<uint64_t> output_bytes(const ir::Program& program, const ir::Sizes& sizes);
 
 }  // namespace quern

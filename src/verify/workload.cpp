@@ -28,6 +28,7 @@ Result<std::vector<CompareReport>> run_trusted(const WorkloadMaker& maker, const
   layout.outputs = output_bytes(maker.program, sizes);
   KernelLimits limits;
   limits.threads = maker.threads;
+  limits.memory_bytes = uint64_t{1} << 40;
   auto process = KernelProcess::start(maker.naive, maker.program.name, layout, limits, true);
   if (process.has_error()) return process.error();
   const auto failed = [&](const Verdict& verdict) {

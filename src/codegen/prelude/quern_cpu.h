@@ -175,6 +175,12 @@ QI qv q_ld_else(W w, bool ok, const T* row, int64_t i, int64_t stride, int64_t e
 }
 
 /// Lane l is f(QOne, v + l): whatever no vector form exists for.
+QI bool q_and(bool a, bool b) { return a && b; }
+QI bool q_or(bool a, bool b) { return a || b; }
+QI bool q_not(bool a) { return !a; }
+QI qvi q_and(qvi a, qvi b) { return a & b; }
+QI qvi q_or(qvi a, qvi b) { return a | b; }
+QI qvi q_not(qvi a) { return ~a; }
 template <class F> QI float q_lanes(QOne w, int64_t v, F f) { return f(w, v); }
 template <class W, class F> QI qv q_lanes(W w, int64_t v, F f) {
   qv r{};
@@ -315,6 +321,22 @@ QI float q_sign(float x) { return x > 0 ? 1.0f : (x < 0 ? -1.0f : x); }
 QI qv q_sign(qv x) { return x > 0 ? q_splat(1) : (x < 0 ? q_splat(-1) : x); }
 QI qv q_copysign(qv x, qv sign) {
   return (qv)(((qvi)x & 0x7fffffff) | ((qvi)sign & static_cast<int32_t>(0x80000000)));
+}
+
+/// x / d for many x: r is 1 / d. Rounds like a division (bar divisors whose significand is all ones).
+QI float q_div(float x, float d, float) { return x / d; }
+QI qv q_div(qv x, float d, float r) {
+  const qv q = x * r;
+  const qv a = q_abs(q);
+  const qvi odd = ((a < 1e-30f) & (x != 0.0f)) | ~(a < 1e30f);
+#if defined(__AVX512F__) && !defined(__clang__)
+  if (__builtin_ia32_cvtd2mask512(odd) != 0) return x / d;
+#else
+  int any = 0;
+  for (int l = 0; l < QN; ++l) any |= odd[l];
+  if (any != 0) return x / d;
+#endif
+  return q + (x - q * d) * r;
 }
 
 /// x * 2^n for whole n in [-300, 300], right into the denormals.
@@ -594,6 +616,15 @@ template <int U, class F> QI void q_loop(QOne w, int64_t b, int64_t e, F f) {
   }
   for (; b < e; ++b) f(w, b, QU<0>{});
 }
+/// As q_loop, but first up to where whole-vector stores to `out + b` are aligned.
+template <int U, class F> QI void q_loop_aligned(QFull w, const float* out, int64_t b, int64_t e, F f) {
+  const int64_t head = q_imin(q_head(out + b), e - b);
+  if (head > 0) f(QPart{static_cast<int>(head)}, b, QU<0>{});
+  q_loop<U>(w, b + head, e, f);
+}
+template <int U, class F> QI void q_loop_aligned(QOne w, const float*, int64_t b, int64_t e, F f) {
+  q_loop<U>(w, b, e, f);
+}
 /// The same from the last element to the first, for reverse scans.
 template <class F> QI void q_loop_down(QFull w, int64_t b, int64_t e, F f) {
   for (; e - QN >= b; e -= QN) f(w, e - QN, QU<0>{});
@@ -612,6 +643,14 @@ template <int T, class F> QI void q_tiles(QFull w, int64_t b, int64_t e, F f) {
 }
 template <int T, class F> QI void q_tiles(QOne w, int64_t b, int64_t e, F f) {
   for (; b < e; ++b) f(w, b, QU<1>{});
+}
+template <int T, class F> QI void q_tiles_aligned(QFull w, const float* out, int64_t b, int64_t e, F f) {
+  const int64_t head = q_imin(q_head(out + b), e - b);
+  if (head > 0) f(QPart{static_cast<int>(head)}, b, QU<1>{});
+  q_tiles<T>(w, b + head, e, f);
+}
+template <int T, class F> QI void q_tiles_aligned(QOne w, const float*, int64_t b, int64_t e, F f) {
+  q_tiles<T>(w, b, e, f);
 }
 template <class W> QI int64_t q_step(W) { return QN; }
 QI int64_t q_step(QOne) { return 1; }
