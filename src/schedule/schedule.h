@@ -21,9 +21,11 @@ enum class Skeleton {
 /// registers or row buffers; the rest are materialised.
 struct Group {
   Skeleton skeleton = Skeleton::kNest;
-  std::vector<int> statements;              ///< indices into Program::statements, in order
-  int root = -1;                            ///< the statement that owns the loop structure
-  std::map<std::string, int64_t> params;    ///< "vector_width", "mr", "nr", "kc", …
+  std::vector<int> statements;            ///< indices into Program::statements, in order
+  std::vector<int> inlined;               ///< of these, those recomputed by every reader, never
+                                          ///< stored; they may be in other groups as well
+  int root = -1;                          ///< the statement that owns the loop structure
+  std::map<std::string, int64_t> params;  ///< "vector_width", "mr", "nr", "kc", …
   int64_t param(const std::string& name, int64_t fallback) const;
 };
 
@@ -36,5 +38,10 @@ struct Schedule {
 /// Replays a trace. An illegal step is an error of kind kInput that says which step and why.
 /// `sizes` are those the plan is tuned for; the schedule stays correct for any sizes.
 Result<Schedule> apply(const Trace& trace, const ir::Program& program, const ir::Sizes& sizes);
+
+/// Every step that may follow the trace, numeric arguments at a middling value: the mask of a model
+/// that chooses actions, and the menu of a person. Empty where the trace itself is illegal.
+std::vector<Step> legal_actions(const ir::Program& program, const Trace& trace,
+                                const ir::Sizes& sizes);
 
 }  // namespace quern

@@ -24,6 +24,7 @@ struct Step {
 /// same source byte for byte. The empty trace is the naive lowering.
 using Trace = std::vector<Step>;
 
+std::string print(const Step& step);    ///< without a line end
 std::string print(const Trace& trace);  ///< one step a line
 Result<Trace> parse_trace(const std::string& text);
 

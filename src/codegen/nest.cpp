@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "codegen/nest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "codegen/group.h"
+#include "codegen/row.h"
+
+namespace quern {
+namespace {
+
+using ir::IntExpr;
+using ir::Program;
+using ir::Statement;
+
+constexpr const char* kParts = "0parts";    ///< size: number of parts of an rfactor
+constexpr const char* kPartAxis = "0part";  ///< its axis
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// One loop structure: a list of statements run row by row.
+class NestPrinter {
+ public:
+  NestPrinter(const Program& program, const Group& group, int number,
+              std::vector<Statement> statements, std::vector<std::string> writes, Lines* out)
+      : program_(program),
+        group_(group),
+        number_(number),
+        statements_(std::move(statements)),
+        writes_(std::move(writes)),
+        out_(out) {}
+
+  /// The first reduce loop of the only statement covers a part of its range.
+  void in_parts() { in_parts_ = true; }
+
+  void print() {
+    plan();
+    print_scratch();
+    out_->add(fmt::format("const int64_t units = {};", units()));
+    const bool parallel = group_.param("parallel", 0) != 0;
+    if (parallel) out_->add("#pragma omp parallel");
+    out_->add("{");
+    print_share(parallel);
+    print_row_axes();
+    print_row_buffers();
+    RowPrinter row(program_, items_, style(), stored(), out_);
+    for (const Stage& stage : stages_) row.print(stage);
+    out_->add("}");
+    if (!streamed().empty()) out_->add("q_fence();");
+    out_->add("}");
+  }
+
+ private:
+  void plan() {
+    std::vector<int> positions;
+    std::vector<const ir::Axis*> lanes;
+    for (const Statement& statement : statements_) {
+      const int forced = static_cast<int>(group_.param("axis." + statement.name, -1));
+      positions.push_back(vector_position(statement, forced));
+      lanes.push_back(vector_axis(statement, forced));
+    }
+    rows_ = most_rows(statements_, positions);
+    items_ = make_items(program_, statements_, rows_, lanes, group_.param("fuse_loops", 0) != 0);
+    stages_ = make_stages(items_);
+    cut_blocks();
+    if (in_parts_) cut_parts();
+  }
+
+  /// With one stage whose lanes carry nothing, threads may also share the lane loop.
+  void cut_blocks() {
+    if (stages_.size() != 1) return;
+    Stage& stage = stages_[0];
+    const Item& first = items_[static_cast<size_t>(stage.members[0])];
+    const bool carried = !stage.lane_is_spatial && first.statement.kind != Statement::Kind::kMap;
+    if (stage.lane.empty() || carried) return;
+    for (int member : stage.members) {
+      const Item& item = items_[static_cast<size_t>(member)];
+      if (item.statement.kind == Statement::Kind::kReduce && !stage.lane_is_spatial) return;
+    }
+    for (std::vector<Loop>* loops : {&stage.space, &stage.reduce}) {
+      for (Loop& loop : *loops) {
+        if (loop.name != stage.lane || loop.limit) continue;
+        blocked_ = loop;
+        loop.begin = "block_begin";
+        loop.end = "block_end";
+      }
+    }
+  }
+
+  void cut_parts() {
+    Stage& stage = stages_[0];
+    Loop& loop = stage.reduce[0];
+    const std::string extent = c_int(program_, loop.extent);
+    const std::string part = axis_id("0");
+    loop.begin = fmt::format("{} * {} / {}", extent, part, size_id(kParts));
+    loop.end = fmt::format("{} * ({} + 1) / {}", extent, part, size_id(kParts));
+  }
+
+  const Statement& model() const { return statements_[static_cast<size_t>(rows_.reference)]; }
+
+  std::string row_count() const {
+    std::string rows = "int64_t{1}";
+    for (int r = 0; r < rows_.rows; ++r) {
+      rows += " * " + c_int(program_, model().axes[static_cast<size_t>(r)].extent);
+    }
+    return rows;
+  }
+
+  std::string units() {
+    out_->add(fmt::format("const int64_t rows = {};", row_count()));
+    if (!blocked_) return "rows";
+    const std::string extent = c_int(program_, blocked_->extent);
+    out_->add(fmt::format("const int64_t block = {};", block_length(extent)));
+    out_->add(fmt::format("const int64_t blocks = ({} + block - 1) / block;", extent));
+    return "rows * blocks";
+  }
+
+  std::string block_length(const std::string& extent) const {
+    const int64_t granule = std::max(style().unroll, style().tile);
+    const int64_t block = group_.param("block", 0);
+    if (block > 0) return fmt::format("q_imin({}, ({} + QN - 1) / QN * QN)", extent, block);
+    const bool parallel = group_.param("parallel", 0) != 0;
+    if (!parallel) return extent;
+    return fmt::format("q_block({}, rows, {} * QN, q_threads())", extent, granule);
+  }
+
+  void print_share(bool parallel) {
+    out_->add(fmt::format("const int64_t self = {}, team = {};", parallel ? "q_thread()" : "0",
+                          parallel ? "q_team()" : "1"));
+    out_->add("static_cast<void>(self);");
+    const int64_t chunk = group_.param("chunk", 0);
+    if (parallel && chunk > 0) {
+      out_->add("static_cast<void>(team);");
+      out_->add(fmt::format("#pragma omp for schedule(dynamic, {})", chunk));
+      out_->add("for (int64_t unit = 0; unit < units; ++unit) {");
+    } else {
+      out_->add(
+          "for (int64_t unit = units * self / team, last = units * (self + 1) / team; "
+          "unit < last; ++unit) {");
+    }
+    if (blocked_) {
+      out_->add("const int64_t block_begin = unit % blocks * block;");
+      out_->add(fmt::format("const int64_t block_end = q_imin({}, block_begin + block);",
+                            c_int(program_, blocked_->extent)));
+    }
+  }
+
+  void print_row_axes() {
+    if (rows_.rows == 0) return;
+    out_->add(fmt::format("int64_t row = unit{};", blocked_ ? " / blocks" : ""));
+    for (int r = rows_.rows - 1; r >= 0; --r) {
+      const std::string axis = axis_id(std::to_string(r));
+      const std::string extent = c_int(program_, model().axes[static_cast<size_t>(r)].extent);
+      if (r == 0) {
+        out_->add(fmt::format("const int64_t {} = row;", axis));
+        continue;
+      }
+      out_->add(fmt::format("const int64_t {} = row % {};", axis, extent));
+      out_->add(fmt::format("row /= {};", extent));
+    }
+  }
+
+  /// Statements with loops of their own that a later stage reads, and that are not written outside.
+  std::vector<size_t> buffered() const {
+    std::vector<size_t> found;
+    for (size_t i = 0; i < items_.size(); ++i) {
+      if (items_[i].space.empty() || contains(writes_, items_[i].statement.name)) continue;
+      if (read_by_other_stage(i)) found.push_back(i);
+    }
+    return found;
+  }
+
+  bool read_by_other_stage(size_t made) const {
+    for (const Stage& stage : stages_) {
+      std::vector<int> all = stage.members;
+      all.insert(all.end(), stage.tails.begin(), stage.tails.end());
+      if (std::find(all.begin(), all.end(), static_cast<int>(made)) != all.end()) continue;
+      for (int index : all) {
+        const ir::Expr& body = items_[static_cast<size_t>(index)].statement.body;
+        if (contains(ir::tensors_of(body), items_[made].statement.name)) return true;
+      }
+    }
+    return false;
+  }
+
+  std::set<std::string> stored() const {
+    std::set<std::string> names(writes_.begin(), writes_.end());
+    for (size_t i : buffered()) names.insert(items_[i].statement.name);
+    return names;
+  }
+
+  /// Elements of one row of a statement, as an upper bound.
+  IntExpr row_elements(size_t i) const {
+    const Statement& statement = statements_[i];
+    IntExpr count = ir::int_constant(1);
+    for (size_t a = 0; a < statement.axes.size(); ++a) {
+      if (a >= rows_.bindings[i].size()) {
+        count = std::move(count) * statement.axes[a].extent;
+      } else if (rows_.bindings[i][a].factor) {
+        count = std::move(count) * *rows_.bindings[i][a].factor;
+      }
+    }
+    return count;
+  }
+
+  void print_scratch() {
+    int id = number_ * 64 + (in_parts_ ? 32 : 0);
+    for (size_t i : buffered()) {
+      const std::string& name = items_[i].statement.name;
+      const std::string type = c_type(items_[i].statement.type);
+      out_->add(fmt::format("const int64_t n_{} = ({} + 63) / 64 * 64;", name,
+                            c_int(program_, row_elements(i))));
+      out_->add(
+          fmt::format("{0}* const b_{1} = static_cast<{0}*>(q_scratch({2}, n_{1} * q_threads() * "
+                      "static_cast<int64_t>(sizeof({0}))));",
+                      type, name, id++));
+    }
+  }
+
+  /// Row buffers look like the whole tensor, shifted, so that one form of index serves both.
+  void print_row_buffers() {
+    for (size_t i : buffered()) {
+      const Statement& statement = statements_[i];
+      std::vector<IntExpr> start;
+      for (size_t a = 0; a < statement.axes.size(); ++a) {
+        if (a >= rows_.bindings[i].size()) {
+          start.push_back(ir::int_constant(0));
+          continue;
+        }
+        IntExpr row = ir::int_axis(std::to_string(a));
+        if (rows_.bindings[i][a].factor) row = std::move(row) * *rows_.bindings[i][a].factor;
+        start.push_back(std::move(row));
+      }
+      out_->add(fmt::format("{}* const {} = b_{} + n_{} * self - ({});", c_type(statement.type),
+                            tensor_id(statement.name), statement.name, statement.name,
+                            c_offset(program_, program_.shape_of(statement.name), start)));
+    }
+  }
+
+  std::set<std::string> streamed() const {
+    std::set<std::string> names;
+    for (const std::string& name : writes_) {
+      const Statement* statement = program_.find_statement(name);
+      if (group_.param("nt." + name, 0) == 0 || statement->type != DType::kF32) continue;
+      bool ok = true;
+      for (const Item& item : items_) {
+        if (contains(ir::tensors_of(item.statement.body), name)) ok = false;
+        // Whole-vector stores need unit stride along the lanes.
+        if (item.statement.name != name || item.store.empty()) continue;
+        if (item.store.back() != ir::int_axis(item.lane)) {
+          const auto stride = coefficient(item.store.back(), item.lane);
+          if (!stride || *stride != ir::int_constant(1)) ok = false;
+        }
+      }
+      if (ok) names.insert(name);
+    }
+    return names;
+  }
+
+  RowStyle style() const {
+    RowStyle style;
+    style.vectorize = group_.param("vectorize", 0) != 0;
+    const int64_t wanted = std::max(group_.param("unroll", 1), group_.param("accumulators", 1));
+    style.unroll = static_cast<int>(std::clamp<int64_t>(wanted, 1, 16));
+    style.tile = style.unroll;
+    style.streamed = streamed();
+    return style;
+  }
+
+  const Program& program_;
+  const Group& group_;
+  int number_;
+  std::vector<Statement> statements_;
+  std::vector<std::string> writes_;
+  Lines* out_;
+  RowPlan rows_;
+  std::vector<Item> items_;
+  std::vector<Stage> stages_;
+  std::optional<Loop> blocked_;
+  bool in_parts_ = false;
+};
+
+/// The two halves of an rfactor: partial results by part, then their combination.
+struct Halves {
+  Program program;  ///< the given one, with the partial tensor
+  Statement partial;
+  std::vector<Statement> combine;
+};
+
+Halves factor(const Program& program, const std::vector<Statement>& statements) {
+  Halves halves{program, statements[0], statements};
+  Statement& partial = halves.partial;
+  const ir::Axis part{kPartAxis, ir::int_size(kParts)};
+  partial.name = "0" + statements[0].name;
+  partial.is_output = false;
+  partial.axes.insert(partial.axes.begin(), part);
+  Statement& whole = halves.combine[0];
+  whole.reduce_axes = {part};
+  std::vector<IntExpr> indices = {ir::int_axis(kPartAxis)};
+  for (const ir::Axis& axis : whole.axes) indices.push_back(ir::int_axis(axis.name));
+  whole.body = ir::load(partial.name, std::move(indices));
+  halves.program.statements.push_back(partial);
+  return halves;
+}
+
+void print_rfactor(const Program& program, const Group& group, int number,
+                   const std::vector<Statement>& statements, const std::vector<std::string>& writes,
+                   Lines* out) {
+  const Halves halves = factor(program, statements);
+  const Statement& original = statements[0];
+  const int64_t parts = group.param("parts", 0);
+  out->add(fmt::format("const int64_t {} = q_imax(1, q_imin({}, {}));", size_id(kParts),
+                       c_int(program, original.reduce_axes[0].extent),
+                       parts > 0 ? std::to_string(parts) : "q_threads()"));
+  std::string count = size_id(kParts);
+  for (const ir::Axis& axis : original.axes) count += " * " + c_int(program, axis.extent);
+  out->add(fmt::format("float* const {} = static_cast<float*>(q_scratch({}, {} * 4));",
+                       tensor_id(halves.partial.name), number * 64 + 63, count));
+  Group first = group;
+  const int64_t forced = group.param("axis." + original.name, -1);
+  if (forced >= 0) first.params["axis." + halves.partial.name] = forced + 1;
+  out->add("{");
+  NestPrinter partial(halves.program, first, number, {halves.partial}, {halves.partial.name}, out);
+  partial.in_parts();
+  partial.print();
+  out->add("}");
+  Group second = group;
+  second.params.erase("axis." + original.name);
+  second.params.erase("nt." + original.name);
+  out->add("{");
+  NestPrinter(halves.program, second, number, halves.combine, writes, out).print();
+  out->add("}");
+}
+
+}  // namespace
+
+Result<std::string> emit_nest_group(const Program& program, const Group& group, int group_number) {
+  const std::vector<Statement> statements = inline_group(program, group);
+  const std::vector<std::string> writes = group_writes(program, group);
+  Lines out;
+  out.add(group_signature(program, group, group_number) + " {");
+  out.add("QUERN_SIZES;");
+  if (group.param("rfactor", 0) != 0) {
+    print_rfactor(program, group, group_number, statements, writes, &out);
+  } else {
+    NestPrinter(program, group, group_number, statements, writes, &out).print();
+  }
+  out.add("}");
+  return out.text();
+}
+
+}  // namespace quern

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "codegen/prelude.h"
+
+extern "C" const char quern_cpu_prelude[];
+extern "C" const char quern_gemm_prelude[];
+
+namespace quern {
+
+std::string_view cpu_prelude() { return quern_cpu_prelude; }
+std::string_view gemm_prelude() { return quern_gemm_prelude; }
+
+}  // namespace quern

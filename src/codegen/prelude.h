@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+
+namespace quern {
+
+/// Text of `quern_cpu.h`, the header that generated CPU kernels include. It needs no other file and
+/// compiles with g++ and clang for any x86-64 (and, by lane, for any target of theirs).
+std::string_view cpu_prelude();
+
+/// Text of `quern_gemm.h`, included after `quern_cpu.h` by sources with contraction groups.
+std::string_view gemm_prelude();
+
+}  // namespace quern

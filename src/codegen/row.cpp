@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "codegen/row.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "codegen/group.h"
+
+namespace quern {
+namespace {
+
+using ir::Expr;
+using ir::Monoid;
+using ir::Statement;
+
+bool contains(const std::vector<int>& list, int value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+bool is_reduction(const Item& item) { return item.statement.kind == Statement::Kind::kReduce; }
+
+std::string accumulator_id(const Item& item) { return "c_" + item.statement.name; }
+
+}  // namespace
+
+std::string loop_end(const ir::Program& program, const Loop& loop) {
+  if (!loop.end.empty()) return loop.end;
+  const std::string extent = c_int(program, loop.extent);
+  if (!loop.limit) return extent;
+  return fmt::format("q_imin({}, {})", extent, c_int(program, *loop.limit));
+}
+
+std::string monoid_struct(Monoid monoid) {
+  constexpr const char* kNames[] = {"QSum", "QProd", "QMax", "QMin", "QArgMax", "QArgMin"};
+  return kNames[static_cast<size_t>(monoid)];
+}
+
+bool is_arg(Monoid monoid) { return monoid == Monoid::kArgMax || monoid == Monoid::kArgMin; }
+
+std::string value_id(const std::string& tensor) { return "v_" + tensor; }
+
+const Loop& RowPrinter::lane_of(const Stage& stage) const {
+  for (const Loop& loop : stage.space) {
+    if (loop.name == stage.lane) return loop;
+  }
+  for (const Loop& loop : stage.reduce) {
+    if (loop.name == stage.lane) return loop;
+  }
+  QUERN_CHECK(false, "a stage whose lane loop is none of its loops");
+}
+
+void RowPrinter::open_loop(const Loop& loop) {
+  const std::string axis = axis_id(loop.name);
+  out_->add(fmt::format("for (int64_t {0} = {1}; {0} < {2}; ++{0}) {{", axis, loop.begin,
+                        loop_end(program_, loop)));
+}
+
+void RowPrinter::open_loops(const std::vector<Loop>& loops, const std::string& except) {
+  for (const Loop& loop : loops) {
+    if (loop.name != except) open_loop(loop);
+  }
+}
+
+void RowPrinter::close(size_t count) {
+  for (size_t i = 0; i < count; ++i) out_->add("}");
+}
+
+PointPrinter RowPrinter::printer_for(const Stage& stage, const Item& item, bool lanes) const {
+  auto resolve = [this, &stage, lanes](const Expr& load) {
+    Place place;
+    place.text = tensor_id(load.name);
+    for (size_t i = 0; i < items_.size(); ++i) {
+      const Item& made = items_[i];
+      if (made.statement.name != load.name) continue;
+      const int index = static_cast<int>(i);
+      const bool here = contains(stage.members, index) || contains(stage.tails, index);
+      if (made.space.empty() || (here && load.indices == made.store)) {
+        place.is_variable = true;
+        place.text = value_id(load.name);
+        place.lanes = lanes && here;
+        return place;
+      }
+    }
+    place.type = program_.type_of(load.name);
+    place.shape = program_.shape_of(load.name);
+    place.indices = load.indices;
+    return place;
+  };
+  return PointPrinter(program_, lanes ? stage.lane : "", item.guarding, resolve);
+}
+
+/// The value of an integer-typed map, computed as an integer.
+std::string RowPrinter::integer_value(const Item& item) const {
+  const Expr& body = item.statement.body;
+  if (body.kind == Expr::Kind::kIndex) return c_int(program_, body.indices[0]);
+  if (body.kind == Expr::Kind::kLoad && body.args.empty()) {
+    return fmt::format("{}[{}]", tensor_id(body.name),
+                       c_offset(program_, program_.shape_of(body.name), body.indices));
+  }
+  return "";
+}
+
+void RowPrinter::print_store(const Item& item, const std::string& tag, const std::string& value,
+                             Lines* out) const {
+  const std::string& name = item.statement.name;
+  if (stored_.count(name) == 0) return;
+  const std::string offset = c_offset(program_, program_.shape_of(name), item.store);
+  const bool streamed = style_.streamed.count(name) != 0;
+  out->add(fmt::format("{}({}, {} + {}, {});", streamed ? "q_stream" : "q_st", tag, tensor_id(name),
+                       offset, value));
+}
+
+/// A map without loops of its own: one value a row.
+void RowPrinter::print_scalar(const Stage& stage) {
+  const Item& only = item(stage.members[0]);
+  PointPrinter printer = printer_for(stage, only, false);
+  const std::string value = value_id(only.statement.name);
+  out_->add(fmt::format("[[maybe_unused]] const float {} = {};", value,
+                        printer.value(only.statement.body).code));
+  if (is_float(only.statement.type)) return print_store(only, "QOne{}", value, out_);
+  const std::string whole = integer_value(only);
+  if (stored_.count(only.statement.name) == 0) return;
+  out_->add(fmt::format("{}[{}] = static_cast<{}>({});", tensor_id(only.statement.name),
+                        c_offset(program_, program_.shape_of(only.statement.name), only.store),
+                        c_type(only.statement.type), whole.empty() ? value : whole));
+}
+
+/// One statement inside the innermost loop body, generic over `w`.
+void RowPrinter::print_member(const Stage& stage, const Item& item, PointPrinter* printer,
+                              Lines* out, const std::string& accumulator) {
+  static_cast<void>(stage);
+  const Statement& statement = item.statement;
+  if (!is_reduction(item)) {
+    const std::string value = value_id(statement.name);
+    out->add(
+        fmt::format("[[maybe_unused]] const auto {} = {};", value, printer->wide(statement.body)));
+    const std::string whole = is_float(statement.type) ? "" : integer_value(item);
+    if (whole.empty() || stored_.count(statement.name) == 0) {
+      return print_store(item, "w", value, out);
+    }
+    out->add(fmt::format("for (int l = 0; l < w.n; ++l) {{"));
+    out->add(fmt::format("const int64_t at = {} + l;", axis_id(stage.lane)));
+    out->add(fmt::format("const int64_t {} = at;", axis_id(stage.lane)));
+    out->add(fmt::format("{}[{}] = static_cast<{}>({});", tensor_id(statement.name),
+                         c_offset(program_, program_.shape_of(statement.name), item.store),
+                         c_type(statement.type), whole));
+    return out->add("}");
+  }
+  const std::string op = monoid_struct(statement.monoid);
+  const std::string value = printer->wide(statement.body);
+  if (is_arg(statement.monoid)) {
+    const std::string axis = item.reduce[0].name;
+    out->add(fmt::format("q_take<{}>(w, {}, {}, q_at(w, {}, {}));", op, accumulator, value,
+                         axis_id(axis), axis == stage.lane ? 1 : 0));
+  } else if (stage.lane_is_spatial) {
+    out->add(fmt::format("{0} = {1}::op({0}, {2});", accumulator, op, value));
+  } else {
+    out->add(fmt::format("{0} = {1}::op({0}, q_keep(w, {2}, {1}::id()));", accumulator, op, value));
+  }
+}
+
+std::string RowPrinter::lane_loop(const Stage& stage, const std::string& suffix) const {
+  const Loop& loop = lane_of(stage);
+  for (int member : stage.lane_is_spatial && !stage.tails.empty() ? stage.tails : stage.members) {
+    const Item& made = item(member);
+    if (style_.streamed.count(made.statement.name) == 0) continue;
+    std::vector<ir::IntExpr> start = made.store;
+    for (ir::IntExpr& index : start) {
+      index = ir::substitute(index, {stage.lane}, {ir::int_constant(0)});
+    }
+    const std::string offset = c_offset(program_, program_.shape_of(made.statement.name), start);
+    return fmt::format("{}_aligned<{}>({}, {} + {}, {}, {}", suffix.empty() ? "q_loop" : "q_tiles",
+                       suffix.empty() ? style_.unroll : style_.tile,
+                       style_.vectorize ? "QFull{}" : "QOne{}", tensor_id(made.statement.name),
+                       offset, loop.begin, loop_end(program_, loop));
+  }
+  return fmt::format("{}<{}>({}, {}, {}", suffix.empty() ? "q_loop" : "q_tiles",
+                     suffix.empty() ? style_.unroll : style_.tile,
+                     style_.vectorize ? "QFull{}" : "QOne{}", loop.begin, loop_end(program_, loop));
+}
+
+void RowPrinter::print_finish(const Stage& stage, const Item& item) {
+  static_cast<void>(stage);
+  const Statement& statement = item.statement;
+  const std::string op = monoid_struct(statement.monoid);
+  const std::string value = value_id(statement.name);
+  const std::string acc = accumulator_id(item);
+  const std::string declare = item.space.empty() ? "" : "[[maybe_unused]] const float ";
+  if (!is_arg(statement.monoid)) {
+    out_->add(fmt::format("{}{} = q_across<{}>(q_fold<{}>({}));", declare, value, op, op, acc));
+    return print_store(item, "QOne{}", value, out_);
+  }
+  out_->add(fmt::format("const int64_t i_{} = q_first<{}>({}, {});", statement.name, op, acc,
+                        style_.unroll));
+  out_->add(fmt::format("{}{} = static_cast<float>(i_{});", declare, value, statement.name));
+  if (stored_.count(statement.name) == 0) return;
+  out_->add(fmt::format("{}[{}] = static_cast<{}>(i_{});", tensor_id(statement.name),
+                        c_offset(program_, program_.shape_of(statement.name), item.store),
+                        c_type(statement.type), statement.name));
+}
+
+void RowPrinter::print_across_lanes(const Stage& stage) {
+  const std::string vector = style_.vectorize ? "qv" : "float";
+  const std::string best = style_.vectorize ? "q_best" : "q_best1";
+  bool reduces = false;
+  for (int member : stage.members) {
+    if (!is_reduction(item(member))) continue;
+    reduces = true;
+    if (stage.space.empty()) {
+      out_->add(fmt::format("[[maybe_unused]] float {};", value_id(item(member).statement.name)));
+    }
+  }
+  out_->add("{");
+  open_loops(stage.space, stage.lane);
+  for (int member : stage.members) {
+    const Statement& statement = item(member).statement;
+    if (!is_reduction(item(member))) continue;
+    const std::string acc = accumulator_id(item(member));
+    const bool arg = is_arg(statement.monoid);
+    out_->add(fmt::format("{} {}[{}];", arg ? best : vector, acc, style_.unroll));
+    out_->add(
+        arg ? fmt::format("for (auto& c : {}) q_none<{}>(c);", acc, monoid_struct(statement.monoid))
+            : fmt::format("for (auto& c : {}) c = {}{}::id(){};", acc,
+                          style_.vectorize ? "q_splat(" : "", monoid_struct(statement.monoid),
+                          style_.vectorize ? ")" : ""));
+  }
+  open_loops(stage.reduce, stage.lane);
+  Lines body;
+  int number = 0;
+  for (int member : stage.members) {
+    PointPrinter printer = printer_for(stage, item(member), true);
+    printer.set_prefix(fmt::format("h{}_", number++));
+    const std::string acc = accumulator_id(item(member)) + "[decltype(u)::v]";
+    print_member(stage, item(member), &printer, &body, acc);
+    for (const std::string& line : printer.invariants()) out_->add(line);
+  }
+  out_->add(
+      fmt::format("{}, [&](auto w, const int64_t {}, [[maybe_unused]] auto u) "
+                  "__attribute__((always_inline)) {{",
+                  lane_loop(stage, ""), axis_id(stage.lane)));
+  out_->add_lines(body.text());
+  out_->add("});");
+  size_t inner = 0;
+  for (const Loop& loop : stage.reduce) inner += loop.name != stage.lane ? 1 : 0;
+  close(inner);
+  for (int member : stage.members) {
+    if (is_reduction(item(member))) print_finish(stage, item(member));
+  }
+  if (reduces) print_tails(stage, false);
+  close(stage.space.size());
+  out_->add("}");
+}
+
+void RowPrinter::print_tails(const Stage& stage, bool lanes) {
+  int number = 0;
+  for (int tail : stage.tails) {
+    const Item& made = item(tail);
+    PointPrinter printer = printer_for(stage, made, lanes);
+    printer.set_prefix(fmt::format("t{}_", number++));
+    const std::string value = value_id(made.statement.name);
+    const std::string code =
+        lanes ? printer.wide(made.statement.body) : printer.value(made.statement.body).code;
+    for (const std::string& line : printer.invariants()) out_->add(line);
+    out_->add(fmt::format("[[maybe_unused]] const auto {} = {};", value, code));
+    print_store(made, lanes ? "w" : "QOne{}", value, out_);
+  }
+}
+
+void RowPrinter::print_down_lanes(const Stage& stage) {
+  out_->add("{");
+  open_loops(stage.space, stage.lane);
+  const std::string lane = axis_id(stage.lane);
+  out_->add(
+      fmt::format("{}, [&](auto w, const int64_t tile, auto tiles) "
+                  "__attribute__((always_inline)) {{",
+                  lane_loop(stage, "tiles")));
+  out_->add("typedef typename q_of<decltype(w)>::value V;");
+  out_->add("typedef typename q_best_of<decltype(w)>::type B;");
+  out_->add("constexpr int kTiles = decltype(tiles)::v;");
+  for (int member : stage.members) {
+    const Statement& statement = item(member).statement;
+    if (!is_reduction(item(member))) continue;
+    const std::string acc = accumulator_id(item(member));
+    const std::string op = monoid_struct(statement.monoid);
+    const bool arg = is_arg(statement.monoid);
+    out_->add(fmt::format("{} {}[kTiles];", arg ? "B" : "V", acc));
+    out_->add(arg ? fmt::format("for (auto& c : {}) q_none<{}>(c);", acc, op)
+                  : fmt::format("for (auto& c : {}) c = q_wide(w, {}::id());", acc, op));
+  }
+  open_loops(stage.reduce, "");
+  Lines body;
+  int number = 0;
+  for (int member : stage.members) {
+    PointPrinter printer = printer_for(stage, item(member), true);
+    printer.set_prefix(fmt::format("h{}_", number++));
+    const std::string acc = accumulator_id(item(member)) + "[decltype(u)::v]";
+    print_member(stage, item(member), &printer, &body, acc);
+    for (const std::string& line : printer.invariants()) out_->add(line);
+  }
+  const std::string unrolled =
+      fmt::format("q_unroll<kTiles>([&](auto u) __attribute__((always_inline)) {{");
+  const std::string at = fmt::format("const int64_t {} = tile + decltype(u)::v * q_step(w);", lane);
+  out_->add(unrolled);
+  out_->add(at);
+  out_->add_lines(body.text());
+  out_->add("});");
+  close(stage.reduce.size());
+  out_->add(unrolled);
+  out_->add("[[maybe_unused]] " + at);
+  for (int member : stage.members) {
+    const Item& made = item(member);
+    if (!is_reduction(made)) continue;
+    const std::string acc = accumulator_id(made) + "[decltype(u)::v]";
+    const std::string value = value_id(made.statement.name);
+    if (is_arg(made.statement.monoid)) {
+      out_->add(fmt::format("[[maybe_unused]] const auto {} = q_best_at({});", value, acc));
+      if (stored_.count(made.statement.name) == 0) continue;
+      out_->add(fmt::format("q_st_at(w, {} + {}, {});", tensor_id(made.statement.name),
+                            c_offset(program_, program_.shape_of(made.statement.name), made.store),
+                            acc));
+    } else {
+      out_->add(fmt::format("[[maybe_unused]] const auto {} = {};", value, acc));
+      print_store(made, "w", value, out_);
+    }
+  }
+  print_tails(stage, true);
+  out_->add("});");
+  out_->add("});");
+  close(stage.space.size() - 1);
+  out_->add("}");
+}
+
+void RowPrinter::print_scan_along(const Stage& stage) {
+  const Item& made = item(stage.members[0]);
+  const Statement& statement = made.statement;
+  const Loop& loop = lane_of(stage);
+  const std::string op = monoid_struct(statement.monoid);
+  out_->add("{");
+  open_loops(stage.space, stage.lane);
+  out_->add(fmt::format("float carry = {}::id();", op));
+  PointPrinter printer = printer_for(stage, made, true);
+  const std::string value = printer.wide(statement.body);
+  for (const std::string& line : printer.invariants()) out_->add(line);
+  const bool aligned = !statement.reverse;
+  out_->add(fmt::format(
+      "{}, [&](auto w, const int64_t {}, auto) __attribute__((always_inline)) {{",
+      aligned ? lane_loop(stage, "")
+              : fmt::format("q_loop_down({}, {}, {}", style_.vectorize ? "QFull{}" : "QOne{}",
+                            loop.begin, loop_end(program_, loop)),
+      axis_id(stage.lane)));
+  out_->add(fmt::format("const auto v = q_scan<{}, {}, {}>(w, {}, carry);", op, statement.reverse,
+                        statement.exclusive, value));
+  print_store(made, "w", "v", out_);
+  out_->add("});");
+  close(stage.space.size() - 1);
+  out_->add("}");
+}
+
+void RowPrinter::print_scan_down(const Stage& stage) {
+  const Item& made = item(stage.members[0]);
+  const Statement& statement = made.statement;
+  const std::string op = monoid_struct(statement.monoid);
+  const Loop& along = made.space[static_cast<size_t>(made.scan)];
+  out_->add("{");
+  size_t outer = 0;
+  for (const Loop& loop : stage.space) {
+    if (loop.name == stage.lane || loop.name == along.name) continue;
+    open_loop(loop);
+    ++outer;
+  }
+  out_->add(
+      fmt::format("{}, [&](auto w, const int64_t tile, auto tiles) "
+                  "__attribute__((always_inline)) {{",
+                  lane_loop(stage, "tiles")));
+  out_->add("constexpr int kTiles = decltype(tiles)::v;");
+  out_->add("typename q_of<decltype(w)>::value c[kTiles];");
+  out_->add(fmt::format("for (auto& each : c) each = q_wide(w, {}::id());", op));
+  const std::string axis = axis_id(along.name);
+  const std::string end = loop_end(program_, along);
+  out_->add(statement.reverse
+                ? fmt::format("for (int64_t {0} = {1} - 1; {0} >= 0; --{0}) {{", axis, end)
+                : fmt::format("for (int64_t {0} = 0; {0} < {1}; ++{0}) {{", axis, end));
+  PointPrinter printer = printer_for(stage, made, true);
+  const std::string value = printer.wide(statement.body);
+  for (const std::string& line : printer.invariants()) out_->add(line);
+  out_->add("q_unroll<kTiles>([&](auto u) __attribute__((always_inline)) {");
+  out_->add(
+      fmt::format("const int64_t {} = tile + decltype(u)::v * q_step(w);", axis_id(stage.lane)));
+  out_->add("auto& acc = c[decltype(u)::v];");
+  if (statement.exclusive) print_store(made, "w", "acc", out_);
+  out_->add(fmt::format("acc = {}::op(acc, {});", op, value));
+  if (!statement.exclusive) print_store(made, "w", "acc", out_);
+  out_->add("});");
+  out_->add("}");
+  out_->add("});");
+  close(outer);
+  out_->add("}");
+}
+
+void RowPrinter::print(const Stage& stage) {
+  const Item& first = item(stage.members[0]);
+  if (first.scan >= 0) {
+    const bool along = first.space[static_cast<size_t>(first.scan)].name == stage.lane;
+    return along ? print_scan_along(stage) : print_scan_down(stage);
+  }
+  if (stage.space.empty() && stage.reduce.empty()) return print_scalar(stage);
+  if (stage.lane_is_spatial) return print_down_lanes(stage);
+  return print_across_lanes(stage);
+}
+
+}  // namespace quern

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "codegen/lines.h"
+#include "codegen/point.h"
+#include "codegen/stage.h"
+
+namespace quern {
+
+/// How the stages of a row are printed.
+struct RowStyle {
+  bool vectorize = true;
+  int unroll = 1;                  ///< vectors a step of maps, and accumulators of row reductions
+  int tile = 1;                    ///< vectors side by side in reductions along outer axes
+  std::set<std::string> streamed;  ///< tensors stored past the caches
+};
+
+/// Prints the inside of a row: one loop nest a stage, in order.
+class RowPrinter {
+ public:
+  RowPrinter(const ir::Program& program, const std::vector<Item>& items, RowStyle style,
+             std::set<std::string> stored, Lines* out)
+      : program_(program),
+        items_(items),
+        style_(std::move(style)),
+        stored_(std::move(stored)),
+        out_(out) {}
+
+  void print(const Stage& stage);
+
+ private:
+  void print_scalar(const Stage& stage);
+  void print_across_lanes(const Stage& stage);  ///< lanes run along an inner (or reduced) loop
+  void print_down_lanes(const Stage& stage);    ///< lanes run along an outer loop of a reduction
+  void print_scan_along(const Stage& stage);
+  void print_scan_down(const Stage& stage);
+  void print_member(const Stage& stage, const Item& item, PointPrinter* printer, Lines* out,
+                    const std::string& accumulator);
+  void print_finish(const Stage& stage, const Item& item);
+  void print_tails(const Stage& stage, bool lanes);
+  void print_store(const Item& item, const std::string& tag, const std::string& value,
+                   Lines* out) const;
+  PointPrinter printer_for(const Stage& stage, const Item& item, bool lanes) const;
+  void open_loop(const Loop& loop);
+  void open_loops(const std::vector<Loop>& loops, const std::string& except);
+  void close(size_t count);
+  std::string lane_loop(const Stage& stage, const std::string& down) const;
+  const Item& item(int index) const { return items_[static_cast<size_t>(index)]; }
+  const Loop& lane_of(const Stage& stage) const;
+  std::string integer_value(const Item& item) const;
+
+  const ir::Program& program_;
+  const std::vector<Item>& items_;
+  RowStyle style_;
+  std::set<std::string>
+      stored_;  ///< tensors with memory: written outside, or read by a later stage
+  Lines* out_;
+};
+
+/// C++ of a loop's upper bound.
+std::string loop_end(const ir::Program& program, const Loop& loop);
+/// "QSum", "QArgMax", …: the prelude's name.
+std::string monoid_struct(ir::Monoid monoid);
+bool is_arg(ir::Monoid monoid);
+/// The variable with a statement's value at the current point.
+std::string value_id(const std::string& tensor);
+
+}  // namespace quern

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "schedule/actions.h"
+
+#include <array>
+
+namespace quern {
+namespace {
+
+using enum Exactness;
+using enum Resource;
+using enum Support;
+
+constexpr bool kCpu = true;
+constexpr bool kGpu = true;
+constexpr bool kNo = false;
+constexpr int64_t kMany = int64_t{1} << 40;
+
+// clang-format off
+constexpr std::array<ActionInfo, 51> kActions = {{
+  {1, "decompose", "replace a named operator by its definition", {}, "a definition exists",
+   kRealEqual, kArithmetic, kCpu, kGpu, kOwned, "the parser expands every named operator"},
+  {2, "compute_inline", "recompute a pointwise producer in each of its readers", {}, "a map that is no output",
+   kBitwise, kMemory, kCpu, kGpu, kApplied, ""},
+  {3, "reverse_compute_inline", "compute a pointwise consumer where its producer is made (epilogue)", {{"into", "statement"}}, "leading axes agree and the groups in between do not depend on each other",
+   kBitwise, kMemory, kCpu, kGpu, kApplied, ""},
+  {4, "fuse_prologue", "compute a pointwise producer while loading it", {{"into", "statement"}}, "a map that is no output and that only this consumer reads",
+   kBitwise, kMemory, kCpu, kGpu, kApplied, ""},
+  {5, "compute_with", "compute two statements in one loop structure", {{"with", "statement"}}, "leading axes agree, no path through another group",
+   kBitwise, kMemory, kCpu, kGpu, kApplied, ""},
+  {6, "merge_reductions", "run two reductions in one pass", {{"with", "statement"}}, "same axes, neither reads the other's result",
+   kRealEqual, kMemory, kCpu, kGpu, kApplied, ""},
+  {7, "online_rewrite", "find the maximum and the sum of exponentials in one pass", {{"with", "statement"}}, "max and sum of exp(x - max) over one axis, in one group",
+   kAlgebraic, kMemory, kCpu, kGpu, kApplied, ""},
+  {8, "compute_root", "give a statement its own loops and memory", {}, "the statement shares its group",
+   kBitwise, kMemory, kCpu, kGpu, kApplied, ""},
+  {9, "fold_affine", "fold an affine map into constant weights", {{"into", "statement"}}, "affine, weight read once, cost counted",
+   kAlgebraic, kArithmetic, kCpu, kGpu, kLater, "weights are inputs of each call: folding costs a pass over them"},
+  {10, "push_reduction", "move a reduction through a contraction", {{"axis", "axis"}}, "linear in the axis, nothing nonlinear between",
+   kAlgebraic, kArithmetic, kCpu, kGpu, kLater, "no rewrite of the program yet"},
+  {11, "conv_algorithm", "choose how a convolution becomes a contraction", {{"algorithm", "integer", 0, 3}}, "a contraction over a window; 0 direct, 1 implicit GEMM, 2 im2col",
+   kRealEqual, kArithmetic, kCpu, kGpu, kApplied, ""},
+  {12, "phase_split", "split a strided window into dense ones", {{"phase", "integer", 0, 1, true}}, "a contraction with a divisibility guard",
+   kRealEqual, kArithmetic, kCpu, kGpu, kApplied, ""},
+  {13, "transform_layout", "store an operand in another order", {{"axis", "axis"}}, "all readers rewritten, repacking counted",
+   kBitwise, kMemory, kCpu, kGpu, kOwned, "pack_panels lays contraction operands out"},
+  {14, "eliminate_common", "compute equal subexpressions once, drop dead code", {}, "pure",
+   kBitwise, kArithmetic, kCpu, kGpu, kOwned, "dead statements are never scheduled; the compiler merges the rest"},
+  {15, "merge_batch", "treat batch axes as one", {}, "independent contractions",
+   kBitwise, kParallelism, kCpu, kGpu, kOwned, "the contraction skeleton flattens batch axes"},
+  {16, "split", "cut an axis in blocks", {{"axis", "axis"}, {"factor", "integer", 1, kMany}}, "the axis is spatial; tails are handled",
+   kBitwise, kCache, kCpu, kGpu, kApplied, ""},
+  {17, "fuse_loops", "run adjacent axes as one", {}, "every access uses the axes as adjacent trailing dimensions, or not at all",
+   kBitwise, kArithmetic, kCpu, kGpu, kApplied, ""},
+  {18, "reorder", "make an axis the innermost", {{"inner", "axis"}}, "the axis belongs to the statement",
+   kRealEqual, kCache, kCpu, kGpu, kApplied, ""},
+  {19, "multi_level_tile", "tile for each cache level", {}, "split and reorder are legal",
+   kRealEqual, kCache, kCpu, kGpu, kOwned, "kc, mc and nc of pack_panels"},
+  {20, "vectorize", "run an axis in vector lanes", {{"axis", "axis", 0, 0, true}, {"width", "integer", 1, 64, true}}, "any axis; best with unit stride",
+   kRealEqual, kArithmetic, kCpu, kGpu, kApplied, ""},
+  {21, "unroll", "unroll the innermost loop", {{"factor", "integer", 1, 16}}, "always",
+   kBitwise, kRegisters, kCpu, kGpu, kApplied, ""},
+  {22, "unroll_and_jam", "hold a block of results in registers", {{"mr", "integer", 1, 32}, {"nr", "integer", 1, 8}}, "a contraction; mr * nr + nr + 1 vectors fit the registers",
+   kBitwise, kRegisters, kCpu, kGpu, kApplied, ""},
+  {23, "interleave_accumulators", "reduce into several accumulators", {{"count", "integer", 1, 16}}, "the monoid is associative",
+   kRealEqual, kRegisters, kCpu, kGpu, kApplied, ""},
+  {24, "parallel", "share an axis among threads", {{"chunk", "integer", 1, kMany, true}}, "writes are disjoint",
+   kBitwise, kParallelism, kCpu, kGpu, kApplied, ""},
+  {25, "loop_partition", "split loops where guards change", {}, "always",
+   kBitwise, kArithmetic, kCpu, kGpu, kOwned, "guarded loads test whole vectors and take the free path inside"},
+  {26, "predicate", "guard a loop body", {}, "always",
+   kBitwise, kArithmetic, kCpu, kGpu, kOwned, "tails run with partial vectors"},
+  {27, "pad_loop", "round an extent up", {{"multiple", "integer", 1, 4096}}, "the fill is neutral",
+   kBitwise, kArithmetic, kCpu, kGpu, kOwned, "tails run with partial vectors; panels are padded when packed"},
+  {28, "rfactor", "reduce in parts, then combine them", {{"parts", "integer", 0, 4096, true}}, "a reduction (no arg-form) or scan alone in its group; 0 parts: one a thread",
+   kRealEqual, kParallelism, kCpu, kGpu, kApplied, ""},
+  {29, "compute_at", "compute a producer inside a row of its consumer", {{"at", "statement"}}, "leading axes agree, no path through another group",
+   kBitwise, kCache, kCpu, kGpu, kApplied, ""},
+  {30, "cache_read", "copy what is read into a nearer buffer", {{"buffer", "word"}}, "fits",
+   kBitwise, kCache, kCpu, kGpu, kOwned, "pack_panels, for contractions"},
+  {31, "cache_write", "accumulate in registers or a local buffer", {}, "single writer",
+   kBitwise, kCache, kCpu, kGpu, kOwned, "every skeleton accumulates in registers"},
+  {32, "pack_panels", "copy operands into contiguous panels", {{"kc", "integer", 1, kMany}, {"mc", "integer", 1, kMany}, {"nc", "integer", 1, kMany}}, "a contraction",
+   kBitwise, kCache, kCpu, kGpu, kApplied, ""},
+  {33, "prefetch", "ask for memory ahead of use", {{"distance", "integer", 0, 4096}}, "always",
+   kBitwise, kMemory, kCpu, kGpu, kApplied, ""},
+  {34, "non_temporal_store", "write past the caches", {}, "f32, stored, not read again by its group",
+   kBitwise, kMemory, kCpu, kGpu, kApplied, ""},
+  {35, "software_pipeline", "overlap loads of the next step with this one", {{"stages", "integer", 2, 6}}, "no carried dependence through memory",
+   kBitwise, kArithmetic, kCpu, kGpu, kOwned, "the processor reorders by itself; prefetch has the distance"},
+  {36, "register_transpose", "transpose tiles in registers", {}, "a map that reads along one axis and writes along another",
+   kBitwise, kMemory, kCpu, kGpu, kApplied, ""},
+  {37, "bind", "map an axis to grid, warp or lane", {{"axis", "axis"}, {"to", "word"}}, "spatial",
+   kBitwise, kParallelism, kNo, kGpu, kGpuOnly, "a CPU has threads and lanes: parallel and vectorize"},
+  {38, "cross_thread_reduction", "reduce across lanes of a block", {{"width", "integer", 2, 1024}}, "associative, uniform barrier",
+   kRealEqual, kParallelism, kNo, kGpu, kGpuOnly, "on a CPU rfactor reduces in parts"},
+  {39, "split_k", "share the reduced axis of a contraction", {{"parts", "integer", 1, 256}}, "a contraction",
+   kRealEqual, kParallelism, kCpu, kGpu, kApplied, ""},
+  {40, "persistent_grid", "keep blocks resident and walk tiles in a chosen order", {{"group", "integer", 1, 64}}, "independent tiles",
+   kBitwise, kLaunch, kNo, kGpu, kGpuOnly, "CPU threads always persist"},
+  {41, "storage_align", "pad or swizzle a buffer", {{"pad", "integer", 0, 64}}, "bijective on a tile",
+   kBitwise, kCache, kNo, kGpu, kGpuOnly, "CPU buffers are aligned to cache lines and have no banks"},
+  {42, "async_copy", "copy to shared memory in the background", {{"bytes", "integer", 4, 16}}, "aligned, affine",
+   kBitwise, kMemory, kNo, kGpu, kGpuOnly, "a CPU has no copy engine a kernel may use"},
+  {43, "tensorize", "compute with a matrix micro-kernel", {}, "a sum over a product of two operands with affine indices",
+   kRealEqual, kArithmetic, kCpu, kGpu, kApplied, ""},
+  {44, "warp_specialization", "give warps different work", {{"producers", "integer", 1, 8}}, "software_pipeline is present",
+   kBitwise, kParallelism, kNo, kGpu, kGpuOnly, "a CPU has no warps"},
+  {45, "cluster", "share operands among blocks of a cluster", {{"size", "integer", 2, 16}}, "grid divisible, shared operand",
+   kBitwise, kMemory, kNo, kGpu, kGpuOnly, "a CPU has no block clusters; the last-level cache is shared"},
+  {46, "launch_bounds", "limit registers for occupancy", {{"threads", "integer", 32, 1024}}, "device limits",
+   kBitwise, kRegisters, kNo, kGpu, kGpuOnly, "a CPU core runs one kernel thread at a time"},
+  {47, "coarsen", "give each thread several results", {{"factor", "integer", 1, 64}}, "spatial",
+   kBitwise, kRegisters, kNo, kGpu, kGpuOnly, "on a CPU: interleave_accumulators, and chunk of parallel"},
+  {48, "merge_launches", "run several kernels in one launch", {}, "co-resident grid",
+   kBitwise, kLaunch, kNo, kGpu, kGpuOnly, "a CPU candidate is one function already"},
+  {49, "set_precision", "compute in a narrower type", {{"type", "word"}}, "the contract allows it",
+   kNumeric, kPrecision, kCpu, kGpu, kLater, "the only contract so far is fp32"},
+  {50, "emulate_precision", "compensate sums or split operands", {{"method", "word"}}, "the contract states it",
+   kNumeric, kPrecision, kCpu, kGpu, kLater, "the only contract so far is fp32"},
+  {51, "approximate_math", "use a cheaper division or special function", {}, "the contract allows it",
+   kNumeric, kArithmetic, kCpu, kGpu, kApplied, ""},
+}};
+// clang-format on
+
+}  // namespace
+
+std::span<const ActionInfo> all_actions() { return kActions; }
+
+const ActionInfo* find_action(std::string_view name) {
+  for (const ActionInfo& action : kActions) {
+    if (action.name == name) return &action;
+  }
+  return nullptr;
+}
+
+std::string_view exactness_name(Exactness exactness) {
+  constexpr std::array<std::string_view, 4> kNames = {"bitwise", "real_equal", "algebraic",
+                                                      "numeric"};
+  return kNames[static_cast<size_t>(exactness)];
+}
+
+std::string_view resource_name(Resource resource) {
+  constexpr std::array<std::string_view, 7> kNames = {
+      "arithmetic", "registers", "cache", "memory bandwidth", "parallelism", "launch", "precision"};
+  return kNames[static_cast<size_t>(resource)];
+}
+
+std::string_view support_name(Support support) {
+  constexpr std::array<std::string_view, 4> kNames = {"applied", "owned", "gpu_only", "later"};
+  return kNames[static_cast<size_t>(support)];
+}
+
+}  // namespace quern
