@@ -121,9 +121,14 @@ Result<RunStore> RunStore::open_existing(const std::string& directory,
                                          std::optional<DirectoryLock> lock) {
   std::string path = directory + "/run.db";
   bool writable = lock.has_value();
-  QUERN_ASSIGN(Database db, open_database(path, writable ? Database::Mode::kReadWrite
-                                                         : Database::Mode::kReadOnly));
-  RunStore store(std::move(db));
+  auto mode = writable ? Database::Mode::kReadWrite : Database::Mode::kReadOnly;
+  Result<Database> db = open_database(path, mode);
+  // A finished run on read-only storage: nobody writes, and SQLite may not make its side files.
+  if (!db && !writable && !file_exists(path + "-wal")) {
+    db = open_database(path, Database::Mode::kImmutable);
+  }
+  if (!db) return db.error();
+  RunStore store(std::move(*db));
   store.directory_ = directory;
   store.lock_ = std::move(lock);
   // NORMAL under WAL: a commit survives the death of the process; only a power cut can cost the
