@@ -91,7 +91,10 @@ Result<RunStore> RunStore::create(const std::string& directory, const RunOptions
     Result<void> made = db ? Result<void>() : Result<void>(db.error());
     if (made) {
       RunStore store(std::move(*db));
-      made = store.insert_run(options, environment, work);
+      // Before the file has its name: a kill during the change of mode would leave a journal that a
+      // reader may not roll back.
+      made = store.db_.execute("PRAGMA journal_mode=WAL");
+      if (made) made = store.insert_run(options, environment, work);
     }
     if (!made) {
       ::unlink(building.c_str());
@@ -133,7 +136,7 @@ Result<RunStore> RunStore::open_existing(const std::string& directory,
   store.lock_ = std::move(lock);
   // NORMAL under WAL: a commit survives the death of the process; only a power cut can cost the
   // last ones, and then whole transactions.
-  if (writable) QUERN_TRY(store.db_.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"));
+  if (writable) QUERN_TRY(store.db_.execute("PRAGMA synchronous=NORMAL"));
   QUERN_ASSIGN(Statement first, store.db_.prepare("SELECT run_id FROM runs LIMIT 1"));
   QUERN_ASSIGN(bool row, first.step());
   if (!row) return Error{ErrorKind::kInput, path + ": the database holds no run", ""};
