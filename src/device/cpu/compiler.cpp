@@ -17,6 +17,7 @@
 #include "base/strings.h"
 #include "base/subprocess.h"
 #include "device/cpu/build_cache.h"
+#include "device/cpu/symbols.h"
 
 namespace quern {
 namespace {
@@ -56,7 +57,8 @@ Command confined(std::vector<std::string> argv, const std::string& work,
   command.sandbox.read_only = {"/etc/ld.so.cache"};
   if (!readable.empty()) command.sandbox.read_only.push_back(readable);
   command.sandbox.read_write = {work, "/dev/null"};
-  command.sandbox.no_network = true;
+  // Nothing of the candidate runs here; a kernel whose Landlock covers TCP needs no namespace.
+  command.sandbox.no_network = landlock_abi() < 4;
   return command;
 }
 
@@ -181,7 +183,11 @@ Outcome<Binary> CpuCompiler::build(const CompileJob& job, const std::string& key
   BuildCache cache(options_.cache_dir + "/bin");
   int64_t start = steady_now_ns();
   Build build{toolchain_.version, join(toolchain_.flags, " "), "", "", 0, false};
-  for (const auto& step : steps_for(toolchain_, job.macros, prelude_folder_, job.libraries)) {
+  for (auto& step : steps_for(toolchain_, job.macros, prelude_folder_, job.libraries)) {
+    if (step[0] == "ld" && toolchain_.gcc && job.libraries.empty()) {
+      auto undefined = undefined_symbols(work + "/candidate.o");
+      if (undefined) step = lighter_link(step, *undefined);
+    }
     double left = options_.deadline_s - seconds_between(start, steady_now_ns());
     auto end = run_process(confined(step, work, prelude_folder_, std::max(left, 0.01)));
     if (!end) return end.error();
