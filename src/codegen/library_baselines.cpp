@@ -83,7 +83,7 @@ class Source {
       at.push_back(ir::int_axis(axis.name));
     }
     return text + fmt::format("    {}[{}] = {};\n", tensor_id(statement.name),
-                              c_offset(program_, statement.name, at),
+                              c_offset(program_, program_.shape_of(statement.name), at),
                               scalar_text(program_, statement.body));
   }
 
