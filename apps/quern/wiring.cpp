@@ -11,7 +11,7 @@ namespace quern::cli {
 
 Result<std::unique_ptr<Evaluator>> make_evaluator(const Context&, const TaskAtSize&,
                                                   const RunOptions& options) {
-  if (options.clock.starts_with("simulated")) {
+  if (options.clock.starts_with("pretend")) {
     SimulatedEvaluator::Options simulated;
     simulated.seed = options.seed;
     size_t colon = options.clock.find(':');
