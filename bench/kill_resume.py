@@ -5,11 +5,13 @@ out with an unbroken run under the simulated clock.
 
 usage: kill_resume.py [--kills 50] [--task softmax] [--budget 64]
 """
+import contextlib
 import json
 import os
 import pathlib
 import random
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -41,11 +43,15 @@ def start(binary, *args, cwd):
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
-def trajectory(binary, folder):
-    """What must not depend on the kills: each attempt's candidate, verdict and median."""
-    report = quern.call(binary, "report", folder)
-    keys = ("number", "candidate_id", "trace", "verdict", "median_ns")
-    return [{key: attempt.get(key) for key in keys} for attempt in report["attempts"]]
+def journal(folder):
+    """The recorded attempts: what must not depend on the kills."""
+    if not (folder / "run.db").exists():
+        return []
+    with contextlib.closing(sqlite3.connect(folder / "run.db", timeout=60)) as database:
+        if not database.execute("SELECT name FROM sqlite_master WHERE name = 'attempts'").fetchone():
+            return []
+        return database.execute("SELECT number, candidate_id, trace, action, verdict, reason, level, "
+                                "median_ns FROM attempts WHERE state = 'done' ORDER BY number").fetchall()
 
 
 def unbroken(options, arguments, parent):
@@ -53,28 +59,31 @@ def unbroken(options, arguments, parent):
     began = time.monotonic()
     process = start(options.quern, *arguments, "--out", folder, cwd=parent)
     process.communicate(timeout=3000)
-    return trajectory(options.quern, folder), time.monotonic() - began
+    return journal(folder), time.monotonic() - began
 
 
 def broken(options, arguments, parent, mean_s, rng):
-    """(trajectory, kills that landed, attempts lost at each kill)."""
+    """(journal, kills that landed, recorded attempts that were lost)."""
     folder = parent / "broken"
-    process = start(options.quern, *arguments, "--out", folder, cwd=parent)
-    kills, lost, before = 0, [], 0
+    kills = lost = 0
+    before = []
     while True:
+        begun = bool(before) or (folder / "run.db").exists()
+        process = start(options.quern, *(["resume", folder] if begun else
+                                         [*arguments, "--out", folder]), cwd=parent)
         try:
             deadline = rng.expovariate(1 / mean_s) if kills < options.kills else 3000
             process.communicate(timeout=deadline)
-            break
         except subprocess.TimeoutExpired:
             kill_tree(process)
             kills += 1
-        after = len(trajectory(options.quern, folder)) if folder.exists() else 0
-        lost.append(max(0, before - after))
-        before = after
-        process = start(options.quern, "resume", folder, cwd=parent) if after or folder.exists() else \
-            start(options.quern, *arguments, "--out", folder, cwd=parent)
-    return trajectory(options.quern, folder), kills, lost
+            after = journal(folder)
+            lost += sum(attempt not in after for attempt in before)
+            before = after
+            continue
+        if process.returncode not in (0, 4, 6):
+            raise SystemExit(f"after {kills} kills: exit {process.returncode}")
+        return journal(folder), kills, lost
 
 
 def main():
@@ -94,13 +103,13 @@ def main():
                                       random.Random(options.seed))
     same = json.dumps(whole) == json.dumps(resumed)
     figures = {"task": options.task, "attempts": len(whole), "unbroken_s": round(wall_s, 1),
-               "kills": kills, "recorded_attempts_lost": sum(lost), "same_trajectory": same}
+               "kills": kills, "recorded_attempts_lost": lost, "same_trajectory": same}
     print(json.dumps(figures, indent=1))
     if not same:
         first = next((i for i, (a, b) in enumerate(zip(whole, resumed)) if a != b), None)
         print(f"first difference at attempt {first}; {len(whole)} and {len(resumed)} attempts")
     quern.save(options.out, figures)
-    raise SystemExit(0 if same and not any(lost) else 1)
+    raise SystemExit(0 if same and not lost else 1)
 
 
 main()
