@@ -6,7 +6,6 @@ out with an unbroken run under the simulated clock.
 usage: kill_resume.py [--kills 50] [--task softmax] [--budget 64]
 """
 import contextlib
-import json
 import os
 import pathlib
 import random
@@ -62,7 +61,7 @@ def unbroken(options, arguments, parent):
     return journal(folder), time.monotonic() - began
 
 
-def broken(options, arguments, parent, mean_s, rng):
+def broken(options, arguments, parent, most_kills, mean_s, rng):
     """(journal, kills that landed, recorded attempts that were lost)."""
     folder = parent / "broken"
     kills = lost = 0
@@ -72,7 +71,7 @@ def broken(options, arguments, parent, mean_s, rng):
         process = start(options.quern, *(["resume", folder] if begun else
                                          [*arguments, "--out", folder]), cwd=parent)
         try:
-            deadline = rng.expovariate(1 / mean_s) if kills < options.kills else 3000
+            deadline = rng.expovariate(1 / mean_s) if kills < most_kills else 3000
             process.communicate(timeout=deadline)
         except subprocess.TimeoutExpired:
             kill_tree(process)
@@ -86,6 +85,21 @@ def broken(options, arguments, parent, mean_s, rng):
         return journal(folder), kills, lost
 
 
+def round_of(options, seed, kills_left):
+    """One run, whole and broken; a figure per question."""
+    arguments = ["optimize", options.task, "--size", "tiny", "--budget", options.budget, "--seed", seed,
+                 "--clock", "simulated"]
+    with tempfile.TemporaryDirectory() as name:
+        parent = pathlib.Path(name)
+        whole, wall_s = unbroken(options, arguments, parent)
+        resumed, kills, lost = broken(options, arguments, parent, kills_left, wall_s / 3,
+                                      random.Random(seed))
+    first = next((i for i, (a, b) in enumerate(zip(whole, resumed)) if a != b), None)
+    return {"seed": seed, "attempts": len(whole), "resumed_attempts": len(resumed),
+            "unbroken_s": round(wall_s, 2), "kills": kills, "lost": lost,
+            "first_difference": first, "same": whole == resumed}
+
+
 def main():
     parser = quern.parser(__doc__, "kill_resume")
     parser.add_argument("--kills", default=50, type=int)
@@ -93,23 +107,15 @@ def main():
     parser.add_argument("--budget", default="64")
     parser.add_argument("--seed", default=1, type=int)
     options = parser.parse_args()
-    arguments = ["optimize", options.task, "--size", "tiny", "--budget", options.budget,
-                 "--seed", options.seed, "--clock", "simulated"]
-    with tempfile.TemporaryDirectory() as name:
-        parent = pathlib.Path(name)
-        whole, wall_s = unbroken(options, arguments, parent)
-        # Mean time between kills: so that the run needs about all of them to get to its end.
-        resumed, kills, lost = broken(options, arguments, parent, wall_s / options.kills * 2,
-                                      random.Random(options.seed))
-    same = json.dumps(whole) == json.dumps(resumed)
-    figures = {"task": options.task, "attempts": len(whole), "unbroken_s": round(wall_s, 1),
-               "kills": kills, "recorded_attempts_lost": lost, "same_trajectory": same}
-    print(json.dumps(figures, indent=1))
-    if not same:
-        first = next((i for i, (a, b) in enumerate(zip(whole, resumed)) if a != b), None)
-        print(f"first difference at attempt {first}; {len(whole)} and {len(resumed)} attempts")
+    rounds = []
+    while (done := sum(r["kills"] for r in rounds)) < options.kills and len(rounds) < options.kills:
+        rounds.append(round_of(options, options.seed + len(rounds), options.kills - done))
+        print(rounds[-1], flush=True)
+    figures = {"task": options.task, "kills": sum(r["kills"] for r in rounds),
+               "recorded_attempts_lost": sum(r["lost"] for r in rounds),
+               "same_trajectory": all(r["same"] for r in rounds), "rounds": rounds}
     quern.save(options.out, figures)
-    raise SystemExit(0 if same and not lost else 1)
+    raise SystemExit(0 if figures["same_trajectory"] and not figures["recorded_attempts_lost"] else 1)
 
 
 main()
