@@ -5,11 +5,12 @@ out with an unbroken run under the simulated clock.
 
 usage: kill_resume.py [--kills 50] [--task softmax] [--budget 64]
 """
-import json
+import contextlib
 import os
 import pathlib
 import random
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -41,11 +42,15 @@ def start(binary, *args, cwd):
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
-def trajectory(binary, folder):
-    """What must not depend on the kills: each attempt's candidate, verdict and median."""
-    report = quern.call(binary, "report", folder)
-    keys = ("number", "candidate_id", "trace", "verdict", "median_ns")
-    return [{key: attempt.get(key) for key in keys} for attempt in report["attempts"]]
+def journal(folder):
+    """The recorded attempts: what must not depend on the kills."""
+    if not (folder / "run.db").exists():
+        return []
+    with contextlib.closing(sqlite3.connect(folder / "run.db", timeout=60)) as database:
+        if not database.execute("SELECT name FROM sqlite_master WHERE name = 'attempts'").fetchone():
+            return []
+        return database.execute("SELECT number, candidate_id, trace, action, verdict, reason, level, "
+                                "median_ns FROM attempts WHERE state = 'done' ORDER BY number").fetchall()
 
 
 def unbroken(options, arguments, parent):
@@ -53,28 +58,46 @@ def unbroken(options, arguments, parent):
     began = time.monotonic()
     process = start(options.quern, *arguments, "--out", folder, cwd=parent)
     process.communicate(timeout=3000)
-    return trajectory(options.quern, folder), time.monotonic() - began
+    return journal(folder), time.monotonic() - began
 
 
-def broken(options, arguments, parent, mean_s, rng):
-    """(trajectory, kills that landed, attempts lost at each kill)."""
+def broken(options, arguments, parent, most_kills, mean_s, rng):
+    """(journal, kills that landed, recorded attempts that were lost)."""
     folder = parent / "broken"
-    process = start(options.quern, *arguments, "--out", folder, cwd=parent)
-    kills, lost, before = 0, [], 0
+    kills = lost = 0
+    before = []
     while True:
+        begun = bool(before) or (folder / "run.db").exists()
+        process = start(options.quern, *(["resume", folder] if begun else
+                                         [*arguments, "--out", folder]), cwd=parent)
         try:
-            deadline = rng.expovariate(1 / mean_s) if kills < options.kills else 3000
+            deadline = rng.expovariate(1 / mean_s) if kills < most_kills else 3000
             process.communicate(timeout=deadline)
-            break
         except subprocess.TimeoutExpired:
             kill_tree(process)
             kills += 1
-        after = len(trajectory(options.quern, folder)) if folder.exists() else 0
-        lost.append(max(0, before - after))
-        before = after
-        process = start(options.quern, "resume", folder, cwd=parent) if after or folder.exists() else \
-            start(options.quern, *arguments, "--out", folder, cwd=parent)
-    return trajectory(options.quern, folder), kills, lost
+            after = journal(folder)
+            lost += sum(attempt not in after for attempt in before)
+            before = after
+            continue
+        if process.returncode not in (0, 4, 6):
+            raise SystemExit(f"after {kills} kills: exit {process.returncode}")
+        return journal(folder), kills, lost
+
+
+def round_of(options, seed, kills_left):
+    """One run, whole and broken; a figure per question."""
+    arguments = ["optimize", options.task, "--size", "tiny", "--budget", options.budget, "--seed", seed,
+                 "--clock", "simulated"]
+    with tempfile.TemporaryDirectory() as name:
+        parent = pathlib.Path(name)
+        whole, wall_s = unbroken(options, arguments, parent)
+        resumed, kills, lost = broken(options, arguments, parent, kills_left, wall_s / 3,
+                                      random.Random(seed))
+    first = next((i for i, (a, b) in enumerate(zip(whole, resumed)) if a != b), None)
+    return {"seed": seed, "attempts": len(whole), "resumed_attempts": len(resumed),
+            "unbroken_s": round(wall_s, 2), "kills": kills, "lost": lost,
+            "first_difference": first, "same": whole == resumed}
 
 
 def main():
@@ -84,23 +107,15 @@ def main():
     parser.add_argument("--budget", default="64")
     parser.add_argument("--seed", default=1, type=int)
     options = parser.parse_args()
-    arguments = ["optimize", options.task, "--size", "tiny", "--budget", options.budget,
-                 "--seed", options.seed, "--clock", "simulated"]
-    with tempfile.TemporaryDirectory() as name:
-        parent = pathlib.Path(name)
-        whole, wall_s = unbroken(options, arguments, parent)
-        # Mean time between kills: so that the run needs about all of them to get to its end.
-        resumed, kills, lost = broken(options, arguments, parent, wall_s / options.kills * 2,
-                                      random.Random(options.seed))
-    same = json.dumps(whole) == json.dumps(resumed)
-    figures = {"task": options.task, "attempts": len(whole), "unbroken_s": round(wall_s, 1),
-               "kills": kills, "recorded_attempts_lost": sum(lost), "same_trajectory": same}
-    print(json.dumps(figures, indent=1))
-    if not same:
-        first = next((i for i, (a, b) in enumerate(zip(whole, resumed)) if a != b), None)
-        print(f"first difference at attempt {first}; {len(whole)} and {len(resumed)} attempts")
+    rounds = []
+    while (done := sum(r["kills"] for r in rounds)) < options.kills and len(rounds) < options.kills:
+        rounds.append(round_of(options, options.seed + len(rounds), options.kills - done))
+        print(rounds[-1], flush=True)
+    figures = {"task": options.task, "kills": sum(r["kills"] for r in rounds),
+               "recorded_attempts_lost": sum(r["lost"] for r in rounds),
+               "same_trajectory": all(r["same"] for r in rounds), "rounds": rounds}
     quern.save(options.out, figures)
-    raise SystemExit(0 if same and not any(lost) else 1)
+    raise SystemExit(0 if figures["same_trajectory"] and not figures["recorded_attempts_lost"] else 1)
 
 
 main()

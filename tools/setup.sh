@@ -116,6 +116,8 @@ bring_up() {  # PRESET SET... [-- TARGET...]
   dir=$(build_root)/$preset
   log=$dir/build.log
   mkdir -p "$dir" 2>/dev/null || { fail "cannot write ${dir%/*}" "free space, or set XDG_CACHE_HOME"; return; }
+  # The binary looks for tasks/ in the folders above it.
+  [[ $dir == "$root"/* ]] || ln -sfn "$root/tasks" "${dir%/*}/tasks"
   exec 9>"$dir/.lock" || return 5
   if ! flock -n 9; then
     say "another process is building; waiting for it"

@@ -38,7 +38,7 @@ Timing hashed_timing(const Candidate& candidate) {
   timing.median_ns = 1e6 * (0.2 + hash_unit(candidate.id));
   timing.low_ns = timing.high_ns = timing.median_ns;
   timing.samples_ns = {timing.median_ns};
-  timing.clock = "deterministic";
+  timing.clock = "simulated";
   return timing;
 }
 
@@ -245,9 +245,9 @@ Result<Evaluation> LocalEvaluator::evaluate_built(const Candidate& candidate, co
     if (judged.has_error()) return judged.error();
     if (judged.has_verdict()) evaluation.verdict = judged.verdict();
     if (judged) {
-      if (options_.clock == "deterministic") judged->timing = hashed_timing(candidate);
+      if (options_.clock == "simulated") judged->timing = hashed_timing(candidate);
       const double median_ns = judged->timing.median_ns;
-      if (work_.floor_ns > 0 && median_ns > 0 && options_.clock != "deterministic") {
+      if (work_.floor_ns > 0 && median_ns > 0 && options_.clock != "simulated") {
         evaluation.roofline = work_.floor_ns / median_ns;
         if (median_ns < kFloorAlarm * work_.floor_ns && work_.bound == "memory bandwidth") {
           evaluation.alarm = fmt::format(
@@ -283,7 +283,7 @@ Outcome<Passed> LocalEvaluator::judge(const Built& built, double incumbent_ns,
   }
   Passed passed;
   passed.level = level_of(evaluation.checks, timed_);
-  if (options_.clock != "deterministic") {
+  if (options_.clock != "simulated") {
     const int64_t timing_start = steady_now_ns();
     auto timing = take_time(*kernel, built, *call_ns, incumbent_ns);
     evaluation.stages_ms["time"] = ms_since(timing_start);
@@ -372,7 +372,7 @@ Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, const Built&, do
 }
 
 Result<Duel> LocalEvaluator::duel(const Candidate& candidate, const Candidate& baseline) {
-  if (options_.clock == "deterministic") return hashed_duel(candidate, baseline);
+  if (options_.clock == "simulated") return hashed_duel(candidate, baseline);
   QUERN_ASSIGN(const std::vector<Built> built, build({candidate, baseline}));
   const auto failed = [&](size_t side, const Verdict& verdict) {
     return Error{ErrorKind::kInput,

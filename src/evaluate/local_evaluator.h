@@ -24,7 +24,7 @@ class LocalEvaluator : public Evaluator {
     CompilerOptions compiler;
     int threads = 0;               ///< of a kernel; 0: all of the machine
     uint64_t seed = 0;             ///< of hidden shapes and inputs; secret from candidates
-    std::string clock = "steady";  ///< "deterministic": verified as ever, times from a hash
+    std::string clock = "steady";  ///< "simulated": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
     double call_limit_s = 10;               ///< one call of a candidate, before it counts as a hang

@@ -25,7 +25,7 @@ def header_of(path):
 
 
 def evaluate(quern, task, candidate, folder):
-    command = [quern, "eval", task, candidate, "--size", "tiny", "--json"]
+    command = [quern, "eval", task, candidate, "--size", "tiny", "--no-speedup", "--json"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=240)
     if result.returncode in MACHINE_FAULTS or result.returncode < 0:
         sys.exit(f"{MACHINE_FAULTS.get(result.returncode, 'killed')}: {result.stderr.strip()}")
