@@ -61,8 +61,7 @@ _quern() {{
     fi
     COMPREPLY=($(compgen -W "$tasks" -- "$word") $(compgen -f -- "$word"))
   fi
-}
-}
+}}
 complete -o filenames -F _quern quern ./quern
 )sh",
       join(command_names(app), " "), cases);

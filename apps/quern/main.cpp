@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -106,6 +107,8 @@ int run(int argc, char** argv) {
 }  // namespace quern::cli
 
 int main(int argc, char** argv) {
+  // A file-size limit is then an error of the write, with a message, as a full disk is.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return quern::cli::run(argc, argv);
   } catch (const std::exception& error) {

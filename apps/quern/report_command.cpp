@@ -11,6 +11,27 @@
 namespace quern::cli {
 namespace {
 
+/// The trajectory: what was tried, in order, and what became of it.
+Result<Json> attempts_json(RunStore& store) {
+  QUERN_ASSIGN(std::vector<Attempt> attempts, store.attempts());
+  Json list = Json::array();
+  for (const Attempt& attempt : attempts) {
+    const Timing* timing = timing_of(attempt.evaluation.verdict);
+    list.push_back(Json{{"number", attempt.number},
+                        {"candidate_id", attempt.candidate.id},
+                        {"proposer", attempt.candidate.proposer},
+                        {"parents", attempt.candidate.parents},
+                        {"action", attempt.action},
+                        {"trace", attempt.candidate.trace},
+                        {"note", attempt.candidate.note},
+                        {"verdict", verdict_name(attempt.evaluation.verdict)},
+                        {"reason", verdict_reason(attempt.evaluation.verdict)},
+                        {"median_ns", timing ? Json(timing->median_ns) : Json(nullptr)},
+                        {"roofline", attempt.evaluation.roofline}});
+  }
+  return list;
+}
+
 Result<int> report(const Context& context, const std::string& directory, const std::string& out) {
   QUERN_ASSIGN(RunStore store, RunStore::read(directory));
   QUERN_ASSIGN(std::string html, render_report(store));
@@ -20,6 +41,8 @@ Result<int> report(const Context& context, const std::string& directory, const s
   if (context.json) {
     Json json = {{"run_id", run.run_id}, {"report_path", path}, {"state", run.state}};
     json["summary"] = run.summary ? *run.summary : Json(nullptr);
+    json["environment"] = to_json(run.environment);
+    QUERN_ASSIGN(json["attempts"], attempts_json(store));
     print_json(json);
   } else {
     print(path + "\n");

@@ -174,7 +174,7 @@ class Printer {
   }
 
   std::string assemble(const std::string& a, const std::string& b, const std::string& epilogue) {
-    std::string text = group_signature(program_, group_, number_) + " {\n  QUERN_SIZES\n";
+    std::string text = group_signature(program_, group_, number_) + " {\n  QUERN_SIZES;\n";
     text += fmt::format("  typedef {} q_tile;\n", tile_type());
     for (const IntExpr& divides : c_.divides) {
       text += fmt::format("  if ({} != 0) __builtin_trap();\n", c_int(program_, divides));

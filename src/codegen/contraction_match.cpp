@@ -52,23 +52,13 @@ IntExpr sum(const std::vector<Term>& terms) {
   return total;
 }
 
-/// `term` divided by `d` where it is a visible multiple of it.
-std::optional<IntExpr> quotient(const IntExpr& term, const IntExpr& d) {
-  if (term == d) return ir::int_constant(1);
-  if (term.kind != IntKind::kMul) return std::nullopt;
-  for (size_t side = 0; side < 2; ++side) {
-    if (auto part = quotient(term.args[side], d)) return *part * term.args[1 - side];
-  }
-  return std::nullopt;
-}
-
 /// Takes multiples of the divisor out of a division or a remainder.
 IntExpr simplify_division(const IntExpr& expr) {
   const IntExpr& d = expr.args[1];
   std::vector<Term> terms, rest, outside;
   flatten(expr.args[0], false, terms);
   for (const Term& term : terms) {
-    auto whole = quotient(term.expr, d);
+    auto whole = divide_exactly(term.expr, d);
     if (whole)
       outside.push_back({*whole, term.negative});
     else
@@ -325,6 +315,15 @@ struct Builder {
 };
 
 }  // namespace
+
+std::optional<IntExpr> divide_exactly(const IntExpr& term, const IntExpr& d) {
+  if (term == d) return ir::int_constant(1);
+  if (term.kind != IntKind::kMul) return std::nullopt;
+  for (size_t side = 0; side < 2; ++side) {
+    if (auto part = divide_exactly(term.args[side], d)) return *part * term.args[1 - side];
+  }
+  return std::nullopt;
+}
 
 bool has_axis(const std::vector<Axis>& axes, const std::string& name) {
   return std::any_of(axes.begin(), axes.end(), [&](const Axis& a) { return a.name == name; });

@@ -62,6 +62,9 @@ std::optional<Parts> separate(const ir::IntExpr& index, const std::vector<ir::Ax
 /// A condition as coordinates that must not be negative; nothing where it has no such form.
 std::optional<std::vector<ir::IntExpr>> nonnegative_form(const ir::Expr& condition);
 
+/// `term` divided by `d` where it is a visible multiple of it.
+std::optional<ir::IntExpr> divide_exactly(const ir::IntExpr& term, const ir::IntExpr& d);
+
 bool has_axis(const std::vector<ir::Axis>& axes, const std::string& name);
 
 /// An expression of index values as an integer expression, where it is one.

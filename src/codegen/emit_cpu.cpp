@@ -20,7 +20,10 @@ std::string plan_lines(const Program& program, const Schedule& schedule) {
       fmt::format("// quern: entry = {}\n// quern: specialize = sizes\n", program.name);
   if (!schedule.trace.empty()) text += "//\n";
   for (const Step& step : schedule.trace) text += "//   " + print(step) + "\n";
-  return text + "#include \"quern_cpu.h\"\n\n";
+  text += "#include \"quern_cpu.h\"\n";
+  const bool tiles = std::any_of(schedule.groups.begin(), schedule.groups.end(),
+                                 [](const Group& g) { return g.skeleton != Skeleton::kNest; });
+  return text + (tiles ? "#include \"quern_gemm.h\"\n\n" : "\n");
 }
 
 /// `QUERN_SIZES`: every size as a constant, from the arguments `z_<size>` or the compiler's command

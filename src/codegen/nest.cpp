@@ -75,7 +75,10 @@ class NestPrinter {
     if (stages_.size() != 1) return;
     Stage& stage = stages_[0];
     const Item& first = items_[static_cast<size_t>(stage.members[0])];
-    const bool carried = !stage.lane_is_spatial && first.statement.kind != Statement::Kind::kMap;
+    const bool scans = first.scan >= 0;
+    const bool carried =
+        (!stage.lane_is_spatial && first.statement.kind != Statement::Kind::kMap) ||
+        (scans && first.space[static_cast<size_t>(first.scan)].name == stage.lane);
     if (stage.lane.empty() || carried) return;
     for (int member : stage.members) {
       const Item& item = items_[static_cast<size_t>(member)];

@@ -275,8 +275,8 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
       fmt::format("{}, [&](auto w, const int64_t tile, auto tiles) "
                   "__attribute__((always_inline)) {{",
                   lane_loop(stage, "tiles")));
-  out_->add("typedef typename q_of<decltype(w)>::value V;");
-  out_->add("typedef typename q_best_of<decltype(w)>::type B;");
+  out_->add("using V [[maybe_unused]] = typename q_of<decltype(w)>::value;");
+  out_->add("using B [[maybe_unused]] = typename q_best_of<decltype(w)>::type;");
   out_->add("constexpr int kTiles = decltype(tiles)::v;");
   for (int member : stage.members) {
     const Statement& statement = item(member).statement;

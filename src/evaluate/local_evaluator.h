@@ -24,7 +24,7 @@ class LocalEvaluator : public Evaluator {
     CompilerOptions compiler;
     int threads = 0;               ///< of a kernel; 0: all of the machine
     uint64_t seed = 0;             ///< of hidden shapes and inputs; secret from candidates
-    std::string clock = "steady";  ///< "simulated": verified as ever, times from a hash
+    std::string clock = "steady";  ///< "deterministic": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
     double call_limit_s = 10;               ///< one call of a candidate, before it counts as a hang
@@ -58,7 +58,7 @@ class LocalEvaluator : public Evaluator {
   Outcome<double> verify_timed(LoadedKernel& kernel, Evaluation& evaluation);
   Outcome<Timing> take_time(LoadedKernel& kernel, const Built& built, double call_ns,
                             double incumbent_ns);
-  Result<Duel> simulated_duel(const Candidate& candidate, const Candidate& baseline) const;
+  Result<Duel> hashed_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
   KernelLimits limits(bool trusted) const;
 

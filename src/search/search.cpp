@@ -19,10 +19,10 @@ double median_of(const Attempt& attempt) {
 
 bool is_baseline(const Attempt& attempt) { return attempt.candidate.proposer == "baseline"; }
 
-/// An attempt that may win: verified, timed to the end, and not faster than physics allows.
-bool eligible(const Attempt& attempt) {
-  const Timing* timing = timing_of(attempt.evaluation.verdict);
-  return timing && !timing->early_rejected && timing->median_ns > 0 && !attempt.evaluation.alarm;
+/// What may win: verified, timed to the end, and not faster than physics allows.
+bool eligible(const Evaluation& evaluation) {
+  const Timing* timing = timing_of(evaluation.verdict);
+  return timing && !timing->early_rejected && timing->median_ns > 0 && !evaluation.alarm;
 }
 
 /// Faster first; of equals the earlier.
@@ -89,6 +89,7 @@ class Search {
   int baselines_ = 0;
   int replayed_ = 0;
   bool cut_short_ = false;
+  std::vector<const Evaluation*> pending_;  ///< of the batch that runs, not yet accepted
   SearchEnd end_ = SearchEnd::kBudget;
   int64_t started_ns_ = steady_now_ns();
   int64_t accounted_ns_ = started_ns_;
@@ -133,10 +134,10 @@ int Search::room() const {
 }
 
 void Search::report(const std::string& phase) {
-  if (!parts_.progress) return;
+  if (!parts_.progress || (phase == "search" && replaying())) return;
   Progress progress;
   progress.phase = phase;
-  progress.attempts = searched();
+  progress.attempts = searched() + static_cast<int>(pending_.size());
   progress.replayed = replayed_;
   progress.budget_attempts = run_.options.budget_attempts;
   progress.spent_s = spent_s();
@@ -145,6 +146,12 @@ void Search::report(const std::string& phase) {
   progress.by_verdict = by_verdict_;
   auto best = finalists();
   if (!best.empty()) progress.best_ns = median_of(*best[0]);
+  for (const Evaluation* evaluation : pending_) {
+    ++progress.by_verdict[std::string(verdict_name(evaluation->verdict))];
+    if (!eligible(*evaluation)) continue;
+    double median = timing_of(evaluation->verdict)->median_ns;
+    if (progress.best_ns == 0 || median < progress.best_ns) progress.best_ns = median;
+  }
   auto baselines = passed_baselines();
   if (!baselines.empty()) {
     progress.baseline_ns = median_of(*baselines[0]);
@@ -194,11 +201,16 @@ Result<Search::Evaluations> Search::evaluate_open(const std::vector<Attempt>& op
     int number = open[i].number;
     if (!made.emplace(number, evaluation).second || !written) return;
     written = parts_.store.finish_attempt(number, evaluation, take_spent_s());
+    if (!baselines) {
+      pending_.push_back(&made.at(number));
+      report("search");
+    }
   };
   QUERN_ASSIGN(std::vector<Evaluation> all, parts_.evaluator.evaluate(candidates, request));
   for (size_t i = 0; i < all.size(); ++i) request.done(i, all[i]);
   QUERN_TRY(written);
   if (made.size() < open.size()) QUERN_TRY(parts_.store.drop_in_flight());
+  pending_.clear();
   return made;
 }
 
@@ -309,7 +321,7 @@ std::vector<const Attempt*> Search::passed_baselines() const {
 std::vector<const Attempt*> Search::finalists() const {
   std::vector<const Attempt*> list;
   for (const Attempt& attempt : attempts_) {
-    if (!is_baseline(attempt) && eligible(attempt)) list.push_back(&attempt);
+    if (!is_baseline(attempt) && eligible(attempt.evaluation)) list.push_back(&attempt);
   }
   std::sort(list.begin(), list.end(), faster);
   size_t keep = 0;

@@ -91,7 +91,10 @@ Result<RunStore> RunStore::create(const std::string& directory, const RunOptions
     Result<void> made = db ? Result<void>() : Result<void>(db.error());
     if (made) {
       RunStore store(std::move(*db));
-      made = store.insert_run(options, environment, work);
+      // Before the file has its name: a kill during the change of mode would leave a journal that a
+      // reader may not roll back.
+      made = store.db_.execute("PRAGMA journal_mode=WAL");
+      if (made) made = store.insert_run(options, environment, work);
     }
     if (!made) {
       ::unlink(building.c_str());
@@ -121,14 +124,19 @@ Result<RunStore> RunStore::open_existing(const std::string& directory,
                                          std::optional<DirectoryLock> lock) {
   std::string path = directory + "/run.db";
   bool writable = lock.has_value();
-  QUERN_ASSIGN(Database db, open_database(path, writable ? Database::Mode::kReadWrite
-                                                         : Database::Mode::kReadOnly));
-  RunStore store(std::move(db));
+  auto mode = writable ? Database::Mode::kReadWrite : Database::Mode::kReadOnly;
+  Result<Database> db = open_database(path, mode);
+  // A finished run on read-only storage: nobody writes, and SQLite may not make its side files.
+  if (!db && !writable && !file_exists(path + "-wal")) {
+    db = open_database(path, Database::Mode::kImmutable);
+  }
+  if (!db) return db.error();
+  RunStore store(std::move(*db));
   store.directory_ = directory;
   store.lock_ = std::move(lock);
   // NORMAL under WAL: a commit survives the death of the process; only a power cut can cost the
   // last ones, and then whole transactions.
-  if (writable) QUERN_TRY(store.db_.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"));
+  if (writable) QUERN_TRY(store.db_.execute("PRAGMA synchronous=NORMAL"));
   QUERN_ASSIGN(Statement first, store.db_.prepare("SELECT run_id FROM runs LIMIT 1"));
   QUERN_ASSIGN(bool row, first.step());
   if (!row) return Error{ErrorKind::kInput, path + ": the database holds no run", ""};

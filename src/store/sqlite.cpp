@@ -3,10 +3,25 @@
 
 #include <fmt/format.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 
 namespace quern {
+
+namespace {
+
+/// The file as a URI that promises that nobody writes to it.
+std::string immutable_uri(const std::string& path) {
+  std::string uri = "file:";
+  for (unsigned char c : path) {
+    bool plain = std::isalnum(c) || c == '/' || c == '.' || c == '-' || c == '_';
+    uri += plain ? std::string(1, static_cast<char>(c)) : fmt::format("%{:02X}", c);
+  }
+  return uri + "?immutable=1";
+}
+
+}  // namespace
 
 Error sqlite_error(sqlite3* db, int code, const std::string& path) {
   std::string what = db ? sqlite3_errmsg(db) : sqlite3_errstr(code);
@@ -78,12 +93,14 @@ std::string Statement::text(int column) const {
 Result<Database> Database::open(const std::string& path, Mode mode) {
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (mode == Mode::kReadOnly) flags |= SQLITE_OPEN_READONLY;
+  if (mode == Mode::kImmutable) flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
   if (mode == Mode::kReadWrite) flags |= SQLITE_OPEN_READWRITE;
   if (mode == Mode::kCreate) flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
   Database database;
   database.path_ = path;
   sqlite3* raw = nullptr;
-  int code = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
+  std::string name = mode == Mode::kImmutable ? immutable_uri(path) : path;
+  int code = sqlite3_open_v2(name.c_str(), &raw, flags, nullptr);
   database.db_.reset(raw);
   if (code != SQLITE_OK) return sqlite_error(raw, code, path);
   sqlite3_busy_timeout(raw, 10'000);

@@ -51,7 +51,7 @@ class Statement {
 /// An open database file (or ":memory:"). Waits up to 10 s for other writers.
 class Database {
  public:
-  enum class Mode { kCreate, kReadWrite, kReadOnly };
+  enum class Mode { kCreate, kReadWrite, kReadOnly, kImmutable };
   static Result<Database> open(const std::string& path, Mode mode);
 
   Result<Statement> prepare(const std::string& sql);

@@ -256,6 +256,36 @@ TEST_F(StoreTest, StoresAnArtefactOnceAndChecksIt) {
   EXPECT_EQ(store.get_artifact(*hash).error().kind, ErrorKind::kInput);
 }
 
+TEST_F(StoreTest, ReadsWhatAKilledProcessLeft) {
+  { RunStore store = make(); }
+  pid_t child = fork();
+  if (child == 0) {
+    Result<RunStore> store = RunStore::open(run_);
+    Attempt attempt = attempt_of(0, "a");
+    bool ok = store && store->begin_attempts({attempt}).has_value() &&
+              store->finish_attempt(0, passed_evaluation(attempt.candidate.id, 1), 0).has_value();
+    kill(getpid(), ok ? SIGKILL : SIGTERM);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  ASSERT_TRUE(fs::exists(run_ + "/run.db-wal")) << "the last writes are beside the database";
+  Result<RunStore> store = RunStore::read(run_);
+  ASSERT_TRUE(store) << store.error().message;
+  EXPECT_EQ(store->attempts()->size(), 1u);
+}
+
+TEST_F(StoreTest, ReadsAFinishedRunWhereNothingCanBeWritten) {
+  { RunStore store = make(); }
+  // Superusers write everywhere; a path that SQLite opens as immutable shows the same.
+  Result<Database> db = Database::open(run_ + "/run.db", Database::Mode::kImmutable);
+  ASSERT_TRUE(db) << db.error().message;
+  Result<Statement> row = db->prepare("SELECT count(*) FROM runs");
+  ASSERT_TRUE(row && row->step());
+  EXPECT_EQ(row->integer(0), 1);
+  EXPECT_FALSE(db->execute("DELETE FROM runs"));
+}
+
 TEST(Diff, IsEmptyForEqualTexts) { EXPECT_EQ(unified_diff("a\nb\n", "a\nb\n"), ""); }
 
 TEST(Diff, ShowsAChangeWithContextAndPosition) {

@@ -17,6 +17,7 @@
 #include "base/strings.h"
 #include "base/subprocess.h"
 #include "device/cpu/build_cache.h"
+#include "device/cpu/symbols.h"
 
 namespace quern {
 namespace {
@@ -56,7 +57,8 @@ Command confined(std::vector<std::string> argv, const std::string& work,
   command.sandbox.read_only = {"/etc/ld.so.cache"};
   if (!readable.empty()) command.sandbox.read_only.push_back(readable);
   command.sandbox.read_write = {work, "/dev/null"};
-  command.sandbox.no_network = true;
+  // Nothing of the candidate runs here; a kernel whose Landlock covers TCP needs no namespace.
+  command.sandbox.no_network = landlock_abi() < 4;
   return command;
 }
 
@@ -103,6 +105,8 @@ Result<std::unique_ptr<CpuCompiler>> CpuCompiler::make(CompilerOptions options) 
   QUERN_TRY(make_directories(work.path()));
   QUERN_ASSIGN(compiler->toolchain_, probe_toolchain(compiler->options_.compiler, work.path()));
   Processor processor = this_processor();
+  std::string headers;
+  for (const auto& [name, text] : compiler->options_.headers) headers += name + "\n" + text;
   compiler->identity_ = Hasher()
                             .add(compiler->toolchain_.version)
                             .add(compiler->toolchain_.driver)
@@ -110,6 +114,7 @@ Result<std::unique_ptr<CpuCompiler>> CpuCompiler::make(CompilerOptions options) 
                             .add(processor.model)
                             .add(processor.features)
                             .add(compiler->options_.prelude)
+                            .add(headers)
                             .hex();
   QUERN_ASSIGN(ProcessEnd trial, run_process(confined({"true"}, work.path(), "", 10)));
   compiler->sandbox_ = trial.sandbox;
@@ -126,6 +131,9 @@ Result<void> CpuCompiler::install_prelude() {
   WorkFolder made(fmt::format("{}.{}-{}", folder, getpid(), steady_now_ns()));
   QUERN_TRY(make_directories(made.path()));
   QUERN_TRY(write_file_atomic(made.path() + "/" + kPreludeName, options_.prelude));
+  for (const auto& [name, text] : options_.headers) {
+    QUERN_TRY(write_file_atomic(made.path() + "/" + name, text));
+  }
   QUERN_TRY(precompile(made.path()));
   if (rename(made.path().c_str(), folder.c_str()) != 0 && !file_exists(folder)) {
     return system_error("write", folder, errno);
@@ -181,7 +189,11 @@ Outcome<Binary> CpuCompiler::build(const CompileJob& job, const std::string& key
   BuildCache cache(options_.cache_dir + "/bin");
   int64_t start = steady_now_ns();
   Build build{toolchain_.version, join(toolchain_.flags, " "), "", "", 0, false};
-  for (const auto& step : steps_for(toolchain_, job.macros, prelude_folder_, job.libraries)) {
+  for (auto& step : steps_for(toolchain_, job.macros, prelude_folder_, job.libraries)) {
+    if (step[0] == "ld" && toolchain_.gcc && job.libraries.empty()) {
+      auto undefined = undefined_symbols(work + "/candidate.o");
+      if (undefined) step = lighter_link(step, *undefined);
+    }
     double left = options_.deadline_s - seconds_between(start, steady_now_ns());
     auto end = run_process(confined(step, work, prelude_folder_, std::max(left, 0.01)));
     if (!end) return end.error();

@@ -157,6 +157,32 @@ std::vector<Toolchain::Step> steps_for(const Toolchain& toolchain,
   return steps;
 }
 
+Toolchain::Step lighter_link(const Toolchain::Step& link,
+                             const std::vector<std::string>& undefined) {
+  static constexpr std::string_view kPlain[] = {
+      "memcpy", "memmove", "memset",        "memcmp", "malloc",
+      "free",   "calloc",  "aligned_alloc", "abort",  "_GLOBAL_OFFSET_TABLE_"};
+  std::vector<std::string> wanted = {"-lc"};
+  for (const std::string& name : undefined) {
+    bool letter = name[0] >= 'a' && name[0] <= 'z';
+    if (name.rfind("GOMP_", 0) == 0 || name.rfind("omp_", 0) == 0) {
+      wanted.push_back("-lgomp");
+    } else if (std::ranges::find(kPlain, name) != std::end(kPlain)) {
+      continue;
+    } else if (letter) {
+      wanted.push_back("-lm");  // some C function
+    } else {
+      return link;
+    }
+  }
+  Toolchain::Step lighter;
+  for (const std::string& word : link) {
+    bool library = word.rfind("-l", 0) == 0;
+    if (!library || std::ranges::find(wanted, word) != wanted.end()) lighter.push_back(word);
+  }
+  return lighter;
+}
+
 Processor this_processor() {
   Processor processor;
   auto text = read_file("/proc/cpuinfo");

@@ -37,6 +37,12 @@ std::vector<Toolchain::Step> steps_for(const Toolchain& toolchain,
                                        const std::string& include_folder,
                                        const std::vector<std::string>& libraries);
 
+/// The link step with only the libraries that a plain kernel using `undefined` symbols can need, or
+/// the step unchanged when more may be needed. Reading the tables of libraries that are not needed
+/// is most of a small link.
+Toolchain::Step lighter_link(const Toolchain::Step& link,
+                             const std::vector<std::string>& undefined);
+
 /// Model and feature flags of the processor, as the kernel names them.
 struct Processor {
   std::string model;
