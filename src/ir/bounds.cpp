@@ -131,14 +131,23 @@ Bounds::Linear Bounds::linear(const IntExpr& expr) const {
   Linear form;
   switch (expr.kind) {
     case Kind::kConstant:
-    case Kind::kSize: form.constant = evaluate(expr, sizes_); return form;
-    case Kind::kAxis: return atom(expr, axes_.at(expr.name));
-    case Kind::kAdd: return combined(linear(expr.args[0]), linear(expr.args[1]), 1);
-    case Kind::kSub: return combined(linear(expr.args[0]), linear(expr.args[1]), -1);
-    case Kind::kDiv: return quotient(expr);
-    case Kind::kMod: return remainder(expr);
-    case Kind::kGather: return atom(expr, gathered(expr.name));
-    default: break;
+    case Kind::kSize:
+      form.constant = evaluate(expr, sizes_);
+      return form;
+    case Kind::kAxis:
+      return atom(expr, axes_.at(expr.name));
+    case Kind::kAdd:
+      return combined(linear(expr.args[0]), linear(expr.args[1]), 1);
+    case Kind::kSub:
+      return combined(linear(expr.args[0]), linear(expr.args[1]), -1);
+    case Kind::kDiv:
+      return quotient(expr);
+    case Kind::kMod:
+      return remainder(expr);
+    case Kind::kGather:
+      return atom(expr, gathered(expr.name));
+    default:
+      break;
   }
   Linear a = linear(expr.args[0]);
   Linear b = linear(expr.args[1]);
@@ -153,7 +162,8 @@ Bounds::Linear Bounds::linear(const IntExpr& expr) const {
   }
   int64_t corners[4] = {saturating_mul(x.low, y.low), saturating_mul(x.low, y.high),
                         saturating_mul(x.high, y.low), saturating_mul(x.high, y.high)};
-  return atom(expr, {*std::min_element(corners, corners + 4), *std::max_element(corners, corners + 4)});
+  return atom(expr,
+              {*std::min_element(corners, corners + 4), *std::max_element(corners, corners + 4)});
 }
 
 Range Bounds::range(const IntExpr& expr) const { return narrowed(linear(expr)); }
@@ -176,12 +186,23 @@ size_t Bounds::push(const Expr& condition, bool truth) {
   if (!integers) return mark;
   if (!truth) {
     switch (op) {
-      case Op::kLt: op = Op::kGe; break;
-      case Op::kLe: op = Op::kGt; break;
-      case Op::kGt: op = Op::kLe; break;
-      case Op::kGe: op = Op::kLt; break;
-      case Op::kNe: op = Op::kEq; break;
-      default: return mark;
+      case Op::kLt:
+        op = Op::kGe;
+        break;
+      case Op::kLe:
+        op = Op::kGt;
+        break;
+      case Op::kGt:
+        op = Op::kLe;
+        break;
+      case Op::kGe:
+        op = Op::kLt;
+        break;
+      case Op::kNe:
+        op = Op::kEq;
+        break;
+      default:
+        return mark;
     }
   }
   Linear a = linear(condition.args[0].indices[0]);

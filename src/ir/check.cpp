@@ -88,8 +88,9 @@ class Checker {
         if (MaybeFault f = over_sizes(draw.low, input.name)) return f;
         if (MaybeFault f = over_sizes(draw.high, input.name)) return f;
       } else if (draw.kind != Distribution::Kind::kConstant && !is_float(input.type)) {
-        return fault(fmt::format("`{}` holds integers and needs an integer distribution", input.name),
-                     input.name, "write `~ integers(low, high)`");
+        return fault(
+            fmt::format("`{}` holds integers and needs an integer distribution", input.name),
+            input.name, "write `~ integers(low, high)`");
       }
       ranks_[input.name] = input.shape.size();
       types_[input.name] = input.type;
@@ -177,7 +178,8 @@ class Checker {
       return fault(fmt::format("unknown axis `{}`", expr.name));
     }
     if (expr.kind == IntExpr::Kind::kSize) {
-      if (size_names_.count(expr.name) == 0) return fault(fmt::format("unknown size `{}`", expr.name));
+      if (size_names_.count(expr.name) == 0)
+        return fault(fmt::format("unknown size `{}`", expr.name));
       used_.insert(expr.name);
     }
     if (expr.kind == IntExpr::Kind::kGather) {
@@ -208,11 +210,14 @@ class Checker {
     for (size_t i = 0; i < expr.args.size(); ++i) {
       bool is_condition = false;
       if (MaybeFault f = value(expr.args[i], &is_condition)) return f;
-      bool wanted = wants_conditions || (expr.kind == Expr::Kind::kOp && expr.op == Op::kSelect && i == 0);
+      bool wanted =
+          wants_conditions || (expr.kind == Expr::Kind::kOp && expr.op == Op::kSelect && i == 0);
       if (is_condition != wanted) {
-        return fault(wanted ? fmt::format("`{}` is a value where a condition is needed", print(expr.args[i]))
-                            : fmt::format("`{}` is a condition where a value is needed", print(expr.args[i])),
-                     "", wanted ? "" : "write `select(condition, 1, 0)`");
+        return fault(
+            wanted
+                ? fmt::format("`{}` is a value where a condition is needed", print(expr.args[i]))
+                : fmt::format("`{}` is a condition where a value is needed", print(expr.args[i])),
+            "", wanted ? "" : "write `select(condition, 1, 0)`");
       }
     }
     *boolean = expr.kind == Expr::Kind::kOp && op_info(expr.op).boolean;
@@ -232,16 +237,19 @@ class Checker {
       return fault("the task has no output", "", "mark a statement: `output y[i] = …`");
     }
     for (const InputDecl& input : program_.inputs) {
-      if (used_.count(input.name) == 0) return fault(fmt::format("input `{}` is never used", input.name), input.name);
+      if (used_.count(input.name) == 0)
+        return fault(fmt::format("input `{}` is never used", input.name), input.name);
     }
     for (size_t i = 0; i < program_.statements.size(); ++i) {
       const Statement& s = program_.statements[i];
       if (s.is_output || used_.count(s.name) != 0) continue;
       at_ = static_cast<int>(i);
-      return fault(fmt::format("`{}` is never used", s.name), s.name, "mark it `output`, or remove it");
+      return fault(fmt::format("`{}` is never used", s.name), s.name,
+                   "mark it `output`, or remove it");
     }
     for (const SizeDecl& size : program_.sizes) {
-      if (used_.count(size.name) == 0) return fault(fmt::format("size `{}` is never used", size.name), size.name);
+      if (used_.count(size.name) == 0)
+        return fault(fmt::format("size `{}` is never used", size.name), size.name);
     }
     return std::nullopt;
   }
@@ -254,9 +262,11 @@ class Checker {
 };
 
 Error to_error(const Program& program, const Fault& fault) {
-  std::string where = fault.statement < 0
-                          ? fmt::format("task `{}`", program.name)
-                          : fmt::format("statement `{}`", program.statements[static_cast<size_t>(fault.statement)].name);
+  std::string where =
+      fault.statement < 0
+          ? fmt::format("task `{}`", program.name)
+          : fmt::format("statement `{}`",
+                        program.statements[static_cast<size_t>(fault.statement)].name);
   return Error{ErrorKind::kInput, fmt::format("{}: {}", where, fault.message), fault.hint};
 }
 
@@ -273,7 +283,8 @@ Result<void> check(const Program& program) {
 }
 
 Result<void> check_sizes(const Program& program, const Sizes& sizes) {
-  if (std::optional<Fault> fault = find_size_fault(program, sizes)) return to_error(program, *fault);
+  if (std::optional<Fault> fault = find_size_fault(program, sizes))
+    return to_error(program, *fault);
   return {};
 }
 

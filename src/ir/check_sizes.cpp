@@ -60,7 +60,8 @@ class Access {
     if (expr.kind == IntExpr::Kind::kDiv || expr.kind == IntExpr::Kind::kMod) {
       Range by = bounds_.range(expr.args[1]);
       if (by.low <= 0 && by.high >= 0) {
-        return fault("", fmt::format("`{}` may divide by zero{}", print(expr), at_sizes(size_set_)));
+        return fault("",
+                     fmt::format("`{}` may divide by zero{}", print(expr), at_sizes(size_set_)));
       }
     }
     for (const IntExpr& arg : expr.args) {
@@ -75,8 +76,8 @@ class Access {
       Range range = bounds_.range(list[d]);
       if (range.low >= 0 && range.high < shape[d]) continue;
       bool unknown = saturated(range.low) || saturated(range.high);
-      std::string runs = unknown ? "can be any integer"
-                                 : fmt::format("runs from {} to {}", range.low, range.high);
+      std::string runs =
+          unknown ? "can be any integer" : fmt::format("runs from {} to {}", range.low, range.high);
       return fault(tensor,
                    fmt::format("index `{}` {}, but axis {} of `{}` has extent {}{}", print(list[d]),
                                runs, d, tensor, shape[d], at_sizes(size_set_)),

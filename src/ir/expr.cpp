@@ -12,21 +12,21 @@ namespace quern::ir {
 namespace {
 
 constexpr std::array<OpInfo, 31> kOps = {{
-    {Op::kNeg, "-", 1, true, false},         {Op::kAbs, "abs", 1, false, false},
-    {Op::kExp, "exp", 1, false, false},      {Op::kLog, "log", 1, false, false},
-    {Op::kLog1p, "log1p", 1, false, false},  {Op::kExpm1, "expm1", 1, false, false},
-    {Op::kSqrt, "sqrt", 1, false, false},    {Op::kRsqrt, "rsqrt", 1, false, false},
-    {Op::kTanh, "tanh", 1, false, false},    {Op::kErf, "erf", 1, false, false},
-    {Op::kSin, "sin", 1, false, false},      {Op::kCos, "cos", 1, false, false},
-    {Op::kFloor, "floor", 1, false, false},  {Op::kSign, "sign", 1, false, false},
-    {Op::kAdd, "+", 2, true, false},         {Op::kSub, "-", 2, true, false},
-    {Op::kMul, "*", 2, true, false},         {Op::kDiv, "/", 2, true, false},
-    {Op::kMax, "max", 2, false, false},      {Op::kMin, "min", 2, false, false},
-    {Op::kPow, "pow", 2, false, false},      {Op::kLt, "<", 2, true, true},
-    {Op::kLe, "<=", 2, true, true},          {Op::kGt, ">", 2, true, true},
-    {Op::kGe, ">=", 2, true, true},          {Op::kEq, "==", 2, true, true},
-    {Op::kNe, "!=", 2, true, true},          {Op::kAnd, "and", 2, true, true},
-    {Op::kOr, "or", 2, true, true},          {Op::kNot, "not", 1, true, true},
+    {Op::kNeg, "-", 1, true, false},          {Op::kAbs, "abs", 1, false, false},
+    {Op::kExp, "exp", 1, false, false},       {Op::kLog, "log", 1, false, false},
+    {Op::kLog1p, "log1p", 1, false, false},   {Op::kExpm1, "expm1", 1, false, false},
+    {Op::kSqrt, "sqrt", 1, false, false},     {Op::kRsqrt, "rsqrt", 1, false, false},
+    {Op::kTanh, "tanh", 1, false, false},     {Op::kErf, "erf", 1, false, false},
+    {Op::kSin, "sin", 1, false, false},       {Op::kCos, "cos", 1, false, false},
+    {Op::kFloor, "floor", 1, false, false},   {Op::kSign, "sign", 1, false, false},
+    {Op::kAdd, "+", 2, true, false},          {Op::kSub, "-", 2, true, false},
+    {Op::kMul, "*", 2, true, false},          {Op::kDiv, "/", 2, true, false},
+    {Op::kMax, "max", 2, false, false},       {Op::kMin, "min", 2, false, false},
+    {Op::kPow, "pow", 2, false, false},       {Op::kLt, "<", 2, true, true},
+    {Op::kLe, "<=", 2, true, true},           {Op::kGt, ">", 2, true, true},
+    {Op::kGe, ">=", 2, true, true},           {Op::kEq, "==", 2, true, true},
+    {Op::kNe, "!=", 2, true, true},           {Op::kAnd, "and", 2, true, true},
+    {Op::kOr, "or", 2, true, true},           {Op::kNot, "not", 1, true, true},
     {Op::kSelect, "select", 3, false, false},
 }};
 
@@ -67,17 +67,25 @@ bool is_constant(const IntExpr& expr, int64_t value) {
 /// Folds two constants where the result exists and fits.
 bool fold(IntExpr::Kind kind, int64_t a, int64_t b, int64_t* out) {
   switch (kind) {
-    case IntExpr::Kind::kAdd: return !__builtin_add_overflow(a, b, out);
-    case IntExpr::Kind::kSub: return !__builtin_sub_overflow(a, b, out);
-    case IntExpr::Kind::kMul: return !__builtin_mul_overflow(a, b, out);
+    case IntExpr::Kind::kAdd:
+      return !__builtin_add_overflow(a, b, out);
+    case IntExpr::Kind::kSub:
+      return !__builtin_sub_overflow(a, b, out);
+    case IntExpr::Kind::kMul:
+      return !__builtin_mul_overflow(a, b, out);
     case IntExpr::Kind::kDiv:
     case IntExpr::Kind::kMod:
       if (b == 0 || (a == kInt64Min && b == -1)) return false;
       *out = kind == IntExpr::Kind::kDiv ? floor_div(a, b) : floor_mod(a, b);
       return true;
-    case IntExpr::Kind::kMin: *out = std::min(a, b); return true;
-    case IntExpr::Kind::kMax: *out = std::max(a, b); return true;
-    default: return false;
+    case IntExpr::Kind::kMin:
+      *out = std::min(a, b);
+      return true;
+    case IntExpr::Kind::kMax:
+      *out = std::max(a, b);
+      return true;
+    default:
+      return false;
   }
 }
 

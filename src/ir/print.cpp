@@ -34,17 +34,27 @@ std::string text_of(const IntExpr& expr, int wanted) {
                 wanted);
   };
   switch (expr.kind) {
-    case Kind::kConstant: return fmt::format("{}", expr.value);
+    case Kind::kConstant:
+      return fmt::format("{}", expr.value);
     case Kind::kSize:
-    case Kind::kAxis: return expr.name;
-    case Kind::kAdd: return infix(" + ", kSum);
-    case Kind::kSub: return infix(" - ", kSum);
-    case Kind::kMul: return infix(" * ", kProduct);
-    case Kind::kDiv: return infix(" / ", kProduct);
-    case Kind::kMod: return infix(" % ", kProduct);
-    case Kind::kMin: return "min(" + list_of(expr.args) + ")";
-    case Kind::kMax: return "max(" + list_of(expr.args) + ")";
-    case Kind::kGather: return expr.name + "[" + list_of(expr.args) + "]";
+    case Kind::kAxis:
+      return expr.name;
+    case Kind::kAdd:
+      return infix(" + ", kSum);
+    case Kind::kSub:
+      return infix(" - ", kSum);
+    case Kind::kMul:
+      return infix(" * ", kProduct);
+    case Kind::kDiv:
+      return infix(" / ", kProduct);
+    case Kind::kMod:
+      return infix(" % ", kProduct);
+    case Kind::kMin:
+      return "min(" + list_of(expr.args) + ")";
+    case Kind::kMax:
+      return "max(" + list_of(expr.args) + ")";
+    case Kind::kGather:
+      return expr.name + "[" + list_of(expr.args) + "]";
   }
   return "";
 }
@@ -60,7 +70,8 @@ std::string load_text(const Expr& expr, int wanted) {
   std::string text = expr.name;
   if (!expr.indices.empty()) text += "[" + list_of(expr.indices) + "]";
   if (expr.args.empty()) return text;
-  return wrap(text + " else " + text_of(expr.args[0], kAtom), kUnary, wanted);
+  // `else` binds tighter than any operator; parentheses say so to the reader.
+  return wrap(text + " else " + text_of(expr.args[0], kAtom), kOr, wanted);
 }
 
 /// An integer expression among values. What is not a single name is marked, since `/` and the
@@ -87,29 +98,39 @@ std::string infix_text(const Expr& expr, int wanted) {
                 level, wanted);
   };
   switch (expr.op) {
-    case Op::kOr: return binary(kOr);
-    case Op::kAnd: return binary(kAnd);
-    case Op::kNot: return wrap("not " + text_of(expr.args[0], kNot), kNot, wanted);
+    case Op::kOr:
+      return binary(kOr);
+    case Op::kAnd:
+      return binary(kAnd);
+    case Op::kNot:
+      return wrap("not " + text_of(expr.args[0], kNot), kNot, wanted);
     case Op::kAdd:
-    case Op::kSub: return binary(kSum);
+    case Op::kSub:
+      return binary(kSum);
     case Op::kMul:
-    case Op::kDiv: return binary(kProduct);
+    case Op::kDiv:
+      return binary(kProduct);
     case Op::kNeg: {
       // "-2" is a constant; the negation of a constant keeps its parentheses.
       bool plain = expr.args[0].kind == Expr::Kind::kConstant;
       std::string inner = text_of(expr.args[0], kUnary);
       return wrap("-" + (plain ? "(" + inner + ")" : inner), kUnary, wanted);
     }
-    default: return compare_text(expr, wanted);
+    default:
+      return compare_text(expr, wanted);
   }
 }
 
 std::string text_of(const Expr& expr, int wanted) {
   switch (expr.kind) {
-    case Expr::Kind::kConstant: return constant_text(expr.value);
-    case Expr::Kind::kIndex: return index_text(expr.indices[0]);
-    case Expr::Kind::kLoad: return load_text(expr, wanted);
-    case Expr::Kind::kOp: break;
+    case Expr::Kind::kConstant:
+      return constant_text(expr.value);
+    case Expr::Kind::kIndex:
+      return index_text(expr.indices[0]);
+    case Expr::Kind::kLoad:
+      return load_text(expr, wanted);
+    case Expr::Kind::kOp:
+      break;
   }
   if (op_info(expr.op).infix) return infix_text(expr, wanted);
   std::string text;

@@ -27,12 +27,18 @@ std::optional<int64_t> checked_value(const IntExpr& expr, const Sizes& sizes) {
   if (!a || !b) return std::nullopt;
   int64_t value = 0;
   switch (expr.kind) {
-    case Kind::kAdd: return __builtin_add_overflow(*a, *b, &value) ? std::nullopt : std::optional(value);
-    case Kind::kSub: return __builtin_sub_overflow(*a, *b, &value) ? std::nullopt : std::optional(value);
-    case Kind::kMul: return __builtin_mul_overflow(*a, *b, &value) ? std::nullopt : std::optional(value);
-    case Kind::kMin: return std::min(*a, *b);
-    case Kind::kMax: return std::max(*a, *b);
-    default: break;
+    case Kind::kAdd:
+      return __builtin_add_overflow(*a, *b, &value) ? std::nullopt : std::optional(value);
+    case Kind::kSub:
+      return __builtin_sub_overflow(*a, *b, &value) ? std::nullopt : std::optional(value);
+    case Kind::kMul:
+      return __builtin_mul_overflow(*a, *b, &value) ? std::nullopt : std::optional(value);
+    case Kind::kMin:
+      return std::min(*a, *b);
+    case Kind::kMax:
+      return std::max(*a, *b);
+    default:
+      break;
   }
   if (*b == 0 || (*a == kInt64Min && *b == -1)) return std::nullopt;
   return expr.kind == Kind::kDiv ? floor_div(*a, *b) : floor_mod(*a, *b);
@@ -140,7 +146,8 @@ Result<Sizes> bind_sizes(const Program& program, const std::string& size_set) {
                fmt::format("task `{}` has no size set `{}`", program.name, size_set), hint};
 }
 
-Result<Sizes> bind_sizes(const Program& program, const std::map<std::string, int64_t>& free_values) {
+Result<Sizes> bind_sizes(const Program& program,
+                         const std::map<std::string, int64_t>& free_values) {
   Sizes sizes;
   for (const std::string& name : program.free_sizes()) {
     auto found = free_values.find(name);
@@ -148,8 +155,8 @@ Result<Sizes> bind_sizes(const Program& program, const std::map<std::string, int
       return size_error(program, fmt::format("size `{}` has no value", name));
     }
     if (found->second <= 0) {
-      return size_error(program, fmt::format("size `{}` is {}; a size must be at least 1", name,
-                                             found->second));
+      return size_error(
+          program, fmt::format("size `{}` is {}; a size must be at least 1", name, found->second));
     }
     sizes[name] = found->second;
   }
@@ -177,12 +184,18 @@ int64_t evaluate(const IntExpr& expr, const Sizes& sizes) {
   int64_t a = evaluate(expr.args[0], sizes);
   int64_t b = evaluate(expr.args[1], sizes);
   switch (expr.kind) {
-    case Kind::kAdd: return saturating_add(a, b);
-    case Kind::kSub: return saturating_sub(a, b);
-    case Kind::kMul: return saturating_mul(a, b);
-    case Kind::kMin: return std::min(a, b);
-    case Kind::kMax: return std::max(a, b);
-    default: break;
+    case Kind::kAdd:
+      return saturating_add(a, b);
+    case Kind::kSub:
+      return saturating_sub(a, b);
+    case Kind::kMul:
+      return saturating_mul(a, b);
+    case Kind::kMin:
+      return std::min(a, b);
+    case Kind::kMax:
+      return std::max(a, b);
+    default:
+      break;
   }
   if (b == 0) return 0;
   if (b == -1) return expr.kind == Kind::kDiv ? saturating_negate(a) : 0;

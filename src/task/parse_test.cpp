@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "task/parse.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "ir/check.h"
+
+namespace quern {
+namespace {
+
+std::filesystem::path tasks_folder() {
+  return std::filesystem::path(__FILE__).parent_path() / "../../tasks";
+}
+
+std::vector<std::string> task_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(tasks_folder())) {
+    if (entry.path().extension() == ".task") names.push_back(entry.path().stem());
+  }
+  return names;
+}
+
+ir::Program parsed(const std::string& text) {
+  Result<ir::Program> program = parse_task(text, "t.task");
+  EXPECT_TRUE(program) << program.error().message;
+  return program ? *program : ir::Program{};
+}
+
+class StarterTask : public testing::TestWithParam<std::string> {};
+
+TEST_P(StarterTask, ParsesAndPrintsBackToItself) {
+  Result<ir::Program> program = load_task(tasks_folder() / (GetParam() + ".task"));
+  ASSERT_TRUE(program) << program.error().message;
+  EXPECT_EQ(program->name, GetParam());
+  std::string text = print_task(*program);
+  if (getenv("QUERN_SHOW") != nullptr) puts(text.c_str());
+  Result<ir::Program> again = parse_task(text, "printed.task");
+  ASSERT_TRUE(again) << text << again.error().message;
+  EXPECT_EQ(*program, *again) << text << "\n---\n" << print_task(*again);
+  EXPECT_EQ(print_task(*again), text);
+}
+
+TEST_P(StarterTask, HasSizesForFullCpuAndTiny) {
+  Result<ir::Program> program = load_task(tasks_folder() / (GetParam() + ".task"));
+  ASSERT_TRUE(program) << program.error().message;
+  for (const char* set : {"full", "cpu", "tiny"}) {
+    Result<ir::Sizes> sizes = ir::bind_sizes(*program, set);
+    ASSERT_TRUE(sizes) << set;
+    EXPECT_TRUE(ir::check_sizes(*program, *sizes)) << set;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tasks, StarterTask, testing::ValuesIn(task_names()),
+                         [](const auto& info) { return info.param; });
+
+TEST(ParseTask, TheStarterSetHasTwentyOneTasks) { EXPECT_EQ(task_names().size(), 21u); }
+
+TEST(ParseTask, HoistsNestedReductionsIntoNamedStatements) {
+  ir::Program program =
+      parsed("task t(n = 4, m = 3)\ninput x : f32[n, m]\noutput y[i] = 1 + (sum[j] x[i, j]) * 2\n");
+  ASSERT_EQ(program.statements.size(), 2u);
+  EXPECT_EQ(program.statements[0].name, "y_sum");
+  EXPECT_EQ(program.statements[0].kind, ir::Statement::Kind::kReduce);
+  EXPECT_EQ(ir::print(program.statements[1].body), "1 + y_sum[i] * 2");
+}
+
+}  // namespace
+}  // namespace quern

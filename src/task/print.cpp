@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "task/lower.h"
+#include "task/parse.h"
+
+namespace quern {
+namespace {
+
+std::string number(double value) {
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  return fmt::format("{}", value);
+}
+
+std::string axis_list(const ir::Program& before, const ir::Statement& s,
+                      const std::vector<ir::Axis>& axes) {
+  std::string text;
+  for (const ir::Axis& axis : axes) {
+    if (!text.empty()) text += ", ";
+    text += axis.name;
+    std::optional<ir::IntExpr> inferred = inferred_extent(before, s.body, axis.name);
+    if (!inferred || !(*inferred == axis.extent)) text += " < " + ir::print(axis.extent);
+  }
+  return text;
+}
+
+std::string distribution_text(const ir::Distribution& draw) {
+  using Kind = ir::Distribution::Kind;
+  switch (draw.kind) {
+    case Kind::kUniform:
+      return fmt::format(" ~ uniform({}, {})", number(draw.a), number(draw.b));
+    case Kind::kIntegers:
+      return fmt::format(" ~ integers({}, {})", ir::print(draw.low), ir::print(draw.high));
+    case Kind::kConstant:
+      return fmt::format(" ~ constant({})", number(draw.a));
+    case Kind::kNormal:
+      break;
+  }
+  return draw.a == 0 && draw.b == 1
+             ? ""
+             : fmt::format(" ~ normal({}, {})", number(draw.a), number(draw.b));
+}
+
+std::string input_text(const ir::InputDecl& input) {
+  std::string shape;
+  for (const ir::IntExpr& extent : input.shape)
+    shape += (shape.empty() ? "" : ", ") + ir::print(extent);
+  if (!shape.empty()) shape = "[" + shape + "]";
+  return fmt::format("{} {} : {}{}{}\n", input.is_param ? "param" : "input", input.name,
+                     dtype_name(input.type), shape, distribution_text(input.distribution));
+}
+
+std::string statement_text(const ir::Program& before, const ir::Statement& s) {
+  std::string text = s.is_output ? "output " + s.name : s.name;
+  std::string type;
+  if (s.type != default_type(before, s)) type = " : " + std::string(dtype_name(s.type));
+  text += type;
+  if (!s.axes.empty()) text += "[" + axis_list(before, s, s.axes) + "]";
+  text += " = ";
+  if (s.kind == ir::Statement::Kind::kReduce) {
+    text += fmt::format("{}[{}] ", ir::monoid_name(s.monoid), axis_list(before, s, s.reduce_axes));
+  } else if (s.kind == ir::Statement::Kind::kScan) {
+    text +=
+        fmt::format("scan_{}{}{}[{}] ", ir::monoid_name(s.monoid), s.exclusive ? " exclusive" : "",
+                    s.reverse ? " reverse" : "", s.axes[static_cast<size_t>(s.scan_axis)].name);
+  }
+  text += ir::print(s.body);
+  if (!s.origin.empty()) text += " as " + s.origin;
+  return text + "\n";
+}
+
+std::string size_set_text(const ir::Program& program, const ir::SizeSet& set) {
+  std::string text = "sizes " + set.name + ":";
+  const char* separator = " ";
+  for (const ir::SizeDecl& size : program.sizes) {
+    auto found = set.values.find(size.name);
+    if (found == set.values.end()) continue;
+    text += fmt::format("{}{} = {}", separator, size.name, found->second);
+    separator = ", ";
+  }
+  return text + "\n";
+}
+
+}  // namespace
+
+std::string print_task(const ir::Program& program) {
+  std::string text;
+  for (const std::string& line : program.doc) text += line.empty() ? "#\n" : "# " + line + "\n";
+  text += "task " + program.name + "(";
+  const char* separator = "";
+  for (const ir::SizeDecl& size : program.sizes) {
+    if (size.let) continue;
+    text += fmt::format("{}{} = {}", separator, size.name, size.value);
+    separator = ", ";
+  }
+  text += ")\n";
+  for (const ir::SizeSet& set : program.size_sets) text += size_set_text(program, set);
+  for (const ir::SizeDecl& size : program.sizes) {
+    if (size.let) text += fmt::format("let {} = {}\n", size.name, ir::print(*size.let));
+  }
+  if (program.precision != "fp32") text += "precision " + program.precision + "\n";
+  for (const ir::InputDecl& input : program.inputs) text += input_text(input);
+  for (const ir::Statement& s : program.statements) text += statement_text(program, s);
+  return text;
+}
+
+}  // namespace quern
