@@ -322,22 +322,56 @@ class ReferencePrinter {
   }
 
   void print_reduce(const Statement& statement) {
+    if (oracle_ && !statement.axes.empty()) return print_tiled_reduce(statement);
     open_spatial(statement.axes);
     line("{} acc;", accumulator(statement));
+    print_terms(statement, "acc");
+    store(statement, "acc.result()");
+    close_loops(statement.axes.size());
+  }
+
+  /// The loops over the reduced axes, adding to `accumulator`.
+  void print_terms(const Statement& statement, const std::string& accumulator) {
     for (const ir::Axis& axis : statement.reduce_axes) open_loop(axis);
     const std::string value = value_of(statement.body);
     if (is_arg(statement)) {
-      line("acc.add({}, {});", value, axis_name(statement.reduce_axes[0].name));
+      line("{}.add({}, {});", accumulator, value, axis_name(statement.reduce_axes[0].name));
     } else {
-      line("acc.add({});", value);
+      line("{}.add({});", accumulator, value);
     }
     close_loops(statement.reduce_axes.size());
-    if (is_arg(statement) && oracle_ && statement.is_output) {
-      line("u_{}[{}] = !acc.certain();", tensor_name(statement.name),
-           offset(statement.name, point(statement)));
+  }
+
+  /// The oracle takes a strip of the innermost axis through the reduced axes together: operands
+  /// that are contiguous along it are then read in order. Each element still sees its terms in the
+  /// order of the definition.
+  void print_tiled_reduce(const Statement& statement) {
+    std::vector<ir::Axis> outer = statement.axes;
+    const ir::Axis inner = outer.back();
+    outer.pop_back();
+    const std::string name = axis_name(inner.name);
+    line("#pragma omp parallel for collapse({})", outer.size() + 1);
+    for (const ir::Axis& axis : outer) open_loop(axis);
+    line("for (long {0}_0 = 0; {0}_0 < {1}; {0}_0 += kStrip) {{", name, index(inner.extent));
+    ++depth_;
+    line("const long {0}_1 = index_min({0}_0 + kStrip, {1});", name, index(inner.extent));
+    line("{} acc[kStrip];", accumulator(statement));
+    for (const ir::Axis& axis : statement.reduce_axes) open_loop(axis);
+    line("for (long {0} = {0}_0; {0} < {0}_1; ++{0}) {{", name);
+    ++depth_;
+    const std::string value = value_of(statement.body);
+    const std::string position =
+        is_arg(statement) ? ", " + axis_name(statement.reduce_axes[0].name) : "";
+    line("acc[{0} - {0}_0].add({1}{2});", name, value, position);
+    close_loops(1 + statement.reduce_axes.size());
+    line("for (long {0} = {0}_0; {0} < {0}_1; ++{0}) {{", name);
+    ++depth_;
+    if (is_arg(statement) && statement.is_output) {
+      line("u_{}[{}] = !acc[{} - {}_0].certain();", tensor_name(statement.name),
+           offset(statement.name, point(statement)), name, name);
     }
-    store(statement, "acc.result()");
-    close_loops(statement.axes.size());
+    store(statement, fmt::format("acc[{0} - {0}_0].result()", name));
+    close_loops(2 + outer.size());
   }
 
   void print_scan(const Statement& statement) {
@@ -483,6 +517,7 @@ namespace {
 /// the value and scale arrays of an output.
 constexpr const char* kOraclePreamble = R"code(
 using namespace quern;
+constexpr long kStrip = 32;
 template <class U> inline U constant(double v) { return U(v); }
 template <class U, class E> inline U fetch(const E* p, long i) {
   if constexpr (std::is_same_v<U, E>) {

@@ -115,10 +115,10 @@ bool fits(const ir::Program& program, const ir::Sizes& sizes, int64_t max_elemen
 }
 
 /// A small size that is rarely a multiple of a vector or a tile: mostly odd, up to about 80.
-int64_t odd_extent(uint64_t word) {
+int64_t odd_extent(uint64_t word, int64_t smallest) {
   constexpr int64_t kChoices[] = {1,  3,  5,  7,  9,  13, 15, 17, 19,
                                   21, 23, 31, 33, 35, 37, 47, 65, 77};
-  return kChoices[word % (sizeof(kChoices) / sizeof(kChoices[0]))];
+  return std::max(smallest, kChoices[word % (sizeof(kChoices) / sizeof(kChoices[0]))]);
 }
 
 }  // namespace
@@ -166,7 +166,8 @@ std::vector<InputMix> mixes_for(const ir::Program&) {
           {Kind::kOffset},   {Kind::kSparse}, {Kind::kCancelling}};
 }
 
-ir::Sizes hidden_sizes(const ir::Program& program, uint64_t seed, int64_t max_elements) {
+ir::Sizes hidden_sizes(const ir::Program& program, uint64_t seed, int64_t max_elements,
+                       int64_t smallest) {
   const std::map<std::string, int64_t> base = smallest_set(program);
   const std::vector<std::string> names = variable_sizes(program);
   uint64_t stream = 0;
@@ -179,7 +180,7 @@ ir::Sizes hidden_sizes(const ir::Program& program, uint64_t seed, int64_t max_el
       const uint64_t word = mix_seed(seed, ++stream);
       const uint64_t coin = mix_seed(seed ^ 0x5bd1e995u, stream);
       const bool vary = keep_one_in == 0 || (keep_one_in == 2 ? coin % 2 == 0 : coin % 4 == 0);
-      if (vary) values[name] = odd_extent(word);
+      if (vary) values[name] = odd_extent(word, smallest);
     }
     const auto sizes = ir::bind_sizes(program, values);
     if (sizes && fits(program, *sizes, max_elements)) return *sizes;

@@ -53,6 +53,9 @@ std::vector<InputMix> mixes_for(const ir::Program& program);
 /// set. A size that has one value in all of the task's size sets is a property of the operator (a
 /// kernel width, a stride) and keeps it. The result passes `ir::check_sizes`, has at most
 /// `max_elements` elements in any tensor, and differs from every declared set where possible.
-ir::Sizes hidden_sizes(const ir::Program& program, uint64_t seed, int64_t max_elements);
+/// `smallest` is the least extent drawn: 1 reaches the edge cases, but a softmax over one element
+/// says little about its inputs.
+ir::Sizes hidden_sizes(const ir::Program& program, uint64_t seed, int64_t max_elements,
+                       int64_t smallest = 3);
 
 }  // namespace quern

@@ -105,9 +105,9 @@ int probe_level_of(const Workload& workload) {
   return -1;
 }
 
-Result<Workload> WorkloadMaker::hidden(uint64_t seed) const {
+Result<Workload> WorkloadMaker::hidden(uint64_t seed, int64_t smallest) const {
   Workload workload;
-  workload.sizes = hidden_sizes(program, seed, kHiddenElements);
+  workload.sizes = hidden_sizes(program, seed, kHiddenElements, smallest);
   workload.name = sizes_name(program, workload.sizes);
   uint64_t stream = 0;
   for (const InputMix& mix : mixes_for(program)) {

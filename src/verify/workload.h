@@ -28,7 +28,8 @@ struct WorkloadMaker {
   /// program admits them. A distribution on which the trusted implementation itself overflows or
   /// turns invalid is left out; where it is merely inaccurate, so may a candidate be (3 times its
   /// error, research 07 section 6).
-  Result<Workload> hidden(uint64_t seed) const;
+  /// `smallest`: the least extent of a size that varies.
+  Result<Workload> hidden(uint64_t seed, int64_t smallest = 3) const;
 
   /// The sizes to be timed: two data sets under the bound and, if `probe_level` is not negative,
   /// an exact probe (`probe_level` from `probe_level_of` a hidden workload).
