@@ -345,6 +345,12 @@ TEST_F(KernelProcessTest, LoadTimeCodeIsConfinedToo) {
   EXPECT_EQ(floats(process->output(0, 0))[0], 0);
 }
 
+TEST_F(KernelProcessTest, LoadTimeCodeCannotPassForAFaultOfThisMachine) {
+  std::string head = "#include <unistd.h>\n__attribute__((constructor)) void f() { _exit(123); }";
+  Verdict verdict = verdict_of(kernel("", head));
+  EXPECT_EQ(expect<LaunchFailed>(verdict).reason, "the candidate's library cannot be loaded");
+}
+
 TEST_F(KernelProcessTest, WritingPastTheEndIsRejectedAtTheFirstByte) {
   KernelLayout right = layout();
   right.align = Align::kRight;
