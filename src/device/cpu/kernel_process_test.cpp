@@ -292,9 +292,9 @@ TEST_F(KernelProcessTest, FilesAreRejected) {
   Rejected verdict = expect<Rejected>(verdict_of(kernel("open(\"/etc/passwd\", O_RDONLY);", head)));
   EXPECT_EQ(verdict.breach, "file_access");
   EXPECT_EQ(verdict.reason, "system call openat is not allowed in a kernel");
-  EXPECT_EQ(breach(kernel("FILE* f = fopen(\"/tmp/quern_x\", \"w\"); if (f) fclose(f);", head)),
+  EXPECT_EQ(breach(kernel("FILE* f = fopen(\"/quern_x\", \"w\"); if (f) fclose(f);", head)),
             "file_access");
-  EXPECT_EQ(breach(kernel("unlink(\"/tmp/quern_x\");", head)), "file_access");
+  EXPECT_EQ(breach(kernel("unlink(\"/quern_x\");", head)), "file_access");
   EXPECT_EQ(breach(kernel("struct stat s; stat(\"/etc/passwd\", &s);", head)), "file_access");
   EXPECT_EQ(breach(kernel("char c = 0; y[0] = write(3, &c, 1);", head)), "file_access");
 }
