@@ -109,7 +109,7 @@ TEST(RunProcess, PassesOnlyTheNamedDescriptors) {
 
 TEST(Sandbox, RefusesFilesThatWereNotNamed) {
   if (landlock_abi() == 0) GTEST_SKIP() << "this kernel has no Landlock";
-  Command command = shell("cat /etc/hostname; cat /etc/passwd; echo x > /tmp/quern_must_not_exist");
+  Command command = shell("cat /etc/hostname; cat /etc/passwd; echo x > /quern_must_not_exist");
   command.sandbox.restrict_files = true;
   command.sandbox.read_exec = {"/usr", "/bin", "/lib", "/lib64"};
   command.sandbox.read_only = {"/etc/hostname", "/no/such/path"};
@@ -117,7 +117,7 @@ TEST(Sandbox, RefusesFilesThatWereNotNamed) {
   EXPECT_TRUE(end.sandbox.files_restricted) << join(end.sandbox.notes, "; ");
   EXPECT_THAT(end.err, HasSubstr("/etc/passwd: Permission denied"));
   EXPECT_THAT(end.err, Not(HasSubstr("hostname")));
-  EXPECT_FALSE(file_exists("/tmp/quern_must_not_exist"));
+  EXPECT_FALSE(file_exists("/quern_must_not_exist"));
   EXPECT_THAT(end.sandbox.text(), HasSubstr("landlock"));
 }
 

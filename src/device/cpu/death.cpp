@@ -218,9 +218,7 @@ std::string signal_meaning(int signal) {
   }
 }
 
-}  // namespace
-
-Verdict explain_death(const Death& death, const KernelLayout& layout, const KernelLimits& limits) {
+Verdict explain_end(const Death& death, const KernelLayout& layout, const KernelLimits& limits) {
   const ExitStatus& status = death.status;
   if (status.signal == SIGSYS) return explain_call(death);
   if (status.signal == 0 && status.exit_code == kRunnerTrapped) return explain_call(death);
@@ -233,6 +231,15 @@ Verdict explain_death(const Death& death, const KernelLayout& layout, const Kern
   }
   if (status.signal == SIGABRT && death.refused_bytes != 0) return out_of_memory(death, limits);
   return Crashed{signal_meaning(status.signal), death.printed, status.signal};
+}
+
+}  // namespace
+
+Verdict explain_death(const Death& death, const KernelLayout& layout, const KernelLimits& limits) {
+  if (!death.loading) return explain_end(death, layout, limits);
+  Death noted = death;
+  noted.printed = "while its library was being loaded\n" + death.printed;
+  return explain_end(noted, layout, limits);
 }
 
 }  // namespace quern

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/cpu/kernel_process.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <ctime>
 
@@ -139,6 +141,10 @@ Result<void> KernelProcess::make_control(const Binary& binary, const std::string
 
 Result<void> KernelProcess::spawn(const Binary& binary) {
   QUERN_ASSIGN(std::string runner, find_runner());
+  int setup[2];
+  if (pipe2(setup, O_CLOEXEC | O_NONBLOCK) != 0) return system_error("make", "a pipe", errno);
+  setup_ = FileDescriptor(setup[0]);
+  FileDescriptor setup_end(setup[1]);
   Command command;
   command.argv = {runner};
   command.env = {fmt::format("OMP_NUM_THREADS={}", limits_.threads), "OMP_DYNAMIC=false",
@@ -148,6 +154,7 @@ Result<void> KernelProcess::spawn(const Binary& binary) {
   command.cwd = "/";
   command.drop_output_when_full = true;
   command.fds.emplace_back(control_memory_.fd(), kRunnerControlFd);
+  command.fds.emplace_back(setup_end.get(), kRunnerSetupFd);
   for (size_t i = 0; i < buffers_.size(); ++i) {
     command.fds.emplace_back(buffers_[i].fd(), kRunnerFirstBufferFd + static_cast<int>(i));
   }
@@ -163,6 +170,11 @@ Result<void> KernelProcess::spawn(const Binary& binary) {
   return {};
 }
 
+bool KernelProcess::set_up() const {
+  char byte = 0;
+  return read(setup_.get(), &byte, 1) == 1;
+}
+
 Outcome<Done> KernelProcess::await_start(const Binary& binary, const std::string& entry) {
   auto answered = [](uint32_t value) { return value != 0; };
   Wait wait = wait_for(control_->started, answered, *child_, control_->dying, limits_.start_s);
@@ -170,7 +182,8 @@ Outcome<Done> KernelProcess::await_start(const Binary& binary, const std::string
     return die(
         TimedOut{fmt::format("loading took more than {} s", limits_.start_s), "", limits_.start_s});
   }
-  if (wait == Wait::kDead && child_->poll()->exit_code != kRunnerFailed) return die();
+  bool loading = set_up();
+  if (wait == Wait::kDead && loading && child_->poll()->exit_code != kRunnerFailed) return die();
   if (control_->started.load() == 1) {
     for (int slot = 0; slot < layout_.slots; ++slot) {
       const uint64_t* row = control_->address[slot];
@@ -183,12 +196,12 @@ Outcome<Done> KernelProcess::await_start(const Binary& binary, const std::string
   std::string message = control_->message;
   RunnerTrouble trouble = control_->trouble;
   child_->kill();
-  if (trouble == RunnerTrouble::kEntry) return missing_entry(binary, entry, layout_);
-  if (trouble == RunnerTrouble::kLoad) {
-    return Verdict(LaunchFailed{"the candidate's library cannot be loaded",
-                                replace_all(message, binary.path, "candidate.so")});
+  if (!loading) {
+    return Error{ErrorKind::kEnvironment, "the runner could not start: " + message, ""};
   }
-  return Error{ErrorKind::kEnvironment, "the runner could not start: " + message, ""};
+  if (trouble == RunnerTrouble::kEntry) return missing_entry(binary, entry, layout_);
+  return Verdict(LaunchFailed{"the candidate's library cannot be loaded",
+                              replace_all(message, binary.path, "candidate.so")});
 }
 
 Outcome<std::unique_ptr<KernelProcess>> KernelProcess::start(const Binary& binary,

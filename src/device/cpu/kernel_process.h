@@ -92,6 +92,7 @@ class KernelProcess {
   Result<void> make_buffers();
   Result<void> make_control(const Binary& binary, const std::string& entry);
   Result<void> spawn(const Binary& binary);
+  bool set_up() const;
   Outcome<Done> await_start(const Binary& binary, const std::string& entry);
   Outcome<Done> give_order(double limit_s);
   Verdict die(std::optional<TimedOut> overrun = std::nullopt);
@@ -104,6 +105,7 @@ class KernelProcess {
   SharedBuffer control_memory_;
   RunnerControl* control_ = nullptr;
   std::vector<std::vector<uint64_t>> addresses_;  ///< in the child: [slot][buffer]
+  FileDescriptor setup_;                          ///< says whether the runner got as far as loading
   uint32_t order_ = 0;
   bool seccomp_ = false;
   std::optional<ChildProcess> child_;

@@ -42,7 +42,7 @@ class SyscallFilter {
     sock_fprog program{static_cast<unsigned short>(length_), code_};
     long failed =
         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
-    return failed == 0 ? 0 : errno;
+    return failed == 0 ? 0 : failed > 0 ? EBUSY : errno;  // positive: a thread that could not
   }
 
  private:

@@ -229,6 +229,8 @@ int main_of_runner() {
   install_handlers();
   warm_up_threads();
   limit_memory();
+  if (write(kRunnerSetupFd, "", 1) != 1) fail(RunnerTrouble::kSetup, "nobody listens");
+  close(kRunnerSetupFd);
   confine(true);
   Entry entry = load_candidate();
   confine(false);

@@ -15,7 +15,10 @@ inline constexpr int kRunnerMaxBuffers = 32;
 inline constexpr int kRunnerMaxSlots = 16;
 inline constexpr int kRunnerMaxThreads = 256;
 inline constexpr int kRunnerControlFd = 3;
-inline constexpr int kRunnerFirstBufferFd = 4;
+/// A pipe that takes one byte when the runner is ready to load: from then on a failure to start is
+/// the candidate's, whatever the shared block says.
+inline constexpr int kRunnerSetupFd = 4;
+inline constexpr int kRunnerFirstBufferFd = 5;
 /// Bytes without access on each side of a buffer.
 inline constexpr uint64_t kRunnerGuardBytes = uint64_t{2} << 20;
 inline constexpr uint64_t kRunnerHugePage = uint64_t{2} << 20;

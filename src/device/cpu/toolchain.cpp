@@ -42,7 +42,7 @@ bool ends_with(const std::string& text, std::string_view end) {
 
 /// The driver's step as we run it: its invented temporary names become ours, and the linker is
 /// called without the link-time-optimisation plugin, which costs more than the link.
-Toolchain::Step adapt(std::vector<std::string> words) {
+Toolchain::Step adapt(std::vector<std::string> words, const std::string& temporary_folder) {
   Toolchain::Step step;
   bool link = ends_with(words[0], "/collect2") || ends_with(words[0], "/ld");
   if (link) step = {"ld", "-z", "defs", "-z", "noexecstack"};
@@ -51,7 +51,7 @@ Toolchain::Step adapt(std::vector<std::string> words) {
     const std::string& word = words[i];
     if (word == "-plugin") ++i;
     if (word == "-plugin" || word.rfind("-plugin-opt", 0) == 0 || word == "--build-id") continue;
-    bool temporary = word.rfind("/tmp/", 0) == 0;
+    bool temporary = word.rfind(temporary_folder + "/", 0) == 0;
     if (temporary && ends_with(word, ".s")) {
       step.push_back("candidate.s");
     } else if (temporary && ends_with(word, ".o")) {
@@ -81,7 +81,7 @@ Result<std::string> ask_driver(const Toolchain& toolchain, const std::string& fo
   command.argv = {toolchain.driver, "-###", "-shared"};
   command.argv.insert(command.argv.end(), toolchain.flags.begin(), toolchain.flags.end());
   command.argv.insert(command.argv.end(), {"candidate.cpp", "-o", "candidate.so"});
-  command.env = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TMPDIR=/tmp"};
+  command.env = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TMPDIR=" + folder};
   command.cwd = folder;
   command.deadline_s = 20;
   command.output_cap_bytes = 1 << 20;
@@ -125,7 +125,7 @@ Result<Toolchain> probe_toolchain(const std::string& compiler, const std::string
     if (line.empty() || line[0] != ' ') continue;
     std::vector<std::string> words = shell_words(line);
     // gcc prints its link step twice when it has more than one specs file to read.
-    if (words.size() > 3) toolchain.steps.push_back(adapt(std::move(words)));
+    if (words.size() > 3) toolchain.steps.push_back(adapt(std::move(words), folder));
   }
   bool linked = !toolchain.steps.empty() && toolchain.steps.back()[0] == "ld";
   if (toolchain.version.empty() || toolchain.steps.size() < 2 || !linked) {
