@@ -38,6 +38,7 @@ CompilerOptions compiler_options(const Context& context, const std::string& comp
   options.cache_dir = context.cache_directory;
   options.compiler = compiler;
   options.prelude = cpu_prelude();
+  options.headers = {{"quern_gemm.h", std::string(gemm_prelude())}};
   options.threads = available_processors();
   return options;
 }

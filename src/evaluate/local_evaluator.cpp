@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/memory.h"
 #include "codegen/reference.h"
 #include "ir/check.h"
 #include "ir/counts.h"
@@ -32,7 +33,7 @@ double hash_unit(const std::string& text) {
 }
 
 /// The deterministic clock of tests: a time that depends on the source alone.
-Timing simulated_timing(const Candidate& candidate) {
+Timing hashed_timing(const Candidate& candidate) {
   Timing timing;
   timing.median_ns = 1e6 * (0.2 + hash_unit(candidate.id));
   timing.low_ns = timing.high_ns = timing.median_ns;
@@ -83,7 +84,7 @@ Work work_of(const ir::Program& program, const ir::Sizes& sizes, const Peaks& pe
   Work work;
   work.flops = counts.flops;
   work.bytes = counts.bytes_in + counts.bytes_out;
-  const double bandwidth = peaks.bandwidth_gbs(work.bytes);
+  const double bandwidth = peaks.bandwidth_gbs(static_cast<int64_t>(work.bytes));
   const double memory_ns = bandwidth > 0 ? work.bytes / bandwidth : 0;
   const double arithmetic_ns = peaks.fma_gflops > 0 ? work.flops / peaks.fma_gflops : 0;
   work.floor_ns = std::max(memory_ns, arithmetic_ns);
@@ -244,7 +245,7 @@ Result<Evaluation> LocalEvaluator::evaluate_built(const Candidate& candidate, co
     if (judged.has_error()) return judged.error();
     if (judged.has_verdict()) evaluation.verdict = judged.verdict();
     if (judged) {
-      if (options_.clock == "simulated") judged->timing = simulated_timing(candidate);
+      if (options_.clock == "simulated") judged->timing = hashed_timing(candidate);
       const double median_ns = judged->timing.median_ns;
       if (work_.floor_ns > 0 && median_ns > 0 && options_.clock != "simulated") {
         evaluation.roofline = work_.floor_ns / median_ns;
@@ -371,7 +372,7 @@ Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, const Built&, do
 }
 
 Result<Duel> LocalEvaluator::duel(const Candidate& candidate, const Candidate& baseline) {
-  if (options_.clock == "simulated") return simulated_duel(candidate, baseline);
+  if (options_.clock == "simulated") return hashed_duel(candidate, baseline);
   QUERN_ASSIGN(const std::vector<Built> built, build({candidate, baseline}));
   const auto failed = [&](size_t side, const Verdict& verdict) {
     return Error{ErrorKind::kInput,
@@ -400,11 +401,11 @@ Result<Duel> LocalEvaluator::duel(const Candidate& candidate, const Candidate& b
   return std::move(*duel);
 }
 
-Result<Duel> LocalEvaluator::simulated_duel(const Candidate& candidate,
+Result<Duel> LocalEvaluator::hashed_duel(const Candidate& candidate,
                                             const Candidate& baseline) const {
   Duel duel;
-  duel.candidate_ns = {simulated_timing(candidate).median_ns};
-  duel.baseline_ns = {simulated_timing(baseline).median_ns};
+  duel.candidate_ns = {hashed_timing(candidate).median_ns};
+  duel.baseline_ns = {hashed_timing(baseline).median_ns};
   duel.speedup = duel.low = duel.high = duel.baseline_ns[0] / duel.candidate_ns[0];
   duel.pairs = 1;
   duel.different = duel.speedup != 1;

@@ -58,7 +58,7 @@ class LocalEvaluator : public Evaluator {
   Outcome<double> verify_timed(LoadedKernel& kernel, Evaluation& evaluation);
   Outcome<Timing> take_time(LoadedKernel& kernel, const Built& built, double call_ns,
                             double incumbent_ns);
-  Result<Duel> simulated_duel(const Candidate& candidate, const Candidate& baseline) const;
+  Result<Duel> hashed_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
   KernelLimits limits(bool trusted) const;
 

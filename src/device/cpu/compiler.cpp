@@ -105,6 +105,8 @@ Result<std::unique_ptr<CpuCompiler>> CpuCompiler::make(CompilerOptions options) 
   QUERN_TRY(make_directories(work.path()));
   QUERN_ASSIGN(compiler->toolchain_, probe_toolchain(compiler->options_.compiler, work.path()));
   Processor processor = this_processor();
+  std::string headers;
+  for (const auto& [name, text] : compiler->options_.headers) headers += name + "\n" + text;
   compiler->identity_ = Hasher()
                             .add(compiler->toolchain_.version)
                             .add(compiler->toolchain_.driver)
@@ -112,6 +114,7 @@ Result<std::unique_ptr<CpuCompiler>> CpuCompiler::make(CompilerOptions options) 
                             .add(processor.model)
                             .add(processor.features)
                             .add(compiler->options_.prelude)
+                            .add(headers)
                             .hex();
   QUERN_ASSIGN(ProcessEnd trial, run_process(confined({"true"}, work.path(), "", 10)));
   compiler->sandbox_ = trial.sandbox;
@@ -128,6 +131,9 @@ Result<void> CpuCompiler::install_prelude() {
   WorkFolder made(fmt::format("{}.{}-{}", folder, getpid(), steady_now_ns()));
   QUERN_TRY(make_directories(made.path()));
   QUERN_TRY(write_file_atomic(made.path() + "/" + kPreludeName, options_.prelude));
+  for (const auto& [name, text] : options_.headers) {
+    QUERN_TRY(write_file_atomic(made.path() + "/" + name, text));
+  }
   QUERN_TRY(precompile(made.path()));
   if (rename(made.path().c_str(), folder.c_str()) != 0 && !file_exists(folder)) {
     return system_error("write", folder, errno);

@@ -21,6 +21,8 @@ struct CompilerOptions {
   /// Text of the house header `quern_cpu.h`, precompiled once; "": none. A source uses it by having
   /// its #include as the first directive.
   std::string prelude;
+  /// Further house headers, name and text, that stand beside the prelude.
+  std::vector<std::pair<std::string, std::string>> headers;
   int threads = 2;         ///< how many compilations `compile_all` runs at once
   double deadline_s = 60;  ///< wall clock of one compilation
 };
