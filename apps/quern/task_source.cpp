@@ -30,11 +30,11 @@ Result<void> check_memory(const TaskAtSize& task) {
   double needed = evaluation_bytes(task.program, task.sizes);
   double available = available_bytes();
   if (available == 0 || needed <= available) return {};
-  return Error{ErrorKind::kEnvironment,
-               fmt::format("{} at size '{}' needs about {:.3g} GB of memory; {:.3g} GB are free",
-                           task.program.name, task.size, needed / 1e9, available / 1e9),
-               fmt::format("choose a smaller size: --size {}",
-                           join(size_sets(task.program), " | "))};
+  return Error{
+      ErrorKind::kEnvironment,
+      fmt::format("{} at size '{}' needs about {:.3g} GB of memory; {:.3g} GB are free",
+                  task.program.name, task.size, needed / 1e9, available / 1e9),
+      fmt::format("choose a smaller size: --size {}", join(size_sets(task.program), " | "))};
 }
 
 Result<TaskAtSize> at_size(ir::Program program, const std::string& size) {
