@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "codegen/library_baselines.h"
 #include "codegen/reference.h"
 #include "ir/check.h"
 #include "ir/counts.h"
@@ -414,10 +415,17 @@ Result<Duel> LocalEvaluator::hashed_duel(const Candidate& candidate,
 }
 
 Result<std::vector<Candidate>> LocalEvaluator::baselines() {
-  Candidate naive = make_candidate(emit_naive(program_), "baseline");
-  naive.note = "naive";
-  trusted_.insert(naive.id);
-  return std::vector<Candidate>{naive};
+  std::vector<Candidate> all;
+  const auto add = [&](std::string source, const std::string& name) {
+    all.push_back(make_candidate(std::move(source), "baseline"));
+    all.back().note = name;
+    trusted_.insert(all.back().id);
+  };
+  add(emit_naive(program_), "naive");
+  for (BaselineSource& library : library_baselines(program_, sizes_)) {
+    add(std::move(library.source), library.name);
+  }
+  return all;
 }
 
 }  // namespace quern
