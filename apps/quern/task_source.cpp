@@ -10,8 +10,8 @@
 #include "base/strings.h"
 #include "base/suggest.h"
 #include "ir/check.h"
-#include "ir/counts.h"
 #include "task/parse.h"
+#include "verify/oracle.h"
 
 namespace quern::cli {
 namespace {
@@ -26,16 +26,13 @@ double available_bytes() {
   return at == std::string::npos ? 0 : std::strtod(text->c_str() + at + 13, nullptr) * 1024;
 }
 
-/// Buffers are held by the referee, and once more as the expected answer in f64 with its bound.
 Result<void> check_memory(const TaskAtSize& task) {
-  ir::Counts counts = ir::count(task.program, task.sizes);
-  double needed =
-      ir::io_bytes(task.program, task.sizes) + 4 * counts.bytes_out + 2 * counts.bytes_between;
+  double needed = evaluation_bytes(task.program, task.sizes);
   double available = available_bytes();
   if (available == 0 || needed <= available) return {};
   return Error{
       ErrorKind::kEnvironment,
-      fmt::format("{} at size '{}' needs about {:.1f} GB of memory; {:.1f} GB are free",
+      fmt::format("{} at size '{}' needs about {:.3g} GB of memory; {:.3g} GB are free",
                   task.program.name, task.size, needed / 1e9, available / 1e9),
       fmt::format("choose a smaller size: --size {}", join(size_sets(task.program), " | "))};
 }

@@ -18,7 +18,7 @@ constexpr const char* kStyle = R"css(
 --bad:#a3301f;--add:#dff3e4;--del:#fbe3e0}
 @media(prefers-color-scheme:dark){:root{--ink:#e4e8ec;--soft:#9aa5b1;--paper:#14171b;--panel:#1e2329;
 --rule:#39414b;--accent:#54c99d;--bad:#f08d7c;--add:#173524;--del:#43201c}}
-@media print{:root{--ink:#000;--soft:#444;--paper:#fff;--panel:#fff;--rule:#bbb;--accent:#064;--bad:#800}
+@media print{svg{min-width:0!important}:root{--ink:#000;--soft:#444;--paper:#fff;--panel:#fff;--rule:#bbb;--accent:#064;--bad:#800}
 details{display:block}section{break-inside:avoid-page}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:54rem;padding:1.2rem 1rem 4rem;background:var(--paper);color:var(--ink);
@@ -29,6 +29,7 @@ border-bottom:1px solid var(--rule);padding-bottom:.2rem}
 margin:1rem 0}.claim strong{font-size:1.5rem}.soft{color:var(--soft);font-size:.9rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}
+th{white-space:nowrap}td.n{white-space:nowrap}
 th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--rule);vertical-align:top}
 td.n,th.n{text-align:right}
 pre{background:var(--panel);padding:.7rem;overflow-x:auto;font:12.5px/1.45 ui-monospace,Menlo,Consolas,
@@ -37,7 +38,7 @@ monospace;border-radius:4px}
 code{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.92em;word-break:break-word}
 pre .add{background:var(--add);display:block}pre .del{background:var(--del);display:block}
 pre .hunk{color:var(--soft);display:block}
-svg{width:100%;height:auto;background:var(--panel);border-radius:4px}
+svg{width:100%;min-width:34rem;height:auto;background:var(--panel);border-radius:4px}
 svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 .grid{stroke:var(--rule)}.base{stroke:var(--soft);stroke-dasharray:5 4}.floor{stroke:var(--bad);
 stroke-dasharray:2 4}.roof{stroke:var(--ink);stroke-width:2}.best{fill:none;stroke:var(--accent);

@@ -47,8 +47,9 @@ std::string label(const char* anchor, double x, double y, const std::string& tex
 }
 
 std::string frame(const std::string& title, const std::string& body) {
-  return fmt::format("<svg viewBox='0 0 {} {}' role='img' aria-label='{}'>{}</svg>", kWidth,
-                     kHeight, html_escape(title), body);
+  return fmt::format(
+      "<div class='wide'><svg viewBox='0 0 {} {}' role='img' aria-label='{}'>{}</svg></div>",
+      kWidth, kHeight, html_escape(title), body);
 }
 
 double time_of(const Attempt& attempt) {
@@ -179,6 +180,8 @@ std::string roofline_picture(const ReportData& data, const Attempt* best) {
   const Work& work = data.run.work;
   const Environment& machine = data.run.environment;
   double bandwidth = machine.copy_bandwidth_gbs, peak = machine.fma_gflops;
+  // Working sets that fit a cache have a higher roof than main memory: the one the floor rests on.
+  if (work.floor_ns > 0) bandwidth = std::max(bandwidth, work.bytes / work.floor_ns);
   if (work.flops <= 0 || work.bytes <= 0 || bandwidth <= 0 || peak <= 0) return "";
   double intensity = work.flops / work.bytes, ridge = peak / bandwidth;
   struct Point {
@@ -210,11 +213,11 @@ std::string roofline_picture(const ReportData& data, const Attempt* best) {
   }
   body += label("middle", (kLeft + kWidth) / 2, kHeight - 20,
                 "operations per byte of compulsory traffic");
-  body += label("start", 2, kTop - 2, "GFLOP/s");
+  body += label("start", kLeft + 4, kTop + 8, "GFLOP/s");
   body += line("roof", x(x.low), y(x.low * bandwidth), x(ridge), y(peak));
   body += line("roof", x(ridge), y(peak), x(x.high), y(peak));
   body += label("end", kWidth - kRight, y(peak) - 5, fmt::format("{:.4g} GFLOP/s", peak));
-  body += label("start", x(x.low) + 6, y(x.low * bandwidth) - 12,
+  body += label("start", x(ridge / 2) + 10, y(ridge / 2 * bandwidth) + 12,
                 fmt::format("{:.3g} GB/s", bandwidth));
   body += line("floor", x(intensity), kTop, x(intensity), kHeight - kBottom);
   for (const Point& point : points) {
