@@ -77,7 +77,7 @@ TEST(Meaning, ScansExclusiveAndReverseAlongAnyAxis) {
 TEST(Meaning, GuardsElseAndGathers) {
   Tensors<double> out = meant(
       "task t(n = 4)\ninput x : f32[n]\ninput t : i64[n] ~ integers(0, n - 1)\n"
-      "output a[i] = x[i - 1] else -7\noutput b[i] = x[t[i]]\n"
+      "output a[i < n] = x[i - 1] else -7\noutput b[i] = x[t[i]]\n"
       "output c[i < n] = select(i > 0 and i % 2 == 1, x[i - 1], 0)\noutput d[i < n] = index(i / 2) "
       "+ i / 2\n"
       "output e[i] = select(not x[i] > 2 or i == 3, 1, 2)\n",
