@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/sandbox.h"
 #include "commands.h"
+#include "device/cpu/kernel_process.h"
 #include "task_source.h"
 #include "wiring.h"
 

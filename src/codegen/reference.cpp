@@ -196,7 +196,7 @@ class ReferencePrinter {
         if (!oracle_) return fmt::format("({} ? {} : {})", args[0], args[1], args[2]);
         return fmt::format("op_select({}, {}, {})", args[0], lazy(args[1]), lazy(args[2]));
       case Op::kNot:
-        return fmt::format(oracle_ ? "op_not({})" : "(!{})", args[0]);
+        return (oracle_ ? "op_not(" : "(!") + args[0] + ")";
       case Op::kAnd:
       case Op::kOr:
         if (!oracle_) {

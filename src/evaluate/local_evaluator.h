@@ -53,7 +53,9 @@ class LocalEvaluator : public Evaluator {
   Result<Evaluation> evaluate_built(const Candidate& candidate, const Built& built,
                                     double incumbent_ns);
   Outcome<Passed> judge(const Built& built, double incumbent_ns, Evaluation& evaluation);
-  Outcome<Done> verify_hidden(const Built& built, size_t workload, Evaluation& evaluation);
+  Outcome<Done> verify_hidden(const Built& built, const Binary& binary, const Workload& hidden,
+                              Evaluation& evaluation);
+  Outcome<Done> verify_second(const Built& built, Evaluation& evaluation);
   Outcome<LoadedKernel> start_timed(const Built& built);
   Outcome<double> verify_timed(LoadedKernel& kernel, Evaluation& evaluation);
   Outcome<Timing> take_time(LoadedKernel& kernel, const Built& built, double call_ns,
