@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "ir/check.h"
 #include "ir/counts.h"
+#include "ir/interpret_json.h"
 #include "task/parse.h"
 #include "task_source.h"
 #include "verify/mutants.h"
@@ -20,6 +21,8 @@ namespace {
 struct TasksArguments {
   std::vector<std::string> names;
   bool check = false, only_names = false;
+  std::string interpret, size = "tiny";
+  uint64_t seed = 0;
 };
 
 std::string sizes_text(const ir::Program& program, const ir::Sizes& sizes) {
@@ -144,11 +147,31 @@ Result<int> check_tasks(const Context& context, std::vector<std::string> names) 
   return fit ? kImproved : kIncorrect;
 }
 
+/// Draws inputs and prints them with what the task means by them.
+Result<int> interpret_task(const Context& context, const TasksArguments& arguments) {
+  // The interpreter takes about 0.1 us an operation; beyond this it is not what one wants.
+  constexpr double kMostBytes = 64 << 20;
+  QUERN_ASSIGN(std::string path, find_task(context, arguments.interpret));
+  QUERN_ASSIGN(ir::Program program, load_task(path));
+  QUERN_ASSIGN(ir::Sizes sizes, ir::bind_sizes(program, arguments.size));
+  QUERN_TRY(ir::check_sizes(program, sizes));
+  double bytes = ir::io_bytes(program, sizes);
+  if (bytes > kMostBytes) {
+    return Error{ErrorKind::kUsage,
+                 fmt::format("size set `{}` has {:.3g} MB of tensors; the interpreter takes 64",
+                             arguments.size, bytes / 1e6),
+                 "interpret `tiny`"};
+  }
+  print(ir::interpret_json(program, sizes, arguments.seed) + "\n");
+  return kImproved;
+}
+
 Result<int> run_tasks(const Context& context, const TasksArguments& arguments) {
   if (arguments.only_names) {
     for (const std::string& name : task_names(context)) print(name + "\n");
     return kImproved;
   }
+  if (!arguments.interpret.empty()) return interpret_task(context, arguments);
   if (arguments.check) return check_tasks(context, arguments.names);
   if (arguments.names.empty()) return list_tasks(context);
   int worst = kImproved;
@@ -166,6 +189,10 @@ Action add_tasks(CLI::App& app) {
   app.add_option("NAME", a->names, "Tasks to show");
   app.add_flag("--check", a->check,
                "Try wrong kernels on the tasks named (or on all): is each refused?");
+  app.add_option("--interpret", a->interpret,
+                 "Draw inputs of this task and print them with its outputs, as JSON");
+  app.add_option("--size", a->size, "Size set to interpret at")->capture_default_str();
+  app.add_option("--seed", a->seed, "Seed of the inputs")->capture_default_str();
   app.add_flag("--names", a->only_names, "Print names only, for shell completion")->group("");
   return [a](const Context& context) {
     Result<int> code = run_tasks(context, *a);

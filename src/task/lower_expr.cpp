@@ -67,7 +67,8 @@ Error Lowerer::unknown(const Node& node, const Scope& scope) const {
   for (const ir::SizeDecl& size : program_.sizes) known.push_back(size.name);
   for (const ir::InputDecl& input : program_.inputs) known.push_back(input.name);
   for (const ir::Statement& statement : program_.statements) known.push_back(statement.name);
-  std::string hint = did_you_mean(node.text, known);
+  // One letter is near to every other: no suggestion is better than a random one.
+  std::string hint = node.text.size() > 1 ? did_you_mean(node.text, known) : "";
   if (definitions_.count(node.text) != 0) hint = "it is defined further down; move that line up";
   return error(node.offset, fmt::format("unknown name `{}`", node.text), hint);
 }
