@@ -147,10 +147,22 @@ Result<int> check_tasks(const Context& context, std::vector<std::string> names) 
   return fit ? kImproved : kIncorrect;
 }
 
-/// Inputs and outputs of a task on drawn data, by the interpreter: for cross-checks by others.
+/// Draws inputs and prints them with what the task means by them.
 Result<int> interpret_task(const Context& context, const TasksArguments& arguments) {
-  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, arguments.interpret, arguments.size));
-  print(ir::interpret_json(task.program, task.sizes, arguments.seed) + "\n");
+  // The interpreter takes about 0.1 us an operation; beyond this it is not what one wants.
+  constexpr double kMostBytes = 64 << 20;
+  QUERN_ASSIGN(std::string path, find_task(context, arguments.interpret));
+  QUERN_ASSIGN(ir::Program program, load_task(path));
+  QUERN_ASSIGN(ir::Sizes sizes, ir::bind_sizes(program, arguments.size));
+  QUERN_TRY(ir::check_sizes(program, sizes));
+  double bytes = ir::io_bytes(program, sizes);
+  if (bytes > kMostBytes) {
+    return Error{ErrorKind::kUsage,
+                 fmt::format("size set `{}` has {:.3g} MB of tensors; the interpreter takes 64",
+                             arguments.size, bytes / 1e6),
+                 "interpret `tiny`"};
+  }
+  print(ir::interpret_json(program, sizes, arguments.seed) + "\n");
   return kImproved;
 }
 
@@ -178,9 +190,9 @@ Action add_tasks(CLI::App& app) {
   app.add_flag("--check", a->check,
                "Try wrong kernels on the tasks named (or on all): is each refused?");
   app.add_option("--interpret", a->interpret,
-                 "Run this task by definition on drawn inputs; prints both as JSON");
-  app.add_option("--size", a->size, "Size set of --interpret")->capture_default_str();
-  app.add_option("--seed", a->seed, "Seed of its inputs")->capture_default_str();
+                 "Draw inputs of this task and print them with its outputs, as JSON");
+  app.add_option("--size", a->size, "Size set to interpret at")->capture_default_str();
+  app.add_option("--seed", a->seed, "Seed of the inputs")->capture_default_str();
   app.add_flag("--names", a->only_names, "Print names only, for shell completion")->group("");
   return [a](const Context& context) {
     Result<int> code = run_tasks(context, *a);

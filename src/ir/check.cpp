@@ -21,7 +21,7 @@ class Checker {
   MaybeFault run() {
     if (MaybeFault fault = sizes()) return fault;
     if (MaybeFault fault = inputs()) return fault;
-    for (; at_ < static_cast<int>(program_.statements.size()); ++at_) {
+    for (at_ = 0; at_ < static_cast<int>(program_.statements.size()); ++at_) {
       if (MaybeFault fault = statement()) return fault;
     }
     at_ = -1;
@@ -160,9 +160,7 @@ class Checker {
       }
       std::vector<std::string> known;
       for (const auto& [tensor, rank] : ranks_) known.push_back(tensor);
-      std::string close = nearest(name, known);
-      return fault(fmt::format("unknown tensor `{}`", name), name,
-                   close.empty() ? "" : fmt::format("did you mean `{}`?", close));
+      return fault(fmt::format("unknown tensor `{}`", name), name, did_you_mean(name, known));
     }
     used_.insert(name);
     if (found->second != indices) {
@@ -255,7 +253,7 @@ class Checker {
   }
 
   const Program& program_;
-  int at_ = 0;
+  int at_ = -1;  ///< the statement at hand, or -1 among declarations
   std::set<std::string> size_names_, used_, axes_, all_axes_;
   std::map<std::string, size_t> ranks_;
   std::map<std::string, DType> types_;

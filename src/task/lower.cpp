@@ -173,6 +173,17 @@ Result<void> Lowerer::direct_uses(const Node& node, const std::string& axis,
   return {};
 }
 
+/// The first access of something that is no tensor: likely why an axis has no extent.
+const Node* Lowerer::unknown_access(const Node& node) const {
+  if (node.kind == Node::Kind::kAccess && !is_tensor(node.text)) return &node;
+  for (const std::vector<Node>* list : {&node.args, &node.fallback}) {
+    for (const Node& child : *list) {
+      if (const Node* found = unknown_access(child)) return found;
+    }
+  }
+  return nullptr;
+}
+
 Result<ir::Axis> Lowerer::axis(const AxisNode& node, const std::vector<const Node*>& bodies,
                                const Scope& scope) {
   if (is_reserved(node.name)) {
@@ -196,6 +207,10 @@ Result<ir::Axis> Lowerer::axis(const AxisNode& node, const std::vector<const Nod
   std::vector<std::pair<ir::IntExpr, std::string>> found;
   for (const Node* body : bodies) QUERN_TRY(direct_uses(*body, node.name, found));
   if (!found.empty()) return ir::Axis{node.name, found.front().first};
+  for (const Node* body : bodies) {
+    const Node* stranger = unknown_access(*body);
+    if (stranger != nullptr) return unknown(*stranger, scope);
+  }
   return error(
       node.offset,
       fmt::format("cannot tell the extent of axis `{}`: nothing is indexed by it alone", node.name),

@@ -67,6 +67,7 @@ class Lowerer {
                         const Scope& scope);
   Result<void> direct_uses(const Node& node, const std::string& axis,
                            std::vector<std::pair<ir::IntExpr, std::string>>& found) const;
+  const Node* unknown_access(const Node& node) const;
   Result<void> indexed(const StatementNode& node, std::vector<ir::Axis> axes);
   Result<void> add_body(ir::Statement statement, const Node& body, const Scope& scope);
   Result<ir::Statement> reduction(const Node& node, Scope scope, const std::string& name);
