@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <memory>
-#include <thread>
 
 #include "base/file.h"
-#include "base/strings.h"
+#include "base/sandbox.h"
 #include "commands.h"
+#include "device/cpu/kernel_process.h"
 #include "task_source.h"
+#include "wiring.h"
 
 namespace quern::cli {
 namespace {
@@ -20,63 +20,115 @@ struct Finding {
   std::string detail, remedy;
 };
 
-std::string find_program(const std::string& name, const std::string& path) {
-  for (const std::string& folder : split(path, ':')) {
-    std::string file = folder + "/" + name;
-    std::error_code code;
-    auto status = std::filesystem::status(file, code);
-    bool runs =
-        (status.permissions() & std::filesystem::perms::owner_exec) != std::filesystem::perms::none;
-    if (!code && runs && std::filesystem::is_regular_file(status)) return file;
-  }
-  return "";
+struct DoctorArguments {
+  bool quick = false;
+  std::string compiler = "g++";
+  int threads = 0;
+};
+
+Finding compiler_finding(const Context& context, const std::string& name, bool required,
+                         std::unique_ptr<CpuCompiler>& made) {
+  Result<std::unique_ptr<CpuCompiler>> compiler =
+      CpuCompiler::make(compiler_options(context, name));
+  if (!compiler) return {name, false, required, compiler.error().message, compiler.error().hint};
+  made = std::move(*compiler);
+  return {name, true, required, made->version(), ""};
 }
 
-Finding program_finding(const std::string& name, bool required, const std::string& remedy) {
-  const char* path = std::getenv("PATH");
-  std::string found = find_program(name, path ? path : "/usr/bin:/bin");
-  return {name, !found.empty(), required, found.empty() ? "not found" : found, remedy};
-}
-
-std::vector<Finding> findings(const Context& context) {
+std::vector<Finding> findings(const Context& context, const DoctorArguments& arguments,
+                              std::unique_ptr<CpuCompiler>& compiler) {
   std::vector<Finding> list;
-  list.push_back(program_finding("g++", true, "apt install g++"));
-  list.push_back(program_finding("ld", true, "apt install binutils"));
-  list.push_back(program_finding("clang++", false, "apt install clang (a second compiler)"));
+  list.push_back(compiler_finding(context, arguments.compiler, true, compiler));
+  std::unique_ptr<CpuCompiler> second;
+  if (arguments.compiler == "g++") {
+    list.push_back(compiler_finding(context, "clang++", false, second));
+  }
+  Result<std::string> runner = find_runner();
+  list.push_back({"quern-runner", runner.has_value(), true,
+                  runner ? *runner : runner.error().message, runner ? "" : runner.error().hint});
   size_t tasks = task_names(context).size();
   list.push_back({"tasks", tasks > 0, true, fmt::format("{} in {}", tasks, context.tasks_directory),
                   "start quern from its own folder"});
   Result<void> cache = make_directories(context.cache_directory);
   list.push_back({"cache", cache.has_value(), true, context.cache_directory,
                   cache ? "" : cache.error().message});
-  Result<std::string> lsm = read_file("/sys/kernel/security/lsm");
-  bool landlock = lsm && lsm->find("landlock") != std::string::npos;
-  list.push_back({"landlock", landlock || !lsm, false,
-                  landlock ? "active"
-                  : lsm    ? "not active"
-                           : "cannot tell",
-                  "boot with lsm=landlock,…: candidates are confined by seccomp alone"});
+  int landlock = landlock_abi();
+  list.push_back({"landlock", landlock > 0, false,
+                  landlock > 0 ? fmt::format("version {}", landlock) : "not in this kernel",
+                  "a kernel from 5.13 on with lsm=landlock,…; until then seccomp alone confines "
+                  "candidates"});
+  if (compiler) {
+    const SandboxReport& sandbox = compiler->sandbox();
+    list.push_back({"namespaces", sandbox.network_removed, false, sandbox.text(),
+                    "sysctl kernel.unprivileged_userns_clone=1 (as root)"});
+  }
   return list;
 }
 
-int doctor(const Context& context) {
-  bool ok = true;
-  Json list = Json::array();
+Json peaks_json(const Peaks& peaks) {
+  Json curve = Json::array();
+  for (const BandwidthPoint& point : peaks.curve) {
+    curve.push_back(Json{{"working_set_bytes", point.working_set_bytes},
+                         {"copy_gbs", point.copy_gbs},
+                         {"read_gbs", point.read_gbs}});
+  }
+  return Json{{"cpu", peaks.cpu},
+              {"threads", peaks.threads},
+              {"fma_gflops", peaks.fma_gflops},
+              {"copy_gbs", peaks.copy_gbs()},
+              {"read_gbs", peaks.read_gbs()},
+              {"curve", curve}};
+}
+
+std::string peaks_text(const Peaks& peaks) {
+  std::string text = fmt::format("{}, {} threads: f32 FMA {:.0f} GFLOP/s\n", peaks.cpu,
+                                 peaks.threads, peaks.fma_gflops);
+  for (const BandwidthPoint& point : peaks.curve) {
+    text += fmt::format("  {:>8.2f} MiB   copy {:>6.1f} GB/s   read {:>6.1f} GB/s\n",
+                        static_cast<double>(point.working_set_bytes) / (1 << 20), point.copy_gbs,
+                        point.read_gbs);
+  }
+  return text;
+}
+
+std::string findings_text(const std::vector<Finding>& list) {
   std::string text;
-  for (const Finding& finding : findings(context)) {
-    ok = ok && (finding.ok || !finding.required);
-    list.push_back(Json{{"name", finding.name},
-                        {"ok", finding.ok},
-                        {"required", finding.required},
-                        {"detail", finding.detail},
-                        {"remedy", finding.ok ? "" : finding.remedy}});
+  for (const Finding& finding : list) {
     const char* mark = finding.ok ? "ok" : finding.required ? "MISSING" : "absent";
-    text += fmt::format("{:<8} {:<10} {}\n", mark, finding.name, finding.detail);
-    if (!finding.ok && !finding.remedy.empty())
-      text += fmt::format("{:19} {}\n", "→", finding.remedy);
+    text += fmt::format("{:<8} {:<13} {}\n", mark, finding.name, finding.detail);
+    if (!finding.ok && !finding.remedy.empty()) {
+      text += fmt::format("{:<22} {}\n", "", finding.remedy);
+    }
+  }
+  return text;
+}
+
+Result<int> doctor(const Context& context, const DoctorArguments& arguments) {
+  std::unique_ptr<CpuCompiler> compiler;
+  std::vector<Finding> list = findings(context, arguments, compiler);
+  bool ok = true;
+  Json json = {{"ok", ok}, {"findings", Json::array()}, {"peaks", nullptr}};
+  for (const Finding& finding : list) {
+    ok = ok && (finding.ok || !finding.required);
+    json["findings"].push_back(Json{{"name", finding.name},
+                                    {"ok", finding.ok},
+                                    {"required", finding.required},
+                                    {"detail", finding.detail},
+                                    {"remedy", finding.ok ? "" : finding.remedy}});
+  }
+  json["ok"] = ok;
+  std::string text = findings_text(list);
+  if (ok && !arguments.quick) {
+    int threads = arguments.threads > 0 ? arguments.threads : available_processors();
+    say("measuring, about two seconds\n");
+    QUERN_ASSIGN(Peaks peaks, measure_peaks(*compiler, threads));
+    QUERN_TRY(save_peaks(peaks, peaks_path(context, threads)));
+    json["peaks"] = peaks_json(peaks);
+    json["environment"] = to_json(probe_machine(*compiler, threads, &peaks));
+    text += peaks_text(peaks);
   }
   if (context.json) {
-    print_json(Json{{"ok", ok}, {"findings", list}});
+    print_json(json);
   } else {
     print(text + (ok ? "Ready.\n" : "Not ready: see MISSING above.\n"));
   }
@@ -85,8 +137,17 @@ int doctor(const Context& context) {
 
 }  // namespace
 
-Action add_doctor(CLI::App&) {
-  return [](const Context& context) { return doctor(context); };
+Action add_doctor(CLI::App& app) {
+  auto a = std::make_shared<DoctorArguments>();
+  app.add_flag("--quick", a->quick, "Check only, measure nothing");
+  app.add_option("--threads", a->threads, "Threads to measure with [all]")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--compiler", a->compiler, "g++, clang++, or the path of one")
+      ->capture_default_str();
+  return [a](const Context& context) {
+    Result<int> code = doctor(context, *a);
+    return code ? *code : fail(context, code.error());
+  };
 }
 
 }  // namespace quern::cli

@@ -14,7 +14,7 @@ namespace quern::cli {
 namespace {
 
 struct EvalArguments {
-  std::string task, first, second, size, clock = "steady";
+  std::string task, first, second, size, compiler = "g++", clock = "steady";
   int threads = 0;
   uint64_t seed = 0;
   bool stream = false, speedup = true;
@@ -35,6 +35,7 @@ Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
   options.task_name = bench.task.program.name;
   options.size = bench.task.size;
   options.threads = arguments.threads;
+  options.compiler = arguments.compiler;
   options.clock = arguments.clock;
   options.seed = arguments.seed;
   QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options));
@@ -213,6 +214,8 @@ void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
       ->check(CLI::Range(1, 4096));
+  app.add_option("--compiler", a->compiler, "g++, clang++, or the path of one")
+      ->capture_default_str();
   app.add_option("--seed", a->seed, "Seed of the inputs' draw")->capture_default_str();
   app.add_option("--clock", a->clock, "steady, or simulated (for tests)")->group("");
 }

@@ -21,7 +21,8 @@ namespace quern::cli {
 namespace {
 
 struct OptimizeArguments {
-  std::string task, size, budget = "64", target = "cpu", recipe = "rules", out, clock = "steady";
+  std::string task, size, budget = "64", target = "cpu", recipe = "rules", out, compiler = "g++",
+                          clock = "steady";
   uint64_t seed = 0;
   int threads = 0;
 };
@@ -153,6 +154,7 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
   options.recipe = arguments.recipe;
   options.seed = arguments.seed;
   options.threads = arguments.threads;
+  options.compiler = arguments.compiler;
   options.clock = arguments.clock;
   QUERN_TRY(parse_budget(arguments.budget, options));
   QUERN_TRY(check_choice("target", options.target, {"cpu"}));
@@ -212,6 +214,8 @@ Action add_optimize(CLI::App& app) {
   app.add_option("--seed", a->seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
       ->check(CLI::Range(1, 4096));
+  app.add_option("--compiler", a->compiler, "g++, clang++, or the path of one")
+      ->capture_default_str();
   app.add_option("--out", a->out, "Run directory [runs/TASK-SIZE-NUMBER]");
   app.add_option("--clock", a->clock, "steady, or simulated (for tests)")->group("");
   return [a](const Context& context) { return finish(context, optimize(context, *a)); };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "base/file.h"
@@ -10,6 +11,8 @@
 #include "ir/counts.h"
 #include "task/parse.h"
 #include "task_source.h"
+#include "verify/mutants.h"
+#include "wiring.h"
 
 namespace quern::cli {
 namespace {
@@ -17,8 +20,6 @@ namespace {
 struct TasksArguments {
   std::vector<std::string> names;
   bool check = false, only_names = false;
-  std::string interpret, size = "tiny";
-  uint64_t seed = 0;
 };
 
 std::string sizes_text(const ir::Program& program, const ir::Sizes& sizes) {
@@ -109,11 +110,46 @@ Result<int> show_task(const Context& context, const std::string& name) {
   return kImproved;
 }
 
+/// Offers wrong kernels in place of each task's answer; a fit task refuses them all.
+Result<int> check_tasks(const Context& context, std::vector<std::string> names) {
+  if (names.empty()) names = task_names(context);
+  QUERN_ASSIGN(std::unique_ptr<CpuCompiler> compiler,
+               CpuCompiler::make(compiler_options(context, "g++")));
+  Json list = Json::array();
+  std::string text;
+  bool fit = true;
+  for (const std::string& name : names) {
+    QUERN_ASSIGN(std::string path, find_task(context, name));
+    QUERN_ASSIGN(ir::Program program, load_task(path));
+    QUERN_ASSIGN(Oracle oracle, Oracle::make(program, *compiler, available_processors()));
+    QUERN_ASSIGN(std::vector<Mutant> mutants, try_mutants(program, oracle, 0));
+    Json json = {{"name", program.name}, {"fit", true}, {"mutants", Json::array()}};
+    text += fmt::format("{:<20}", program.name);
+    for (const Mutant& mutant : mutants) {
+      json["fit"] = json["fit"].get<bool>() && mutant.caught;
+      json["mutants"].push_back(
+          Json{{"name", mutant.name}, {"caught", mutant.caught}, {"detail", mutant.detail}});
+      if (!mutant.caught) text += fmt::format(" UNFIT: accepts {}: {}", mutant.name, mutant.detail);
+    }
+    fit = fit && json["fit"].get<bool>();
+    text += json["fit"].get<bool>() ? fmt::format(" fit: refuses {} mutants\n", mutants.size())
+                                    : std::string("\n");
+    list.push_back(json);
+  }
+  if (context.json) {
+    print_json(Json{{"fit", fit}, {"tasks", list}});
+  } else {
+    print(text);
+  }
+  return fit ? kImproved : kIncorrect;
+}
+
 Result<int> run_tasks(const Context& context, const TasksArguments& arguments) {
   if (arguments.only_names) {
     for (const std::string& name : task_names(context)) print(name + "\n");
     return kImproved;
   }
+  if (arguments.check) return check_tasks(context, arguments.names);
   if (arguments.names.empty()) return list_tasks(context);
   int worst = kImproved;
   for (const std::string& name : arguments.names) {
@@ -128,6 +164,8 @@ Result<int> run_tasks(const Context& context, const TasksArguments& arguments) {
 Action add_tasks(CLI::App& app) {
   auto a = std::make_shared<TasksArguments>();
   app.add_option("NAME", a->names, "Tasks to show");
+  app.add_flag("--check", a->check,
+               "Try wrong kernels on the tasks named (or on all): is each refused?");
   app.add_flag("--names", a->only_names, "Print names only, for shell completion")->group("");
   return [a](const Context& context) {
     Result<int> code = run_tasks(context, *a);

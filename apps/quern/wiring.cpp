@@ -5,70 +5,90 @@
 
 #include "base/strings.h"
 #include "codegen/prelude.h"
-#include "device/cpu/machine.h"
+#include "device/cpu/toolchain.h"
 #include "evaluate/local_evaluator.h"
+#include "propose/rules_source.h"
 #include "search/simulated_evaluator.h"
 #include "search/sweep_proposer.h"
 
 namespace quern::cli {
-
 namespace {
 
-Result<std::unique_ptr<Evaluator>> simulated_evaluator(const RunOptions& options) {
+bool pretends(const RunOptions& options) { return options.clock.starts_with("pretend"); }
+
+/// "pretend:3" takes 3 ms for each evaluation.
+std::unique_ptr<Evaluator> make_pretender(const RunOptions& options) {
   SimulatedEvaluator::Options simulated;
   simulated.seed = options.seed;
   size_t colon = options.clock.find(':');
   if (colon != std::string::npos) {
     simulated.delay_ms = std::strtod(options.clock.c_str() + colon + 1, nullptr);
   }
-  return std::unique_ptr<Evaluator>(std::make_unique<SimulatedEvaluator>(simulated));
+  return std::make_unique<SimulatedEvaluator>(simulated);
 }
 
-/// The peaks kept from the last measurement of this machine, or fresh ones.
-Result<Peaks> peaks_of_machine(const Context& context, const CpuCompiler& compiler, int threads) {
-  const std::string path = fmt::format("{}/peaks-{}.json", context.cache_directory, threads);
-  if (auto kept = load_peaks(path)) return std::move(kept).value();
-  say("measuring this machine's bandwidth and arithmetic peaks (once) …\n");
-  QUERN_ASSIGN(Peaks peaks, measure_peaks(compiler, threads));
-  if (auto saved = save_peaks(peaks, path); !saved) say(saved.error().message + "\n");
-  return peaks;
+int threads_of(const RunOptions& options) {
+  return options.threads > 0 ? options.threads : available_processors();
 }
 
 }  // namespace
 
-CompilerOptions compiler_options(const Context& context) {
+CompilerOptions compiler_options(const Context& context, const std::string& compiler) {
   CompilerOptions options;
-  options.cache_dir = context.cache_directory + "/build";
-  options.prelude = std::string(cpu_prelude());
+  options.cache_dir = context.cache_directory;
+  options.compiler = compiler;
+  options.prelude = cpu_prelude();
   options.headers = {{"quern_gemm.h", std::string(gemm_prelude())}};
   options.threads = available_processors();
   return options;
 }
 
-Result<std::unique_ptr<LocalEvaluator>> make_local_evaluator(const Context& context,
-                                                             const TaskAtSize& task,
-                                                             const RunOptions& options) {
-  LocalEvaluator::Options local;
-  local.compiler = compiler_options(context);
-  local.threads = options.threads > 0 ? options.threads : available_processors();
-  local.seed = options.seed;
-  local.clock = options.clock == "deterministic" ? "deterministic" : "steady";
-  QUERN_ASSIGN(const auto compiler, CpuCompiler::make(local.compiler));
-  QUERN_ASSIGN(local.peaks, peaks_of_machine(context, *compiler, local.threads));
-  local.environment = probe_machine(*compiler, local.threads, &local.peaks);
-  return LocalEvaluator::make(task.program, task.sizes, std::move(local));
+std::string peaks_path(const Context& context, int threads) {
+  return fmt::format("{}/peaks-{}.json", context.cache_directory, threads);
+}
+
+Result<Peaks> machine_peaks(const Context& context, const CpuCompiler& compiler, int threads) {
+  std::string path = peaks_path(context, threads);
+  Result<Peaks> kept = load_peaks(path);
+  if (kept && kept->cpu == this_processor().model && kept->threads == threads) return kept;
+  say("measuring this machine's peaks, once: about two seconds\n");
+  QUERN_ASSIGN(Peaks peaks, measure_peaks(compiler, threads));
+  QUERN_TRY(save_peaks(peaks, path));
+  return peaks;
 }
 
 Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const TaskAtSize& task,
                                                   const RunOptions& options) {
-  if (options.clock.starts_with("simulated")) return simulated_evaluator(options);
-  QUERN_ASSIGN(auto local, make_local_evaluator(context, task, options));
-  return std::unique_ptr<Evaluator>(std::move(local));
+  if (pretends(options)) return make_pretender(options);
+  if (options.clock != "steady" && options.clock != "simulated") {
+    return Error{ErrorKind::kUsage, fmt::format("unknown clock '{}'", options.clock), ""};
+  }
+  LocalEvaluator::Options local;
+  local.compiler = compiler_options(context, options.compiler);
+  local.threads = threads_of(options);
+  local.seed = options.seed;
+  local.clock = options.clock;
+  QUERN_ASSIGN(std::unique_ptr<CpuCompiler> compiler, CpuCompiler::make(local.compiler));
+  if (options.clock == "steady") {
+    QUERN_ASSIGN(local.peaks, machine_peaks(context, *compiler, local.threads));
+    local.environment = probe_machine(*compiler, local.threads, &local.peaks);
+  } else {
+    local.environment = probe_machine(*compiler, local.threads);
+  }
+  QUERN_ASSIGN(std::unique_ptr<LocalEvaluator> made,
+               LocalEvaluator::make(task.program, task.sizes, std::move(local)));
+  return std::unique_ptr<Evaluator>(std::move(made));
 }
 
 Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options) {
+  if (pretends(options)) {
+    return std::unique_ptr<Proposer>(
+        std::make_unique<SweepProposer>(task.program.name, options.seed));
+  }
+  RulesMachine machine;
+  machine.threads = threads_of(options);
   return std::unique_ptr<Proposer>(
-      std::make_unique<SweepProposer>(task.program.name, options.seed));
+      std::make_unique<RulesSource>(task.program, task.sizes, machine, options.seed));
 }
 
 std::vector<std::string> recipe_names() { return {"rules"}; }

@@ -4,6 +4,8 @@
 #include <memory>
 
 #include "context.h"
+#include "device/cpu/compiler.h"
+#include "device/cpu/machine.h"
 #include "propose/proposer.h"
 #include "record/evaluator.h"
 #include "task_source.h"
@@ -17,5 +19,14 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
 
 /// Names `--recipe` takes.
 std::vector<std::string> recipe_names();
+
+/// Options of the compiler that candidates are built with, on this machine's cache.
+CompilerOptions compiler_options(const Context& context, const std::string& compiler);
+
+/// Where the machine's measured peaks are kept.
+std::string peaks_path(const Context& context, int threads);
+
+/// The machine's peaks: as kept, or else measured now (two seconds) and kept.
+Result<Peaks> machine_peaks(const Context& context, const CpuCompiler& compiler, int threads);
 
 }  // namespace quern::cli

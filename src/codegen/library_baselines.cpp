@@ -45,7 +45,8 @@ class Source {
                           size.let ? c_int(program_, *size.let) : "z_" + size.name);
     }
     text += buffers(next) + call;
-    for (size_t i = next; i < program_.statements.size(); ++i) text += loops(program_.statements[i]);
+    for (size_t i = next; i < program_.statements.size(); ++i)
+      text += loops(program_.statements[i]);
     return text + "}\n";
   }
 
@@ -75,7 +76,9 @@ class Source {
   }
   std::string loops(const ir::Statement& statement) const {
     const size_t depth = statement.axes.size();
-    std::string text = depth ? fmt::format("#pragma omp parallel for collapse({})\n", std::min<size_t>(depth, 2)) : "";
+    std::string text =
+        depth ? fmt::format("#pragma omp parallel for collapse({})\n", std::min<size_t>(depth, 2))
+              : "";
     std::vector<IntExpr> at;
     for (const Axis& axis : statement.axes) {
       text += fmt::format("  for (int64_t {0} = 0; {0} < {1}; ++{0})\n", axis_id(axis.name),
@@ -138,12 +141,14 @@ std::string onednn_matmul(const ir::Program& program, const MatmulShape& shape) 
   add(c, shape.m.extent, shape.m.c), add(c, shape.n.extent, shape.n.c);
   bias.dims.assign(rank, ir::int_constant(1));
   bias.dims.back() = shape.n.extent;
-  std::string make = fmt::format("    const auto q_a = {}, q_b = {}, q_c = {};\n",
-                                 plain_text(source, a), plain_text(source, b), plain_text(source, c));
+  std::string make =
+      fmt::format("    const auto q_a = {}, q_b = {}, q_c = {};\n", plain_text(source, a),
+                  plain_text(source, b), plain_text(source, c));
   std::string ports =
       "{DNNL_ARG_SRC, false, q_a, {}, {}, {}}, {DNNL_ARG_WEIGHTS, false, q_b, {}, {}, {}}, "
       "{DNNL_ARG_DST, true, q_c, {}, {}, {}}";
-  std::string data = fmt::format("{}, {}, {}", tensor_id(shape.a), tensor_id(shape.b), tensor_id(out));
+  std::string data =
+      fmt::format("{}, {}, {}", tensor_id(shape.a), tensor_id(shape.b), tensor_id(out));
   if (fused.bias) {
     make += fmt::format("    const auto q_bias = plain({});\n", source.dims(bias.dims));
     ports += ", {DNNL_ARG_BIAS, false, q_bias, {}, {}, {}}";
@@ -158,7 +163,8 @@ std::string onednn_matmul(const ir::Program& program, const MatmulShape& shape) 
                       cached(program, make, data), fused.last + 1);
 }
 
-std::string onednn_convolution(const ir::Program& program, const ConvolutionShape& shape, bool own_layout) {
+std::string onednn_convolution(const ir::Program& program, const ConvolutionShape& shape,
+                               bool own_layout) {
   const Source source(program);
   const Fused fused = fuse_tail(program, shape.statement, true, shape.channel_axis);
   const std::string& out = program.statements[fused.last].name;
@@ -173,9 +179,11 @@ std::string onednn_convolution(const ir::Program& program, const ConvolutionShap
   std::string ports =
       "{DNNL_ARG_SRC, false, q_x_user, {}, {}, {}}, {DNNL_ARG_WEIGHTS, false, q_w_user, {}, {}, "
       "{}}, {DNNL_ARG_DST, true, q_y_user, {}, {}, {}}";
-  std::string data = fmt::format("{}, {}, {}", tensor_id(shape.x), tensor_id(shape.w), tensor_id(out));
+  std::string data =
+      fmt::format("{}, {}, {}", tensor_id(shape.x), tensor_id(shape.w), tensor_id(out));
   if (fused.bias) {
-    make += fmt::format("    const auto q_bias = plain(Dims{{{}}});\n", c_int(program, shape.y_dims[1]));
+    make += fmt::format("    const auto q_bias = plain(Dims{{{}}});\n",
+                        c_int(program, shape.y_dims[1]));
     ports += ", {DNNL_ARG_BIAS, false, q_bias, {}, {}, {}}";
     data += ", " + tensor_id(*fused.bias);
   }
@@ -222,7 +230,8 @@ std::string openblas_matmul(const ir::Program& program, const MatmulShape& shape
   std::string call, offset_a = "0", offset_b = "0", offset_c = "0";
   for (size_t i = 0; i < shape.batch.size(); ++i) {
     const MatmulShape::Dimension& d = shape.batch[i];
-    call += fmt::format("  for (int64_t q_{0} = 0; q_{0} < {1}; ++q_{0})\n", i, c_int(program, d.extent));
+    call += fmt::format("  for (int64_t q_{0} = 0; q_{0} < {1}; ++q_{0})\n", i,
+                        c_int(program, d.extent));
     offset_a += fmt::format(" + q_{} * {}", i, c_int(program, d.a));
     offset_b += fmt::format(" + q_{} * {}", i, c_int(program, d.b));
     offset_c += fmt::format(" + q_{} * {}", i, c_int(program, d.c));
@@ -238,8 +247,8 @@ std::string openblas_matmul(const ir::Program& program, const MatmulShape& shape
       "1.0f, {} + {}, static_cast<int>({}), {} + {}, static_cast<int>({}), 0.0f, {} + {}, "
       "static_cast<int>({}));\n",
       ta, tb, c_int(program, shape.m.extent), c_int(program, shape.n.extent),
-      c_int(program, shape.k.extent), tensor_id(shape.a), offset_a, lda, tensor_id(shape.b), offset_b,
-      ldb, tensor_id(out), offset_c, c_int(program, shape.m.c));
+      c_int(program, shape.k.extent), tensor_id(shape.a), offset_a, lda, tensor_id(shape.b),
+      offset_b, ldb, tensor_id(out), offset_c, c_int(program, shape.m.c));
   return source.entry(kBlasHead, call, shape.statement + 1);
 }
 

@@ -44,7 +44,10 @@ std::optional<IntExpr> coefficient(const IntExpr& index, const Axis& axis) {
   auto parts = separate(index, {axis}, {});
   if (!parts) return std::nullopt;
   if (axes_of((*parts)[1]).empty()) return ir::int_constant(0);
-  auto value = divide_exactly((*parts)[1], ir::int_axis(axis.name));
+  const IntExpr& sum = (*parts)[1];
+  const bool negative = sum.kind == IntKind::kSub && sum.args[0] == ir::int_constant(0);
+  auto value = divide_exactly(negative ? sum.args[1] : sum, ir::int_axis(axis.name));
+  if (value && negative) value = ir::int_constant(0) - *value;
   if (!value || !axes_of(*value).empty()) return std::nullopt;
   return value;
 }
@@ -232,7 +235,8 @@ class WindowMatcher {
     std::optional<Axis> channel;
     for (const Axis& axis : root_.reduce_axes) {
       bool tap = false;
-      for (size_t d = 2; d < root_.axes.size(); ++d) tap |= w_->indices[d] == ir::int_axis(axis.name);
+      for (size_t d = 2; d < root_.axes.size(); ++d)
+        tap |= w_->indices[d] == ir::int_axis(axis.name);
       if (tap) continue;
       if (channel) return false;
       channel = axis;
@@ -318,29 +322,52 @@ std::optional<double> value_at(const Expr& body, const std::string& tensor, doub
     v[i] = *arg;
   }
   switch (body.op) {
-    case Op::kNeg: return -v[0];
-    case Op::kAbs: return std::fabs(v[0]);
-    case Op::kExp: return std::exp(v[0]);
-    case Op::kLog: return std::log(v[0]);
-    case Op::kLog1p: return std::log1p(v[0]);
-    case Op::kExpm1: return std::expm1(v[0]);
-    case Op::kSqrt: return std::sqrt(v[0]);
-    case Op::kRsqrt: return 1 / std::sqrt(v[0]);
-    case Op::kTanh: return std::tanh(v[0]);
-    case Op::kErf: return std::erf(v[0]);
-    case Op::kAdd: return v[0] + v[1];
-    case Op::kSub: return v[0] - v[1];
-    case Op::kMul: return v[0] * v[1];
-    case Op::kDiv: return v[0] / v[1];
-    case Op::kMax: return std::max(v[0], v[1]);
-    case Op::kMin: return std::min(v[0], v[1]);
-    case Op::kPow: return std::pow(v[0], v[1]);
-    case Op::kLt: return v[0] < v[1];
-    case Op::kLe: return v[0] <= v[1];
-    case Op::kGt: return v[0] > v[1];
-    case Op::kGe: return v[0] >= v[1];
-    case Op::kSelect: return v[0] != 0 ? v[1] : v[2];
-    default: return std::nullopt;
+    case Op::kNeg:
+      return -v[0];
+    case Op::kAbs:
+      return std::fabs(v[0]);
+    case Op::kExp:
+      return std::exp(v[0]);
+    case Op::kLog:
+      return std::log(v[0]);
+    case Op::kLog1p:
+      return std::log1p(v[0]);
+    case Op::kExpm1:
+      return std::expm1(v[0]);
+    case Op::kSqrt:
+      return std::sqrt(v[0]);
+    case Op::kRsqrt:
+      return 1 / std::sqrt(v[0]);
+    case Op::kTanh:
+      return std::tanh(v[0]);
+    case Op::kErf:
+      return std::erf(v[0]);
+    case Op::kAdd:
+      return v[0] + v[1];
+    case Op::kSub:
+      return v[0] - v[1];
+    case Op::kMul:
+      return v[0] * v[1];
+    case Op::kDiv:
+      return v[0] / v[1];
+    case Op::kMax:
+      return std::max(v[0], v[1]);
+    case Op::kMin:
+      return std::min(v[0], v[1]);
+    case Op::kPow:
+      return std::pow(v[0], v[1]);
+    case Op::kLt:
+      return v[0] < v[1];
+    case Op::kLe:
+      return v[0] <= v[1];
+    case Op::kGt:
+      return v[0] > v[1];
+    case Op::kGe:
+      return v[0] >= v[1];
+    case Op::kSelect:
+      return v[0] != 0 ? v[1] : v[2];
+    default:
+      return std::nullopt;
   }
 }
 
@@ -428,8 +455,8 @@ Fused fuse_tail(const ir::Program& program, size_t statement, bool allow_bias,
       }
       const Expr *a = &here.body.args[0], *b = &here.body.args[1];
       if (a->name != before.name) std::swap(a, b);
-      if (a->kind != Expr::Kind::kLoad || a->name != before.name ||
-          b->kind != Expr::Kind::kLoad || b->indices.size() != 1 || !b->args.empty() ||
+      if (a->kind != Expr::Kind::kLoad || a->name != before.name || b->kind != Expr::Kind::kLoad ||
+          b->indices.size() != 1 || !b->args.empty() ||
           !(b->indices[0] == ir::int_axis(here.axes[axis_at].name)) || b->name == before.name ||
           program.find_input(b->name) == nullptr) {
         break;

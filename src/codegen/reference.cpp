@@ -28,9 +28,9 @@ std::string axis_name(const std::string& name) { return "i_" + name; }
 /// Prints the loops of one program over the scalar type `T` of the generated source.
 class ReferencePrinter {
  public:
-  /// `certainty`: the oracle also records where rounding could change an integer result.
-  explicit ReferencePrinter(const Program& program, bool certainty = false)
-      : program_(program), certainty_(certainty) {}
+  /// `oracle`: over scalars that carry their error, not plain f32.
+  explicit ReferencePrinter(const Program& program, bool oracle = false)
+      : program_(program), oracle_(oracle) {}
 
   /// A function of the free sizes that gives the number of elements of an output.
   std::string count_function(const Statement& output, const std::string& parameters) {
@@ -168,28 +168,82 @@ class ReferencePrinter {
 
   std::string operation(const Expr& expr) {
     const ir::OpInfo& info = ir::op_info(expr.op);
-    if (expr.op == Op::kSelect) {
-      return fmt::format("({} ? {} : {})", value_of(expr.args[0]), value_of(expr.args[1]),
-                         value_of(expr.args[2]));
-    }
-    if (expr.op == Op::kNot) return fmt::format("(!{})", value_of(expr.args[0]));
+    if (info.boolean || expr.op == Op::kSelect) return choice(expr, info);
     if (expr.op == Op::kNeg) return fmt::format("(-{})", value_of(expr.args[0]));
-    if (expr.op == Op::kAnd || expr.op == Op::kOr) {
-      return fmt::format("({} {} {})", value_of(expr.args[0]), expr.op == Op::kAnd ? "&&" : "||",
-                         value_of(expr.args[1]));
-    }
     if (info.infix && expr.args.size() == 2) {
-      if (info.boolean && is_index(expr.args[0]) && is_index(expr.args[1])) {
-        return fmt::format("({} {} {})", index(expr.args[0].indices[0]), info.name,
-                           index(expr.args[1].indices[0]));
-      }
       return fmt::format("({} {} {})", value_of(expr.args[0]), info.name, value_of(expr.args[1]));
     }
-    std::string text = fmt::format("q_{}(", info.name);
+    std::string text = fmt::format("op_{}(", info.name);
     for (size_t i = 0; i < expr.args.size(); ++i) {
       text += fmt::format("{}{}", i == 0 ? "" : ", ", value_of(expr.args[i]));
     }
     return text + ")";
+  }
+
+  /// Conditions and selections. The oracle's go through functions that know whether a condition was
+  /// exact; comparisons of indices always are.
+  std::string choice(const Expr& expr, const ir::OpInfo& info) {
+    const bool indices = expr.args.size() == 2 && is_index(expr.args[0]) && is_index(expr.args[1]);
+    if (indices) {
+      return fmt::format("({} {} {})", index(expr.args[0].indices[0]), comparison(expr.op),
+                         index(expr.args[1].indices[0]));
+    }
+    std::vector<std::string> args;
+    for (const Expr& arg : expr.args) args.push_back(value_of(arg));
+    const auto lazy = [](const std::string& text) { return "[&] { return " + text + "; }"; };
+    switch (expr.op) {
+      case Op::kSelect:
+        if (!oracle_) return fmt::format("({} ? {} : {})", args[0], args[1], args[2]);
+        return fmt::format("op_select({}, {}, {})", args[0], lazy(args[1]), lazy(args[2]));
+      case Op::kNot:
+        return (oracle_ ? "op_not(" : "(!") + args[0] + ")";
+      case Op::kAnd:
+      case Op::kOr:
+        if (!oracle_) {
+          return fmt::format("({} {} {})", args[0], expr.op == Op::kAnd ? "&&" : "||", args[1]);
+        }
+        return fmt::format("op_{}({}, {})", info.name, args[0], lazy(args[1]));
+      default:
+        if (!oracle_) return fmt::format("({} {} {})", args[0], comparison(expr.op), args[1]);
+        return fmt::format("op_{}({}, {})", comparison_name(expr.op), args[0], args[1]);
+    }
+  }
+
+  static const char* comparison(Op op) {
+    switch (op) {
+      case Op::kLt:
+        return "<";
+      case Op::kLe:
+        return "<=";
+      case Op::kGt:
+        return ">";
+      case Op::kGe:
+        return ">=";
+      case Op::kEq:
+        return "==";
+      case Op::kNe:
+        return "!=";
+      case Op::kAnd:
+        return "&&";
+      default:
+        return "||";
+    }
+  }
+  static const char* comparison_name(Op op) {
+    switch (op) {
+      case Op::kLt:
+        return "lt";
+      case Op::kLe:
+        return "le";
+      case Op::kGt:
+        return "gt";
+      case Op::kGe:
+        return "ge";
+      case Op::kEq:
+        return "eq";
+      default:
+        return "ne";
+    }
   }
 
   void open_loop(const ir::Axis& axis) {
@@ -240,7 +294,7 @@ class ReferencePrinter {
     if (is_float(statement.type)) {
       store(statement, value_of(statement.body));
     } else {
-      store(statement, fmt::format("as_double({})", value_of(statement.body)));
+      store(statement, fmt::format("to_double({})", value_of(statement.body)));
     }
     close_loops(statement.axes.size());
   }
@@ -252,13 +306,13 @@ class ReferencePrinter {
   static std::string accumulator(const Statement& statement) {
     switch (statement.monoid) {
       case ir::Monoid::kSum:
-        return "SumOf<T>";
+        return "SumAccumulator<T>";
       case ir::Monoid::kProd:
-        return "ProductOf<T>";
+        return "ProdAccumulator<T>";
       case ir::Monoid::kMax:
-        return "MaxOf<T>";
+        return "MaxAccumulator<T>";
       case ir::Monoid::kMin:
-        return "MinOf<T>";
+        return "MinAccumulator<T>";
       case ir::Monoid::kArgMax:
         return "ArgOf<T, true>";
       case ir::Monoid::kArgMin:
@@ -278,7 +332,7 @@ class ReferencePrinter {
       line("acc.add({});", value);
     }
     close_loops(statement.reduce_axes.size());
-    if (is_arg(statement) && certainty_ && statement.is_output) {
+    if (is_arg(statement) && oracle_ && statement.is_output) {
       line("u_{}[{}] = !acc.certain();", tensor_name(statement.name),
            offset(statement.name, point(statement)));
     }
@@ -308,7 +362,7 @@ class ReferencePrinter {
   }
 
   const Program& program_;
-  bool certainty_ = false;
+  bool oracle_ = false;
   std::string out_;
   int depth_ = 1;
 };
@@ -377,27 +431,27 @@ constexpr const char* kNaivePreamble = R"code(
 typedef float T;
 template <class U> inline U constant(double v) { return static_cast<U>(v); }
 template <class U, class E> inline U fetch(const E* p, long i) { return static_cast<U>(p[i]); }
-inline float as_double(float v) { return v; }
-inline float q_abs(float v) { return std::fabs(v); }
-inline float q_exp(float v) { return std::exp(v); }
-inline float q_log(float v) { return std::log(v); }
-inline float q_log1p(float v) { return std::log1p(v); }
-inline float q_expm1(float v) { return std::expm1(v); }
-inline float q_sqrt(float v) { return std::sqrt(v); }
-inline float q_rsqrt(float v) { return 1.0f / std::sqrt(v); }
-inline float q_tanh(float v) { return std::tanh(v); }
-inline float q_erf(float v) { return std::erf(v); }
-inline float q_sin(float v) { return std::sin(v); }
-inline float q_cos(float v) { return std::cos(v); }
-inline float q_floor(float v) { return std::floor(v); }
-inline float q_sign(float v) { return v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f; }
-inline float q_pow(float a, float b) { return std::pow(a, b); }
-inline float q_max(float a, float b) { return a > b ? a : b; }
-inline float q_min(float a, float b) { return a < b ? a : b; }
-template <class U> struct SumOf { U v = 0; void add(U x) { v += x; } U result() const { return v; } };
-template <class U> struct ProductOf { U v = 1; void add(U x) { v *= x; } U result() const { return v; } };
-template <class U> struct MaxOf { U v = -__builtin_inff(); void add(U x) { v = x > v ? x : v; } U result() const { return v; } };
-template <class U> struct MinOf { U v = __builtin_inff(); void add(U x) { v = x < v ? x : v; } U result() const { return v; } };
+inline float to_double(float v) { return v; }
+inline float op_abs(float v) { return std::fabs(v); }
+inline float op_exp(float v) { return std::exp(v); }
+inline float op_log(float v) { return std::log(v); }
+inline float op_log1p(float v) { return std::log1p(v); }
+inline float op_expm1(float v) { return std::expm1(v); }
+inline float op_sqrt(float v) { return std::sqrt(v); }
+inline float op_rsqrt(float v) { return 1.0f / std::sqrt(v); }
+inline float op_tanh(float v) { return std::tanh(v); }
+inline float op_erf(float v) { return std::erf(v); }
+inline float op_sin(float v) { return std::sin(v); }
+inline float op_cos(float v) { return std::cos(v); }
+inline float op_floor(float v) { return std::floor(v); }
+inline float op_sign(float v) { return v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f; }
+inline float op_pow(float a, float b) { return std::pow(a, b); }
+inline float op_max(float a, float b) { return a > b ? a : b; }
+inline float op_min(float a, float b) { return a < b ? a : b; }
+template <class U> struct SumAccumulator { U v = 0; void add(U x) { v += x; } U result() const { return v; } };
+template <class U> struct ProdAccumulator { U v = 1; void add(U x) { v *= x; } U result() const { return v; } };
+template <class U> struct MaxAccumulator { U v = -__builtin_inff(); void add(U x) { v = x > v ? x : v; } U result() const { return v; } };
+template <class U> struct MinAccumulator { U v = __builtin_inff(); void add(U x) { v = x < v ? x : v; } U result() const { return v; } };
 template <class U, bool largest> struct ArgOf {
   U v = largest ? -__builtin_inff() : __builtin_inff();
   long at = 0;
@@ -439,6 +493,30 @@ template <class U, class E> inline U fetch(const E* p, long i) {
 }
 inline double scale_of(RunningError x) { return x.e; }
 inline double scale_of(Exact x) { return x.ok ? 0 : 1; }
+inline double slack_of(RunningError x) { return 16 * 0x1p-24 * x.e; }
+inline double slack_of(Exact x) { return x.ok ? 0 : __builtin_inf(); }
+/// Position of the largest (or smallest) element, the first of equals. `certain`: no rounding of
+/// the elements could have changed it.
+template <class U, bool largest> struct ArgOf {
+  double best = -__builtin_inf(), best_slack = 0, rival = -__builtin_inf();
+  long at = 0;
+  bool rounded = false;
+  void challenge(double value, double slack) {
+    rounded = rounded || slack > 0;
+    if (value + slack > rival) rival = value + slack;
+  }
+  void add(U x, long i) {
+    const double value = largest ? to_double(x) : -to_double(x), slack = slack_of(x);
+    if (value > best) {
+      challenge(best, best_slack);
+      best = value, best_slack = slack, at = i;
+    } else {
+      challenge(value, slack);
+    }
+  }
+  long result() const { return at; }
+  bool certain() const { return (best_slack == 0 && !rounded) || best - best_slack > rival; }
+};
 )code";
 
 /// One `extern "C"` entry point over scalar type `scalar`.
@@ -462,7 +540,7 @@ std::string oracle_entry(const Program& program, const std::string& entry,
     after += fmt::format("  for (long i = 0; i < count_{}({}); ++i) {{\n", name,
                          size_arguments(program));
     if (is_float(output->type)) {
-      after += fmt::format("    v_{0}[i] = as_double({0}[i]);\n    s_{0}[i] = scale_of({0}[i]);\n",
+      after += fmt::format("    v_{0}[i] = to_double({0}[i]);\n    s_{0}[i] = scale_of({0}[i]);\n",
                            name);
     } else {
       after +=

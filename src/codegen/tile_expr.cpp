@@ -65,8 +65,9 @@ std::string scalar_text(const ir::Program& program, const Expr& expr) {
     case Expr::Kind::kIndex:
       return fmt::format("static_cast<float>({})", c_int(program, expr.indices[0]));
     case Expr::Kind::kLoad: {
-      const std::string value = fmt::format("static_cast<float>({}[{}])", tensor_id(expr.name),
-                                            c_offset(program, program.shape_of(expr.name), expr.indices));
+      const std::string value =
+          fmt::format("static_cast<float>({}[{}])", tensor_id(expr.name),
+                      c_offset(program, program.shape_of(expr.name), expr.indices));
       if (expr.args.empty()) return value;
       return fmt::format("({} ? {} : {})", inside_text(program, expr), value,
                          scalar_text(program, expr.args[0]));

@@ -24,7 +24,7 @@ class LocalEvaluator : public Evaluator {
     CompilerOptions compiler;
     int threads = 0;               ///< of a kernel; 0: all of the machine
     uint64_t seed = 0;             ///< of hidden shapes and inputs; secret from candidates
-    std::string clock = "steady";  ///< "deterministic": verified as ever, times from a hash
+    std::string clock = "steady";  ///< "simulated": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
     double call_limit_s = 10;               ///< one call of a candidate, before it counts as a hang
@@ -53,7 +53,9 @@ class LocalEvaluator : public Evaluator {
   Result<Evaluation> evaluate_built(const Candidate& candidate, const Built& built,
                                     double incumbent_ns);
   Outcome<Passed> judge(const Built& built, double incumbent_ns, Evaluation& evaluation);
-  Outcome<Done> verify_hidden(const Built& built, size_t workload, Evaluation& evaluation);
+  Outcome<Done> verify_hidden(const Built& built, const Binary& binary, const Workload& hidden,
+                              Evaluation& evaluation);
+  Outcome<Done> verify_second(const Built& built, Evaluation& evaluation);
   Outcome<LoadedKernel> start_timed(const Built& built);
   Outcome<double> verify_timed(LoadedKernel& kernel, Evaluation& evaluation);
   Outcome<Timing> take_time(LoadedKernel& kernel, const Built& built, double call_ns,

@@ -1,334 +1,493 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+// This file is also pasted, as it is, into generated reference code: it stands alone and is plain
+// C++17.
+
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <type_traits>
 
-/// Scalars a tensor program can be evaluated over, beside the floating-point types: one program
-/// gives the oracle, its error bound and its exactness. Every operation of `ir::Op` is a function
-/// `q_<name>` or an operator here, for all of them. This file is also carried, as text, by
-/// generated oracles, so it includes standard headers only.
+/// The scalars a tensor program is interpreted over, and one spelling of every scalar operation
+/// for all of them: `op_exp(x)`, `op_max(a, b)`, …, accumulators, and `op_select`. `T` is float,
+/// double, long double, or one of
+/// - `RunningError`: the value in double, and how much rounding error an evaluation in a lower
+///   precision may gather, in units of that precision's unit roundoff;
+/// - `Exact`: the value, and whether every evaluation in f32, in any order, gives it exactly.
 namespace quern {
 
-/// A value with the scale of the rounding error that an honest f32 evaluation may have made, in
-/// units of the unit roundoff: |computed - v| stays below a small factor times u * e. First-order
-/// propagation, plus one rounding per operation (2 for the elementary functions, 4 for the harder
-/// ones). Source: running-error analysis (Higham, Accuracy and Stability, section 3.3), with the
-/// probabilistic growth of sums (Higham and Mary 2019): sqrt(n), not n.
+/// `v`: the value. `e`: the rounding-error scale of v: an evaluation with unit roundoff u is
+/// expected within a small multiple of e * u. Propagated to first order.
 struct RunningError {
   double v = 0;
   double e = 0;
   RunningError() = default;
-  explicit RunningError(double value) : v(value) {}
+  RunningError(double value) : v(value) {}
   RunningError(double value, double error) : v(value), e(error) {}
 };
 
-/// A value known to be a multiple of 2^g; `ok` says that every f32 evaluation order of the
-/// operations so far gives exactly `v`.
+/// `v` is a multiple of 2^g, and, where `ok`, exact under every order of f32 operations.
 struct Exact {
   double v = 0;
-  int g = kAny;
+  int g = kZeroGrain;
   bool ok = true;
-  static constexpr int kAny = 2000;  ///< granule of zero: a multiple of every power of two
+  static constexpr int kZeroGrain = 1000;  ///< zero is a multiple of every power of two
   Exact() = default;
-  explicit Exact(double value) : v(value), g(granule(value)), ok(fits(value, g)) {}
-  Exact(double value, int granule_exponent, bool is_ok)
-      : v(value), g(granule_exponent), ok(is_ok && fits(value, granule_exponent)) {}
+  Exact(double value) : v(value), g(grain(value)) { ok = representable(v, g); }
+  Exact(double value, int exponent, bool exact) : v(value), g(exponent), ok(exact) {}
 
-  /// Largest g such that `value` is a multiple of 2^g.
-  static int granule(double value) {
-    if (value == 0 || !std::isfinite(value)) return kAny;
+  /// The exponent of the lowest set bit.
+  static int grain(double value) {
+    if (value == 0 || !std::isfinite(value)) return kZeroGrain;
     int exponent = 0;
     double fraction = std::frexp(value, &exponent);
-    int g = exponent;
-    while (fraction != std::floor(fraction)) {
-      fraction *= 2;
-      --g;
-    }
-    return g;
+    auto bits = static_cast<int64_t>(std::ldexp(std::fabs(fraction), 53));
+    return exponent - 53 + __builtin_ctzll(static_cast<unsigned long long>(bits));
   }
-  /// Whether a multiple of 2^g of this size has at most 24 significant bits.
-  static bool fits(double magnitude, int g) {
+  /// Whether a multiple of 2^g of that magnitude is an f32 together with all smaller multiples.
+  static bool representable(double magnitude, int g) {
     if (magnitude == 0 || std::isinf(magnitude)) return true;
-    return std::abs(magnitude) <= std::ldexp(1.0, g > 900 ? 924 : g + 24) && g > -120;
+    if (g < -149 || !(std::fabs(magnitude) < 0x1p128)) return false;
+    return std::fabs(magnitude) <= std::ldexp(1.0, g > 1000 ? 1000 : 24 + g);
   }
 };
 
-// --- plain floating point ---------------------------------------------------------------------
+/// The outcome of a comparison of `Exact` values: trusted only where both were.
+struct ExactTruth {
+  bool v = false;
+  bool ok = true;
+  ExactTruth(bool value, bool exact = true) : v(value), ok(exact) {}
+  explicit operator bool() const { return v; }
+};
 
-#define QUERN_FLOATING template <class F, class = std::enable_if_t<std::is_floating_point_v<F>>>
-QUERN_FLOATING F q_abs(F x) { return std::fabs(x); }
-QUERN_FLOATING F q_exp(F x) { return std::exp(x); }
-QUERN_FLOATING F q_log(F x) { return std::log(x); }
-QUERN_FLOATING F q_log1p(F x) { return std::log1p(x); }
-QUERN_FLOATING F q_expm1(F x) { return std::expm1(x); }
-QUERN_FLOATING F q_sqrt(F x) { return std::sqrt(x); }
-QUERN_FLOATING F q_rsqrt(F x) { return F(1) / std::sqrt(x); }
-QUERN_FLOATING F q_tanh(F x) { return std::tanh(x); }
-QUERN_FLOATING F q_erf(F x) { return std::erf(x); }
-QUERN_FLOATING F q_sin(F x) { return std::sin(x); }
-QUERN_FLOATING F q_cos(F x) { return std::cos(x); }
-QUERN_FLOATING F q_floor(F x) { return std::floor(x); }
-QUERN_FLOATING F q_sign(F x) { return x > 0 ? F(1) : x < 0 ? F(-1) : F(0); }
-QUERN_FLOATING F q_pow(F a, F b) { return std::pow(a, b); }
-QUERN_FLOATING F q_max(F a, F b) { return a > b ? a : b; }
-QUERN_FLOATING F q_min(F a, F b) { return a < b ? a : b; }
-QUERN_FLOATING double as_double(F x) { return static_cast<double>(x); }
-#undef QUERN_FLOATING
+// ---- plain values of every scalar
 
-// --- running error ----------------------------------------------------------------------------
+inline double to_double(float x) { return x; }
+inline double to_double(double x) { return x; }
+inline double to_double(long double x) { return static_cast<double>(x); }
+inline double to_double(const RunningError& x) { return x.v; }
+inline double to_double(const Exact& x) { return x.v; }
 
-inline RunningError operator-(RunningError a) { return {-a.v, a.e}; }
-inline RunningError operator+(RunningError a, RunningError b) {
-  const double v = a.v + b.v;
-  return {v, a.e + b.e + std::fabs(v)};
-}
-inline RunningError operator-(RunningError a, RunningError b) { return a + -b; }
-inline RunningError operator*(RunningError a, RunningError b) {
-  const double v = a.v * b.v;
-  return {v, std::fabs(a.v) * b.e + std::fabs(b.v) * a.e + std::fabs(v)};
-}
-inline RunningError operator/(RunningError a, RunningError b) {
-  const double v = a.v / b.v;
-  return {v, (a.e + std::fabs(v) * b.e) / std::fabs(b.v) + std::fabs(v)};
-}
-inline bool operator<(RunningError a, RunningError b) { return a.v < b.v; }
-inline bool operator<=(RunningError a, RunningError b) { return a.v <= b.v; }
-inline bool operator>(RunningError a, RunningError b) { return a.v > b.v; }
-inline bool operator>=(RunningError a, RunningError b) { return a.v >= b.v; }
-inline bool operator==(RunningError a, RunningError b) { return a.v == b.v; }
-inline bool operator!=(RunningError a, RunningError b) { return a.v != b.v; }
+// ---- arithmetic
 
-/// f(x) with derivative d and `own` roundings of its own.
-inline RunningError elementary(double v, double d, RunningError x, double own) {
-  const double propagated = x.e == 0 ? 0 : std::fabs(d) * x.e;
-  return {v, propagated + own * std::fabs(v)};
-}
-inline RunningError q_abs(RunningError x) { return {std::fabs(x.v), x.e}; }
-inline RunningError q_exp(RunningError x) {
-  const double v = std::exp(x.v);
-  return elementary(v, v, x, 2);
-}
-inline RunningError q_log(RunningError x) { return elementary(std::log(x.v), 1 / x.v, x, 2); }
-inline RunningError q_log1p(RunningError x) {
-  return elementary(std::log1p(x.v), 1 / (1 + x.v), x, 2);
-}
-inline RunningError q_expm1(RunningError x) {
-  return elementary(std::expm1(x.v), std::exp(x.v), x, 2);
-}
-inline RunningError q_sqrt(RunningError x) {
-  const double v = std::sqrt(x.v);
-  return elementary(v, v > 0 ? 0.5 / v : 1e160, x, 2);
-}
-inline RunningError q_rsqrt(RunningError x) {
-  const double v = 1 / std::sqrt(x.v);
-  return elementary(v, 0.5 * v / x.v, x, 3);
-}
-inline RunningError q_tanh(RunningError x) {
-  const double v = std::tanh(x.v);
-  return elementary(v, 1 - v * v, x, 4);
-}
-inline RunningError q_erf(RunningError x) {
-  return elementary(std::erf(x.v), 1.1283791670955126 * std::exp(-x.v * x.v), x, 4);
-}
-inline RunningError q_sin(RunningError x) { return elementary(std::sin(x.v), std::cos(x.v), x, 4); }
-inline RunningError q_cos(RunningError x) { return elementary(std::cos(x.v), std::sin(x.v), x, 4); }
-/// Near a jump, rounding alone decides: the scale becomes that of the jump.
-inline RunningError q_floor(RunningError x) {
-  const double v = std::floor(x.v);
-  const double slack = 16 * 0x1p-24 * x.e;
-  const bool decided = x.e == 0 || (x.v - v > slack && v + 1 - x.v > slack);
-  return {v, decided ? 0 : 0x1p24};
-}
-inline RunningError q_sign(RunningError x) {
-  const double v = x.v > 0 ? 1 : x.v < 0 ? -1 : 0;
-  return {v, x.e == 0 || std::fabs(x.v) > 16 * 0x1p-24 * x.e ? 0 : 0x1p24};
-}
-inline RunningError q_pow(RunningError a, RunningError b) {
-  const double v = std::pow(a.v, b.v);
-  double e = 4 * std::fabs(v);
-  if (a.e != 0) e += std::fabs(b.v * std::pow(a.v, b.v - 1)) * a.e;
-  if (b.e != 0) e += std::fabs(v * std::log(std::fabs(a.v))) * b.e;
-  return {v, e};
-}
-inline RunningError q_max(RunningError a, RunningError b) {
-  return {a.v > b.v ? a.v : b.v, a.e > b.e ? a.e : b.e};
-}
-inline RunningError q_min(RunningError a, RunningError b) {
-  return {a.v < b.v ? a.v : b.v, a.e > b.e ? a.e : b.e};
-}
-inline double as_double(RunningError x) { return x.v; }
+/// One rounding of z, in units; an infinity is not rounded.
+inline double rounding(double z) { return std::isfinite(z) ? std::fabs(z) : 0; }
 
-// --- exactness --------------------------------------------------------------------------------
+inline RunningError operator-(const RunningError& x) { return {-x.v, x.e}; }
+inline RunningError operator+(const RunningError& x, const RunningError& y) {
+  double z = x.v + y.v;
+  return {z, x.e + y.e + rounding(z)};
+}
+inline RunningError operator-(const RunningError& x, const RunningError& y) { return x + -y; }
+inline RunningError operator*(const RunningError& x, const RunningError& y) {
+  double z = x.v * y.v;
+  return {z, std::fabs(x.v) * y.e + std::fabs(y.v) * x.e + rounding(z)};
+}
+inline RunningError operator/(const RunningError& x, const RunningError& y) {
+  double z = x.v / y.v;
+  return {z, (x.e + std::fabs(z) * y.e) / std::fabs(y.v) + rounding(z)};
+}
 
-inline int lesser(int a, int b) { return a < b ? a : b; }
-inline Exact operator-(Exact a) { return {-a.v, a.g, a.ok}; }
-inline Exact operator+(Exact a, Exact b) {
-  const int g = lesser(a.g, b.g);
-  // The sum of magnitudes, not the sum: a reassociated evaluation may see it.
-  return {a.v + b.v, g, a.ok && b.ok && Exact::fits(std::fabs(a.v) + std::fabs(b.v), g)};
+inline Exact operator-(const Exact& x) { return {-x.v, x.g, x.ok}; }
+inline Exact operator+(const Exact& x, const Exact& y) {
+  int g = x.g < y.g ? x.g : y.g;
+  bool finite = std::isfinite(x.v) && std::isfinite(y.v);
+  return {x.v + y.v, g,
+          x.ok && y.ok && finite && Exact::representable(std::fabs(x.v) + std::fabs(y.v), g)};
 }
-inline Exact operator-(Exact a, Exact b) { return a + -b; }
-inline Exact operator*(Exact a, Exact b) {
-  const bool zero = a.v == 0 || b.v == 0;
-  return {a.v * b.v, zero ? Exact::kAny : a.g + b.g, a.ok && b.ok};
+inline Exact operator-(const Exact& x, const Exact& y) { return x + -y; }
+inline Exact operator*(const Exact& x, const Exact& y) {
+  if ((x.v == 0 && std::isfinite(y.v)) || (y.v == 0 && std::isfinite(x.v))) {
+    return {0, Exact::kZeroGrain, x.ok && y.ok};
+  }
+  double z = x.v * y.v;
+  int g = x.g + y.g;
+  bool finite = std::isfinite(x.v) && std::isfinite(y.v);
+  return {z, g, x.ok && y.ok && finite && Exact::representable(z, g)};
 }
-inline Exact operator/(Exact a, Exact b) {
+/// Exact where the divisor is a power of two: other quotients may be computed by a rounded
+/// reciprocal.
+inline Exact operator/(const Exact& x, const Exact& y) {
+  if (x.v == 0 && y.v != 0 && std::isfinite(y.v)) return {0, Exact::kZeroGrain, x.ok && y.ok};
   int exponent = 0;
-  const bool power = std::fabs(std::frexp(b.v, &exponent)) == 0.5;
-  return {a.v / b.v, a.v == 0 ? Exact::kAny : a.g - (exponent - 1), a.ok && b.ok && power};
+  bool power = y.v != 0 && std::isfinite(y.v) && std::fabs(std::frexp(y.v, &exponent)) == 0.5;
+  int g = x.g - (exponent - 1);
+  double z = x.v / y.v;
+  return {z, g, x.ok && y.ok && power && std::isfinite(x.v) && Exact::representable(z, g)};
 }
-inline bool operator<(Exact a, Exact b) { return a.v < b.v; }
-inline bool operator<=(Exact a, Exact b) { return a.v <= b.v; }
-inline bool operator>(Exact a, Exact b) { return a.v > b.v; }
-inline bool operator>=(Exact a, Exact b) { return a.v >= b.v; }
-inline bool operator==(Exact a, Exact b) { return a.v == b.v; }
-inline bool operator!=(Exact a, Exact b) { return a.v != b.v; }
 
-/// f(x), exact only where the caller knows it is.
-inline Exact inexact(double v, Exact x, bool is_exact) {
-  return {v, Exact::granule(v), x.ok && is_exact};
-}
-inline Exact q_abs(Exact x) { return {std::fabs(x.v), x.g, x.ok}; }
-inline Exact q_exp(Exact x) { return inexact(std::exp(x.v), x, x.v == 0); }
-inline Exact q_log(Exact x) { return inexact(std::log(x.v), x, x.v == 1); }
-inline Exact q_log1p(Exact x) { return inexact(std::log1p(x.v), x, x.v == 0); }
-inline Exact q_expm1(Exact x) { return inexact(std::expm1(x.v), x, x.v == 0); }
-inline Exact q_sqrt(Exact x) { return inexact(std::sqrt(x.v), x, x.v == 0 || x.v == 1); }
-inline Exact q_rsqrt(Exact x) { return inexact(1 / std::sqrt(x.v), x, x.v == 1); }
-inline Exact q_tanh(Exact x) { return inexact(std::tanh(x.v), x, x.v == 0); }
-inline Exact q_erf(Exact x) { return inexact(std::erf(x.v), x, x.v == 0); }
-inline Exact q_sin(Exact x) { return inexact(std::sin(x.v), x, x.v == 0); }
-inline Exact q_cos(Exact x) { return inexact(std::cos(x.v), x, x.v == 0); }
-inline Exact q_floor(Exact x) { return {std::floor(x.v), Exact::granule(std::floor(x.v)), x.ok}; }
-inline Exact q_sign(Exact x) { return Exact(x.v > 0 ? 1 : x.v < 0 ? -1 : 0, 0, x.ok); }
-inline Exact q_pow(Exact a, Exact b) {
-  return inexact(std::pow(a.v, b.v), a, b.ok && (b.v == 0 || b.v == 1 || a.v == 1));
-}
-inline Exact q_max(Exact a, Exact b) {
-  return {a.v > b.v ? a.v : b.v, lesser(a.g, b.g), a.ok && b.ok};
-}
-inline Exact q_min(Exact a, Exact b) {
-  return {a.v < b.v ? a.v : b.v, lesser(a.g, b.g), a.ok && b.ok};
-}
-inline double as_double(Exact x) { return x.v; }
+// ---- comparisons and conditions
 
-// --- accumulators -----------------------------------------------------------------------------
+template <class T>
+bool op_lt(const T& x, const T& y) {
+  return to_double(x) < to_double(y);
+}
+template <class T>
+bool op_le(const T& x, const T& y) {
+  return to_double(x) <= to_double(y);
+}
+template <class T>
+bool op_eq(const T& x, const T& y) {
+  return to_double(x) == to_double(y);
+}
+template <class T>
+bool op_ne(const T& x, const T& y) {
+  return to_double(x) != to_double(y);
+}
+inline bool op_lt(long double x, long double y) { return x < y; }
+inline bool op_le(long double x, long double y) { return x <= y; }
+inline bool op_eq(long double x, long double y) { return x == y; }
+inline bool op_ne(long double x, long double y) { return x != y; }
+inline ExactTruth op_lt(const Exact& x, const Exact& y) { return {x.v < y.v, x.ok && y.ok}; }
+inline ExactTruth op_le(const Exact& x, const Exact& y) { return {x.v <= y.v, x.ok && y.ok}; }
+inline ExactTruth op_eq(const Exact& x, const Exact& y) { return {x.v == y.v, x.ok && y.ok}; }
+inline ExactTruth op_ne(const Exact& x, const Exact& y) { return {x.v != y.v, x.ok && y.ok}; }
+template <class T>
+auto op_gt(const T& x, const T& y) {
+  return op_lt(y, x);
+}
+template <class T>
+auto op_ge(const T& x, const T& y) {
+  return op_le(y, x);
+}
 
-/// Running monoids. `add` takes the next element; `result` is the value so far (scans ask for it
-/// after every element). The plain ones fold in the scalar itself.
-template <class T>
-struct SumOf {
-  T v = T(0);
-  void add(T x) { v = v + x; }
-  T result() const { return v; }
-};
-template <class T>
-struct ProductOf {
-  T v = T(1);
-  void add(T x) { v = v * x; }
-  T result() const { return v; }
-};
-template <class T>
-struct MaxOf {
-  T v = T(-std::numeric_limits<double>::infinity());
-  void add(T x) { v = q_max(x, v); }
-  T result() const { return v; }
-};
-template <class T>
-struct MinOf {
-  T v = T(std::numeric_limits<double>::infinity());
-  void add(T x) { v = q_min(x, v); }
-  T result() const { return v; }
-};
+inline bool op_not(bool a) { return !a; }
+inline ExactTruth op_not(const ExactTruth& a) { return {!a.v, a.ok}; }
 
-/// A sum of n terms in any order: the terms' own errors, and sqrt(n) roundings of the sum of
+/// Marks a result that was chosen by an untrusted comparison.
+template <class T>
+T chosen_by(bool, const T& x) {
+  return x;
+}
+inline Exact chosen_by(const ExactTruth& by, const Exact& x) { return {x.v, x.g, x.ok && by.ok}; }
+inline bool chosen_by(bool, bool x) { return x; }
+inline ExactTruth chosen_by(const ExactTruth& by, const ExactTruth& x) {
+  return {x.v, x.ok && by.ok};
+}
+
+/// `op_select(condition, [&] { return a; }, [&] { return b; })`: only the chosen side is evaluated.
+template <class C, class A, class B>
+auto op_select(const C& condition, const A& then, const B& otherwise) {
+  return condition ? chosen_by(condition, then()) : chosen_by(condition, otherwise());
+}
+/// Short-circuit `and` and `or`; the second operand is a function, as in `op_select`.
+template <class A, class B>
+auto op_and(const A& a, const B& b) {
+  using Right = decltype(b());
+  if constexpr (std::is_same_v<A, bool> && std::is_same_v<Right, bool>) {
+    return a && b();
+  } else {
+    ExactTruth left(a);
+    return left.v ? chosen_by(left, ExactTruth(b())) : left;
+  }
+}
+template <class A, class B>
+auto op_or(const A& a, const B& b) {
+  using Right = decltype(b());
+  if constexpr (std::is_same_v<A, bool> && std::is_same_v<Right, bool>) {
+    return a || b();
+  } else {
+    ExactTruth left(a);
+    return left.v ? left : chosen_by(left, ExactTruth(b()));
+  }
+}
+
+// ---- functions of plain numbers
+
+template <class T>
+T op_abs(const T& x) {
+  return std::fabs(x);
+}
+template <class T>
+T op_exp(const T& x) {
+  return std::exp(x);
+}
+template <class T>
+T op_log(const T& x) {
+  return std::log(x);
+}
+template <class T>
+T op_log1p(const T& x) {
+  return std::log1p(x);
+}
+template <class T>
+T op_expm1(const T& x) {
+  return std::expm1(x);
+}
+template <class T>
+T op_sqrt(const T& x) {
+  return std::sqrt(x);
+}
+template <class T>
+T op_rsqrt(const T& x) {
+  return T(1) / std::sqrt(x);
+}
+template <class T>
+T op_tanh(const T& x) {
+  return std::tanh(x);
+}
+template <class T>
+T op_erf(const T& x) {
+  return std::erf(x);
+}
+template <class T>
+T op_sin(const T& x) {
+  return std::sin(x);
+}
+template <class T>
+T op_cos(const T& x) {
+  return std::cos(x);
+}
+template <class T>
+T op_floor(const T& x) {
+  return std::floor(x);
+}
+template <class T>
+T op_sign(const T& x) {
+  return x > 0 ? T(1) : x < 0 ? T(-1) : T(0);
+}
+template <class T>
+T op_max(const T& x, const T& y) {
+  return x < y ? y : x;
+}
+template <class T>
+T op_min(const T& x, const T& y) {
+  return y < x ? y : x;
+}
+template <class T>
+T op_pow(const T& x, const T& y) {
+  return std::pow(x, y);
+}
+
+// ---- functions of RunningError: |f'(x)| e + c |f(x)|
+
+/// A slope of 0 or infinity times an error of 0 is no error at all.
+inline RunningError propagated(double z, double slope, double error, double ulps) {
+  double carried = error == 0 || slope == 0 ? 0 : std::fabs(slope) * error;
+  return {z, carried + ulps * rounding(z)};
+}
+inline RunningError op_abs(const RunningError& x) { return {std::fabs(x.v), x.e}; }
+inline RunningError op_exp(const RunningError& x) {
+  double z = std::exp(x.v);
+  return propagated(z, z, x.e, 2);
+}
+inline RunningError op_log(const RunningError& x) {
+  return propagated(std::log(x.v), 1 / x.v, x.e, 2);
+}
+inline RunningError op_log1p(const RunningError& x) {
+  return propagated(std::log1p(x.v), 1 / (1 + x.v), x.e, 2);
+}
+inline RunningError op_expm1(const RunningError& x) {
+  return propagated(std::expm1(x.v), std::exp(x.v), x.e, 2);
+}
+inline RunningError op_sqrt(const RunningError& x) {
+  double z = std::sqrt(x.v);
+  return propagated(z, 0.5 / z, x.e, 2);
+}
+inline RunningError op_rsqrt(const RunningError& x) {
+  double z = 1 / std::sqrt(x.v);
+  return propagated(z, 0.5 * z / x.v, x.e, 2);
+}
+inline RunningError op_tanh(const RunningError& x) {
+  double z = std::tanh(x.v);
+  return propagated(z, 1 - z * z, x.e, 4);
+}
+inline RunningError op_erf(const RunningError& x) {
+  constexpr double kTwoOverRootPi = 1.1283791670955126;
+  return propagated(std::erf(x.v), kTwoOverRootPi * std::exp(-x.v * x.v), x.e, 4);
+}
+/// Argument reduction costs an absolute error that grows with the argument.
+inline RunningError op_sin(const RunningError& x) {
+  return propagated(std::sin(x.v), std::cos(x.v), x.e + std::fabs(x.v), 2);
+}
+inline RunningError op_cos(const RunningError& x) {
+  return propagated(std::cos(x.v), std::sin(x.v), x.e + std::fabs(x.v), 2);
+}
+/// A step function jumps by `jump` where the error of x reaches the step at distance `gap`.
+inline RunningError stepped(double z, double gap, double error, double jump) {
+  constexpr double kUnits = 0x1p24;
+  return {z, error > 0 && gap * kUnits <= 4 * error ? jump * kUnits : 0};
+}
+inline RunningError op_floor(const RunningError& x) {
+  return stepped(std::floor(x.v), std::fabs(x.v - std::nearbyint(x.v)), x.e, 1);
+}
+inline RunningError op_sign(const RunningError& x) {
+  return stepped(op_sign(x.v), std::fabs(x.v), x.e, 2);
+}
+inline RunningError op_max(const RunningError& x, const RunningError& y) {
+  return {x.v < y.v ? y.v : x.v, x.e < y.e ? y.e : x.e};
+}
+inline RunningError op_min(const RunningError& x, const RunningError& y) {
+  return {y.v < x.v ? y.v : x.v, x.e < y.e ? y.e : x.e};
+}
+inline RunningError op_pow(const RunningError& x, const RunningError& y) {
+  double z = std::pow(x.v, y.v);
+  double by_base = x.e == 0 ? 0 : std::fabs(y.v * std::pow(x.v, y.v - 1)) * x.e;
+  double by_power = y.e == 0 || x.v <= 0 ? 0 : std::fabs(z * std::log(x.v)) * y.e;
+  return {z, by_base + by_power + 4 * rounding(z)};
+}
+
+// ---- functions of Exact: only the points where every sane implementation is exact
+
+inline Exact exact_if(const Exact& x, double at, double result, double otherwise) {
+  if (x.ok && x.v == at) return Exact(result);
+  return {otherwise, 0, false};
+}
+inline Exact op_abs(const Exact& x) { return {std::fabs(x.v), x.g, x.ok}; }
+inline Exact op_exp(const Exact& x) {
+  if (x.ok && x.v == -INFINITY) return Exact(0.0);
+  return exact_if(x, 0, 1, std::exp(x.v));
+}
+inline Exact op_log(const Exact& x) { return exact_if(x, 1, 0, std::log(x.v)); }
+inline Exact op_log1p(const Exact& x) { return exact_if(x, 0, 0, std::log1p(x.v)); }
+inline Exact op_expm1(const Exact& x) { return exact_if(x, 0, 0, std::expm1(x.v)); }
+inline Exact op_sqrt(const Exact& x) {
+  return x.v == 1 ? exact_if(x, 1, 1, 1) : exact_if(x, 0, 0, std::sqrt(x.v));
+}
+inline Exact op_rsqrt(const Exact& x) { return {1 / std::sqrt(x.v), 0, false}; }
+inline Exact op_tanh(const Exact& x) { return exact_if(x, 0, 0, std::tanh(x.v)); }
+inline Exact op_erf(const Exact& x) { return exact_if(x, 0, 0, std::erf(x.v)); }
+inline Exact op_sin(const Exact& x) { return exact_if(x, 0, 0, std::sin(x.v)); }
+inline Exact op_cos(const Exact& x) { return exact_if(x, 0, 1, std::cos(x.v)); }
+inline Exact op_floor(const Exact& x) {
+  double z = std::floor(x.v);
+  return {z, Exact::grain(z), x.ok};
+}
+inline Exact op_sign(const Exact& x) { return {op_sign(x.v), 0, x.ok}; }
+inline Exact op_max(const Exact& x, const Exact& y) {
+  const Exact& z = x.v < y.v ? y : x;
+  return {z.v, z.g, x.ok && y.ok};
+}
+inline Exact op_min(const Exact& x, const Exact& y) {
+  const Exact& z = y.v < x.v ? y : x;
+  return {z.v, z.g, x.ok && y.ok};
+}
+inline Exact op_pow(const Exact& x, const Exact& y) {
+  if (y.ok && y.v == 2) return x * x;
+  if (y.ok && y.v == 1) return x;
+  return {std::pow(x.v, y.v), 0, false};
+}
+
+// ---- accumulators: `add` each term, then `result`; for a scan, `result` after (or before) each
+
+template <class T>
+struct SumAccumulator {
+  T total = T(0);
+  void add(const T& x) { total = total + x; }
+  T result() const { return total; }
+};
+/// Errors of the terms add up; a sum of n roundings of random sign grows like sqrt(n).
+template <>
+struct SumAccumulator<RunningError> {
+  double total = 0, errors = 0, magnitudes = 0, count = 0;
+  void add(const RunningError& x) {
+    total += x.v;
+    errors += x.e;
+    magnitudes += std::fabs(x.v);
+    count += 1;
+  }
+  RunningError result() const { return {total, errors + std::sqrt(count) * magnitudes}; }
+};
+/// Every partial sum, in any order, is a multiple of the finest grain and at most the sum of
 /// magnitudes.
 template <>
-struct SumOf<RunningError> {
-  double v = 0, e = 0, magnitude = 0, n = 0;
-  void add(RunningError x) {
-    v += x.v;
-    e += x.e;
-    magnitude += std::fabs(x.v);
-    n += 1;
-  }
-  RunningError result() const { return {v, e + std::sqrt(n) * magnitude}; }
-};
-template <>
-struct ProductOf<RunningError> {
-  double v = 1, relative = 0, n = 0;
-  void add(RunningError x) {
-    v *= x.v;
-    if (x.v != 0) relative += x.e / std::fabs(x.v);
-    n += 1;
-  }
-  RunningError result() const { return {v, std::fabs(v) * (relative + 2 * std::sqrt(n))}; }
-};
-template <>
-struct SumOf<Exact> {
-  double v = 0, magnitude = 0;
-  int g = Exact::kAny;
+struct SumAccumulator<Exact> {
+  double total = 0, magnitudes = 0;
+  int g = Exact::kZeroGrain;
   bool ok = true;
-  void add(Exact x) {
-    v += x.v;
-    magnitude += std::fabs(x.v);
-    g = lesser(g, x.g);
-    ok = ok && x.ok;
+  void add(const Exact& x) {
+    total += x.v;
+    magnitudes += std::fabs(x.v);
+    if (x.g < g) g = x.g;
+    ok = ok && x.ok && std::isfinite(x.v);
   }
-  Exact result() const { return {v, g, ok && Exact::fits(magnitude, g)}; }
+  Exact result() const { return {total, g, ok && Exact::representable(magnitudes, g)}; }
 };
 
-/// Position of the largest (or smallest) element, the first of equals. `certain` says that no
-/// rounding of the elements could have changed the answer.
-template <class T, bool largest>
-struct ArgOf {
-  double best =
-      largest ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity();
-  double best_error = 0;
-  double runner_up = best;  ///< with its error added in its favour
-  long at = 0;
-  bool ok = true;
+template <class T>
+struct ProdAccumulator {
+  T total = T(1);
+  void add(const T& x) { total = total * x; }
+  T result() const { return total; }
+};
+/// A product of n factors: relative errors add up, and n roundings grow like sqrt(n).
+template <>
+struct ProdAccumulator<RunningError> {
+  double total = 1, relative = 0, count = 0;
+  void add(const RunningError& x) {
+    total *= x.v;
+    if (x.e != 0) relative += x.e / std::fabs(x.v);
+    count += 1;
+  }
+  RunningError result() const {
+    return {total, total == 0 ? 0 : std::fabs(total) * (relative + std::sqrt(count))};
+  }
+};
+/// In any order a partial product divides the product of the odd parts, so the odd part of the
+/// whole bounds them all; factors below 1 could still underflow, which `representable` refuses.
+template <>
+struct ProdAccumulator<Exact> {
+  Exact total = Exact(1.0);
+  double largest = 1, smallest = 1;
+  void add(const Exact& x) {
+    total = total * x;
+    if (std::fabs(x.v) > 1) largest *= std::fabs(x.v);
+    if (x.v != 0 && std::fabs(x.v) < 1) smallest *= std::fabs(x.v);
+  }
+  Exact result() const {
+    return {total.v, total.g, total.ok && largest < 0x1p126 && smallest > 0x1p-126};
+  }
+};
 
-  void add(T x, long index) {
-    const double value = as_double(x);
-    const double error = slack(x);
-    ok = ok && exact(x);
-    if (largest ? value > best : value < best) {
-      rival(best, best_error);
-      best = value;
-      best_error = error;
-      at = index;
-    } else {
-      rival(value, error);
-    }
-  }
-  long result() const { return at; }
-  bool certain() const {
-    if (!ok) return false;
-    if (best_error == 0 && !rounded) return true;
-    return largest ? best - best_error > runner_up : best + best_error < runner_up;
-  }
+template <class T>
+struct MaxAccumulator {
+  T total = T(-INFINITY);
+  void add(const T& x) { total = op_max(total, x); }
+  T result() const { return total; }
+};
+template <class T>
+struct MinAccumulator {
+  T total = T(INFINITY);
+  void add(const T& x) { total = op_min(total, x); }
+  T result() const { return total; }
+};
 
- private:
-  static double slack(RunningError x) { return 16 * 0x1p-24 * x.e; }
+/// First position of the greatest (`kSign` 1) or least (-1) term. `sure`: every term was exact.
+template <class T, int kSign>
+struct PositionAccumulator {
+  double best = 0;
+  int64_t at = -1, position = 0;
+  bool sure = true;
+  static bool trusted(const Exact& x) { return x.ok; }
   template <class U>
-  static double slack(U) {
-    return 0;
-  }
-  static bool exact(Exact x) { return x.ok; }
-  template <class U>
-  static bool exact(U) {
+  static bool trusted(const U&) {
     return true;
   }
-  void rival(double value, double error) {
-    rounded = rounded || error > 0;
-    const double favoured = largest ? value + error : value - error;
-    if (largest ? favoured > runner_up : favoured < runner_up) runner_up = favoured;
+  void add(const T& x) {
+    double value = kSign * to_double(x);
+    sure = sure && trusted(x);
+    if (at < 0 || value > best) {
+      best = value;
+      at = position;
+    }
+    ++position;
   }
-  bool rounded = false;
+  int64_t result() const { return at < 0 ? 0 : at; }
 };
+template <class T>
+using ArgMaxAccumulator = PositionAccumulator<T, 1>;
+template <class T>
+using ArgMinAccumulator = PositionAccumulator<T, -1>;
+
+/// The result of an arg-form as a scalar again.
+template <class T, int kSign>
+T position_value(const PositionAccumulator<T, kSign>& accumulator) {
+  return T(static_cast<double>(accumulator.result()));
+}
+template <int kSign>
+Exact position_value(const PositionAccumulator<Exact, kSign>& accumulator) {
+  auto position = static_cast<double>(accumulator.result());
+  return {position, Exact::grain(position), accumulator.sure};
+}
 
 }  // namespace quern

@@ -3,108 +3,163 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
 namespace quern {
 namespace {
 
-TEST(RunningError, BoundsTheErrorOfF32Arithmetic) {
-  std::mt19937 random(1);
+TEST(Exact, KnowsTheLowestSetBitOfALeaf) {
+  EXPECT_EQ(Exact(1.0).g, 0);
+  EXPECT_EQ(Exact(0.5).g, -1);
+  EXPECT_EQ(Exact(12.0).g, 2);
+  EXPECT_EQ(Exact(-3.0).g, 0);
+  EXPECT_EQ(Exact(0.0).g, Exact::kZeroGrain);
+}
+
+TEST(Exact, RefusesALeafThatF32CannotHold) {
+  EXPECT_TRUE(Exact(16777216.0).ok);
+  EXPECT_TRUE(Exact(33554432.0).ok);
+  EXPECT_FALSE(Exact(16777217.0).ok);
+  EXPECT_FALSE(Exact(0.1).ok);
+}
+
+TEST(Exact, SumIsExactWhileMagnitudesFit) {
+  Exact big(16777215.0), one(1.0), two(2.0);
+  EXPECT_TRUE((big + one).ok);
+  EXPECT_FALSE((big + two).ok);
+  EXPECT_TRUE((big - one).ok);
+  EXPECT_EQ((big - one).v, 16777214.0);
+}
+
+TEST(Exact, AccumulatorCountsMagnitudesNotCancelledSums) {
+  SumAccumulator<Exact> sum;
+  for (int i = 0; i < 4; ++i) {
+    sum.add(Exact(8388608.0));
+    sum.add(Exact(-8388608.0));
+  }
+  EXPECT_TRUE(sum.result().ok) << "all terms are multiples of 2^23, so the bound is 2^47";
+  sum.add(Exact(1.0));
+  EXPECT_FALSE(sum.result().ok) << "in some order a partial sum needs 25 bits";
+  EXPECT_EQ(sum.result().v, 1.0);
+}
+
+TEST(Exact, ProductOfMantissasMustFit) {
+  EXPECT_TRUE((Exact(4095.0) * Exact(4095.0)).ok);
+  EXPECT_FALSE((Exact(4097.0) * Exact(4099.0)).ok);
+  EXPECT_TRUE((Exact(4097.0) * Exact(4096.0)).ok);
+}
+
+TEST(Exact, QuotientNeedsAPowerOfTwo) {
+  EXPECT_TRUE((Exact(3.0) / Exact(-4.0)).ok);
+  EXPECT_EQ((Exact(3.0) / Exact(-4.0)).g, -2);
+  EXPECT_FALSE((Exact(6.0) / Exact(3.0)).ok);
+  EXPECT_FALSE((Exact(6.0) / Exact(0.0)).ok);
+}
+
+TEST(Exact, FunctionsAreExactOnlyAtTrivialPoints) {
+  EXPECT_TRUE(op_exp(Exact(0.0)).ok);
+  EXPECT_EQ(op_exp(Exact(0.0)).v, 1.0);
+  EXPECT_TRUE(op_exp(Exact(-INFINITY)).ok);
+  EXPECT_FALSE(op_exp(Exact(1.0)).ok);
+  EXPECT_TRUE(op_erf(Exact(0.0)).ok);
+  EXPECT_FALSE(op_rsqrt(Exact(1.0)).ok);
+}
+
+TEST(Exact, AnUntrustedComparisonTaintsWhatItChooses) {
+  Exact sure(1.0), unsure(2.0, 0, false);
+  auto pick = [&](const Exact& a) {
+    return op_select(
+        op_gt(a, Exact(0.0)), [] { return Exact(5.0); }, [] { return Exact(7.0); });
+  };
+  EXPECT_TRUE(pick(sure).ok);
+  EXPECT_FALSE(pick(unsure).ok);
+  EXPECT_EQ(pick(unsure).v, 5.0);
+}
+
+/// Whatever `Exact` calls exact is the same in every order of f32 additions tried.
+TEST(Exact, WhatIsCalledExactIsTheSameInEveryOrder) {
+  std::mt19937 random(7);
+  int trusted = 0;
+  for (int trial = 0; trial < 2000; ++trial) {
+    std::vector<float> terms(12);
+    int bits = static_cast<int>(random() % 26);
+    for (float& term : terms) {
+      term = static_cast<float>(static_cast<int64_t>(random() % (1u << bits)) - (1 << bits) / 2);
+    }
+    SumAccumulator<Exact> sum;
+    for (float term : terms) sum.add(Exact(term));
+    if (!sum.result().ok) continue;
+    ++trusted;
+    for (int order = 0; order < 5; ++order) {
+      std::shuffle(terms.begin(), terms.end(), random);
+      float total = 0;
+      for (float term : terms) total += term;
+      ASSERT_EQ(static_cast<double>(total), sum.result().v);
+    }
+  }
+  EXPECT_GT(trusted, 500);
+}
+
+TEST(RunningError, FollowsTheRulesOfFirstOrder) {
+  RunningError x(3.0, 2.0), y(5.0, 1.0);
+  EXPECT_DOUBLE_EQ((x + y).e, 2 + 1 + 8);
+  EXPECT_DOUBLE_EQ((x - y).e, 2 + 1 + 2);
+  EXPECT_DOUBLE_EQ((x * y).e, 3 * 1 + 5 * 2 + 15);
+  EXPECT_DOUBLE_EQ((x / y).e, (2 + 0.6 * 1) / 5 + 0.6);
+  EXPECT_DOUBLE_EQ(op_exp(RunningError(1.0, 2.0)).e, 4 * std::exp(1.0));
+  EXPECT_DOUBLE_EQ(op_max(x, y).e, 2.0);
+  EXPECT_DOUBLE_EQ(op_abs(-x).e, 2.0);
+}
+
+TEST(RunningError, ACommonCancellationKeepsTheErrorOfItsOperands) {
+  RunningError x(1.0, 4.0), y(1.0, 4.0);
+  EXPECT_EQ((x - y).v, 0.0);
+  EXPECT_EQ((x - y).e, 8.0);
+}
+
+TEST(RunningError, SumOfLeavesGrowsWithTheRootOfTheirNumber) {
+  SumAccumulator<RunningError> sum;
+  for (int i = 0; i < 100; ++i) sum.add(RunningError(i % 2 == 0 ? 1.0 : -1.0));
+  EXPECT_EQ(sum.result().v, 0.0);
+  EXPECT_DOUBLE_EQ(sum.result().e, 10.0 * 100.0);
+}
+
+TEST(RunningError, AMaskOfMinusInfinityLeavesNoError) {
+  RunningError masked = RunningError(-INFINITY) - RunningError(3.0, 5.0);
+  RunningError weight = op_exp(masked);
+  EXPECT_EQ(weight.v, 0.0);
+  EXPECT_EQ(weight.e, 0.0);
+}
+
+/// The f32 evaluation of a chain of operations stays within a few units of the scale.
+TEST(RunningError, BoundsTheErrorOfF32Evaluation) {
+  std::mt19937 random(11);
   std::normal_distribution<float> normal;
-  double worst = 0;
-  for (int trial = 0; trial < 5000; ++trial) {
-    const float a = normal(random), b = normal(random), c = normal(random), d = normal(random);
-    const float computed = std::exp(a * b - c) / (1 + d * d) + std::tanh(a - d);
-    const RunningError A(a), B(b), C(c), D(d);
-    const RunningError bound = q_exp(A * B - C) / (RunningError(1) + D * D) + q_tanh(A - D);
-    ASSERT_GT(bound.e, 0);
-    worst = std::max(worst, std::abs(computed - bound.v) / (0x1p-24 * bound.e));
-  }
-  EXPECT_LT(worst, 1);
-  EXPECT_GT(worst, 0.05) << "the bound says nothing";
-}
-
-TEST(RunningError, SumsGrowWithTheRootOfTheirLength) {
-  SumOf<RunningError> sum;
-  for (int i = 0; i < 10000; ++i) sum.add(RunningError(1));
-  EXPECT_DOUBLE_EQ(sum.result().e, 100 * 10000.0);
-}
-
-TEST(RunningError, SeesCancellation) {
-  const RunningError big = RunningError(1e6) + RunningError(0.5);
-  const RunningError difference = big - RunningError(1e6);
-  EXPECT_NEAR(difference.v, 0.5, 1e-9);
-  EXPECT_GE(difference.e, 1e6);
-}
-
-TEST(Exact, AcceptsSumsThatFitTwentyFourBits) {
-  SumOf<Exact> sum;
-  for (int i = 0; i < 1 << 10; ++i) sum.add(Exact(1 << 14));
-  EXPECT_TRUE(sum.result().ok);  // 2^24 in whole multiples of 2^14
-  SumOf<Exact> odd;
-  for (int i = 0; i < 1 << 10; ++i) odd.add(Exact((1 << 14) + 1));
-  EXPECT_FALSE(odd.result().ok);
-}
-
-TEST(Exact, CountsMagnitudesNotTheSum) {
-  SumOf<Exact> sum;
-  sum.add(Exact(1 << 23));
-  sum.add(Exact(-(1 << 23)));
-  sum.add(Exact(1 << 23));
-  sum.add(Exact(1));
-  EXPECT_FALSE(sum.result().ok) << "another order would pass 2^24 + 1";
-}
-
-TEST(Exact, DividesByPowersOfTwoOnly) {
-  EXPECT_TRUE((Exact(3) / Exact(8)).ok);
-  EXPECT_EQ((Exact(3) / Exact(8)).v, 0.375);
-  EXPECT_FALSE((Exact(3) / Exact(6)).ok);
-}
-
-TEST(Exact, ProductsMustFit) {
-  EXPECT_TRUE((Exact(4095) * Exact(4095)).ok);
-  EXPECT_FALSE((Exact(5001) * Exact(5001)).ok);
-  EXPECT_TRUE((Exact(1 << 20) * Exact(1 << 20)).ok);  // a power of two has one significant bit
-}
-
-TEST(Exact, ElementaryFunctionsAreNotExactButAtTheirFixedPoints) {
-  EXPECT_FALSE(q_exp(Exact(1)).ok);
-  EXPECT_TRUE(q_exp(Exact(0)).ok);
-  EXPECT_TRUE(q_max(Exact(-3), Exact(0)).ok);
-}
-
-TEST(Exact, AgreesWithF32InEveryOrder) {
-  std::mt19937 random(5);
-  std::uniform_int_distribution<int> whole(-63, 63);
-  std::vector<float> terms(2000);
-  SumOf<Exact> exact;
-  for (float& term : terms) {
-    const float a = static_cast<float>(whole(random)), b = static_cast<float>(whole(random));
-    term = a * b;
-    exact.add(Exact(a) * Exact(b));
-  }
-  ASSERT_TRUE(exact.result().ok);
-  for (int order = 0; order < 20; ++order) {
-    std::shuffle(terms.begin(), terms.end(), random);
-    float sum = 0;
-    for (float term : terms) sum += term;
-    EXPECT_EQ(sum, exact.result().v);
+  for (int trial = 0; trial < 500; ++trial) {
+    SumAccumulator<RunningError> sum;
+    SumAccumulator<float> low;
+    for (int i = 0; i < 64; ++i) {
+      float a = normal(random), b = normal(random);
+      sum.add(op_exp(RunningError(a) * RunningError(b)));
+      low.add(std::exp(a * b));
+    }
+    RunningError wide = op_tanh(op_log(sum.result()) - RunningError(4.0));
+    float narrow = std::tanh(std::log(low.result()) - 4.0f);
+    EXPECT_LE(std::fabs(wide.v - narrow), 4 * 0x1p-24 * wide.e);
   }
 }
 
-TEST(ArgOf, IsCertainWhenNoRoundingCouldChangeIt) {
-  ArgOf<RunningError, true> plain;
-  plain.add(RunningError(1), 0);
-  plain.add(RunningError(2), 1);
-  plain.add(RunningError(2), 2);
-  EXPECT_EQ(plain.result(), 1);
-  EXPECT_TRUE(plain.certain()) << "unrounded elements compare exactly, ties go to the first";
-  ArgOf<RunningError, true> rounded;
-  rounded.add(RunningError(2, 100), 0);
-  rounded.add(RunningError(2 + 1e-9, 100), 1);
-  EXPECT_EQ(rounded.result(), 1);
-  EXPECT_FALSE(rounded.certain());
+TEST(Position, IsTheFirstOfEqualTerms) {
+  ArgMaxAccumulator<float> most;
+  ArgMinAccumulator<float> least;
+  for (float x : {2.0f, 5.0f, 1.0f, 5.0f, 1.0f}) {
+    most.add(x);
+    least.add(x);
+  }
+  EXPECT_EQ(most.result(), 1);
+  EXPECT_EQ(least.result(), 2);
 }
 
 }  // namespace

@@ -77,7 +77,10 @@ struct RunOptions {
   int budget_attempts = 64;      ///< 0: no limit
   double budget_s = 0;           ///< 0: no limit
   int threads = 0;               ///< kernel threads; 0: all
-  std::string clock = "steady";  ///< or "simulated": deterministic times, for tests
+  std::string compiler = "g++";  ///< name or path
+  /// Or "simulated": verified as ever, times from a hash; "pretend": nothing is compiled or run.
+  /// Both for tests.
+  std::string clock = "steady";
   std::string checker_version;
 };
 

@@ -119,6 +119,7 @@ void fields(V& visit, T& t) {
   visit("budget_attempts", t.budget_attempts);
   visit("budget_s", t.budget_s);
   visit("threads", t.threads);
+  visit("compiler", t.compiler);
   visit("clock", t.clock);
   visit("checker_version", t.checker_version);
 }

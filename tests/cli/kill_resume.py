@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Kills a run at random moments, resumes it each time, and compares its journal with that of an
-unbroken run. Times are simulated, so that the two must be equal.
+unbroken run. Nothing is compiled and times come from a hash, so that the two must be equal.
 
 usage: kill_resume.py QUERN
 """
@@ -16,7 +16,7 @@ import time
 
 KILLS = 12
 # The same run; the second takes 3 ms for an evaluation, so that there is something to kill.
-WHOLE, SLOW = "simulated", "simulated:3"
+WHOLE, SLOW = "pretend", "pretend:3"
 
 
 def start(quern, *arguments):

@@ -44,10 +44,13 @@ static void copy(const char* x, char* y, long bytes, bool streaming) {
   }
 }
 
-static I read(const char* x, long bytes) {
+static inline I read(const char* x, long bytes, bool ahead) {
   I s[4] = {};
   long i = 0;
   for (; i + 256 <= bytes; i += 256) {
+    if (ahead) {
+      for (int k = 0; k < 4; ++k) __builtin_prefetch(x + i + 4096 + 64 * k);
+    }
     s[0] |= *(const I*)(x + i);
     s[1] |= *(const I*)(x + i + 64);
     s[2] |= *(const I*)(x + i + 128);
@@ -77,7 +80,8 @@ extern "C" void probe(const long* order, const char* x, char* y, char* sink) {
     for (long r = 0; r < repeats; ++r) {
       if (what == 0) copy(x + from, y + from, part, false);
       if (what == 1) copy(x + from, y + from, part, true);
-      if (what == 2) seen |= read(x + from, part);
+      if (what == 2) seen |= read(x + from, part, false);
+      if (what == 4) seen |= read(x + from, part, true);
       asm volatile("" : : : "memory");
     }
     if (what == 3) seen |= (I)multiply_add(repeats, (float)order[3]);
@@ -86,31 +90,35 @@ extern "C" void probe(const long* order, const char* x, char* y, char* sink) {
 }
 )code";
 
-enum Probe : int64_t { kCopy, kStreamingCopy, kRead, kMultiplyAdd };
+enum Probe : int64_t { kCopy, kStreamingCopy, kRead, kMultiplyAdd, kPrefetchedRead };
 
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kWorkingSets[] = {kMiB / 4, kMiB, 4 * kMiB, 16 * kMiB, 64 * kMiB, 256 * kMiB};
 constexpr int64_t kLargest = 256 * kMiB;
-constexpr int kRepeats = 6;
+
+/// Short runs and many of them: other work on the machine then spoils some and not all.
+constexpr double kBudgetNs = 60e6;
+constexpr int kFewestRuns = 5;
 
 /// The shortest of several runs of a probe, in ns.
 Result<double> shortest(KernelProcess& process, Probe what, int64_t bytes, int64_t repeats) {
   int64_t order[4] = {what, bytes, repeats, 1};
   std::memcpy(process.input(0, 0).data(), order, sizeof order);
-  double best = 0;
-  for (int i = 0; i < kRepeats; ++i) {
+  double best = 0, spent = 0;
+  for (int i = 0; i < kFewestRuns || spent < kBudgetNs; ++i) {
     Outcome<double> time = process.run(1, 20);
     if (!time) return Error{ErrorKind::kEnvironment, "a measurement of this machine failed", ""};
     if (i == 0 || *time < best) best = *time;
+    spent += *time;
   }
   return best;
 }
 
-/// Moves about this much in one run, so that it takes milliseconds.
-constexpr int64_t kTraffic = 128 * kMiB;
+/// Moves about this much in one run, so that it takes a millisecond or two.
+constexpr int64_t kTraffic = 64 * kMiB;
 
 Result<double> rate(KernelProcess& process, Probe what, int64_t working_set, int threads) {
-  bool copies = what != kRead;
+  bool copies = what == kCopy || what == kStreamingCopy;
   int64_t bytes = copies ? working_set / 2 : working_set;
   int64_t repeats = std::max<int64_t>(1, kTraffic / working_set);
   int64_t moved = bytes / threads / 4096 * 4096 * threads * (copies ? 2 : 1) * repeats;
@@ -122,11 +130,12 @@ Result<BandwidthPoint> measure_point(KernelProcess& process, int64_t working_set
   QUERN_ASSIGN(double plain, rate(process, kCopy, working_set, threads));
   QUERN_ASSIGN(double streaming, rate(process, kStreamingCopy, working_set, threads));
   QUERN_ASSIGN(double read, rate(process, kRead, working_set, threads));
-  return BandwidthPoint{working_set, std::max(plain, streaming), read};
+  QUERN_ASSIGN(double ahead, rate(process, kPrefetchedRead, working_set, threads));
+  return BandwidthPoint{working_set, std::max(plain, streaming), std::max(read, ahead)};
 }
 
 Result<double> measure_fma(KernelProcess& process, int threads) {
-  constexpr int64_t kSteps = 500'000;
+  constexpr int64_t kSteps = 200'000;
   constexpr double kLanes = 16, kChains = 16, kOperations = 2;
   QUERN_ASSIGN(double ns, shortest(process, kMultiplyAdd, 0, kSteps));
   return kSteps * kLanes * kChains * kOperations * threads / ns;
