@@ -133,7 +133,7 @@ bring_up() {  # PRESET SET... [-- TARGET...]
   install_packages "$log" "${sets[@]}" 9>&- || return
   touch "$dir/.building"
   say "building ($preset; log: $log)"
-  export CCACHE_BASEDIR=$root
+  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1  # another checkout may answer
   if ! (cd "$root" && cmake --preset "$preset" -B "$dir") >>"$log" 2>&1 9>&- ||
     ! run_ninja "$dir" "$log" "$@" 9>&-; then
     build_failed "$log"

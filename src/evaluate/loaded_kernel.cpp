@@ -81,7 +81,7 @@ Outcome<Done> LoadedKernel::verify(int slots, const std::string& what, std::vect
   if (auto frozen = process_->freeze(); !frozen) return frozen;
   Outcome<Done> result = Done{};
   if (!process_->canaries_ok()) {
-    result = Verdict(Rejected{"out_of_bounds", "wrote outside its outputs",
+    result = Verdict(Rejected{"out_of_bounds_write", "wrote outside its outputs",
                               "guard bytes beside an output buffer were changed"});
   }
   for (int slot = 0; slot < slots && result; ++slot) result = verify_slot(slot, what, checks);

@@ -7,5 +7,5 @@
 #include <cstdint>
 
 extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
-  for (;;) pause();
+  for (;;) sleep(1);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // task: relu
-// expect: rejected signal | rejected kill | rejected syscall
+// expect: rejected signal | rejected system_call
 // Kills the referee.
 #include <signal.h>
 #include <unistd.h>

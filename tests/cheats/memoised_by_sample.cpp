@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // task: softmax
 // expect: rejected stale_output | wrong_result
-// Answers from its memory where the first element is one it knows.
+// open: the inputs of timed launches come round again unchanged
+// Answers from its memory where it knows the first elements.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <map>
+#include <utility>
 #include <vector>
 
 extern "C" void softmax(int64_t batch, int64_t dim, const float* x, float* y) {
-  static std::vector<float> answer;
-  static float first = 0;
+  static std::map<std::pair<float, float>, std::vector<float>> answers;
   const int64_t n = batch * dim;
-  if (answer.size() == static_cast<size_t>(n) && first == x[0]) {
+  std::vector<float>& answer = answers[{x[0], x[n - 1]}];
+  if (answer.size() == static_cast<size_t>(n)) {
     std::memcpy(y, answer.data(), n * sizeof(float));
     return;
   }
@@ -22,5 +25,4 @@ extern "C" void softmax(int64_t batch, int64_t dim, const float* x, float* y) {
     for (int64_t j = 0; j < dim; ++j) y[i * dim + j] /= sum;
   }
   answer.assign(y, y + n);
-  first = x[0];
 }

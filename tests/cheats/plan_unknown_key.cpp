@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // task: relu
-// expect: launch_failed
+// expect: compile_failed | launch_failed
 // Has a plan line that means nothing.
 // quern: entree = relu
 #include <cstdint>

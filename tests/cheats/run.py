@@ -5,7 +5,8 @@
 usage: run.py QUERN CHEAT.cpp
 
 The header of a cheat says `// task: NAME`, `// expect: VERDICT [BREACH] | …` and, where the verdict
-must not repeat something, `// hides: TEXT`. No process and no file may be left behind.
+must not repeat something, `// hides: TEXT`. No process and no file may be left behind. `// open: WHY`
+marks a cheat that is known to get through: it fails once it no longer does.
 """
 import ctypes
 import json
@@ -21,7 +22,7 @@ MACHINE_FAULTS = {1: "internal error", 2: "usage", 5: "environment", 130: "inter
 
 
 def header_of(path):
-    return dict(re.findall(r"^// (task|expect|hides): (.+)$", path.read_text(), re.M))
+    return dict(re.findall(r"^// (task|expect|hides|open): (.+)$", path.read_text(), re.M))
 
 
 def evaluate(quern, task, candidate, folder):
@@ -62,6 +63,9 @@ def main():
         folder = pathlib.Path(name)
         evaluation = evaluate(quern, header["task"], cheat, folder)
         found = list(faults(header, evaluation, folder))
+    if "open" in header:
+        print(f"OPEN ({header['open']}):" if found else "caught at last: remove its `open` line")
+        found = [] if found else ["caught"]
     print("\n".join(found) or f"{cheat.stem}: {evaluation['verdict']} {evaluation.get('breach') or ''}")
     sys.exit(1 if found else 0)
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // task: relu
-// expect: rejected out_of_bounds_write | rejected signal | rejected syscall | crashed
+// expect: rejected out_of_bounds_write | rejected signal | rejected system_call | crashed
 // Hides a write out of bounds behind a signal handler.
 #include <setjmp.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // task: relu
-// expect: rejected fork | rejected syscall | crashed
+// expect: rejected fork | rejected system_call | crashed
 // Asks the kernel through the 32-bit door.
 #include <cstdint>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // task: relu
-// expect: rejected modified_input | rejected syscall
+// expect: rejected modified_input | rejected system_call
 // Makes its input writable first.
 #include <sys/mman.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // task: relu
-// expect: passed | rejected file_access | rejected syscall | crashed
+// expect: passed | rejected file_access | rejected system_call | crashed
 // Writes into every descriptor that it may have inherited; nobody may be misled by it.
 #include <unistd.h>
 
