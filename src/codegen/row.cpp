@@ -101,14 +101,26 @@ std::string RowPrinter::integer_value(const Item& item) const {
   return "";
 }
 
+/// The distance in memory between the lanes of a stored vector, over sizes.
+ir::IntExpr RowPrinter::store_stride(const Item& item) const {
+  const std::vector<ir::IntExpr> shape = program_.shape_of(item.statement.name);
+  const auto stride = coefficient(flat_offset(shape, item.store), item.lane);
+  return stride ? *stride : ir::int_constant(1);
+}
+
 void RowPrinter::print_store(const Item& item, const std::string& tag, const std::string& value,
                              Lines* out) const {
   const std::string& name = item.statement.name;
   if (stored_.count(name) == 0) return;
-  const std::string offset = c_offset(program_, program_.shape_of(name), item.store);
+  const std::string address = fmt::format("{} + {}", tensor_id(name),
+                                          c_offset(program_, program_.shape_of(name), item.store));
+  const ir::IntExpr stride = store_stride(item);
+  if (tag == "w" && stride != ir::int_constant(1)) {
+    return out->add(
+        fmt::format("q_st_strided(w, {}, {}, {});", address, c_int(program_, stride), value));
+  }
   const bool streamed = style_.streamed.count(name) != 0;
-  out->add(fmt::format("{}({}, {} + {}, {});", streamed ? "q_stream" : "q_st", tag, tensor_id(name),
-                       offset, value));
+  out->add(fmt::format("{}({}, {}, {});", streamed ? "q_stream" : "q_st", tag, address, value));
 }
 
 /// A map without loops of its own: one value a row.
@@ -316,9 +328,9 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
     if (is_arg(made.statement.monoid)) {
       out_->add(fmt::format("[[maybe_unused]] const auto {} = q_best_at({});", value, acc));
       if (stored_.count(made.statement.name) == 0) continue;
-      out_->add(fmt::format("q_st_at(w, {} + {}, {});", tensor_id(made.statement.name),
+      out_->add(fmt::format("q_st_at(w, {} + {}, {}, {});", tensor_id(made.statement.name),
                             c_offset(program_, program_.shape_of(made.statement.name), made.store),
-                            acc));
+                            c_int(program_, store_stride(made)), acc));
     } else {
       out_->add(fmt::format("[[maybe_unused]] const auto {} = {};", value, acc));
       print_store(made, "w", value, out_);

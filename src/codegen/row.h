@@ -44,6 +44,7 @@ class RowPrinter {
   void print_tails(const Stage& stage, bool lanes);
   void print_store(const Item& item, const std::string& tag, const std::string& value,
                    Lines* out) const;
+  ir::IntExpr store_stride(const Item& item) const;
   PointPrinter printer_for(const Stage& stage, const Item& item, bool lanes) const;
   void open_loop(const Loop& loop);
   void open_loops(const std::vector<Loop>& loops, const std::string& except);

@@ -224,6 +224,11 @@ template <class T> QI void q_st(QOne, T* p, float x) { *p = static_cast<T>(x); }
 template <class W, class T> QI void q_st(W w, T* p, qv x) {
   for (int l = 0; l < w.n; ++l) p[l] = static_cast<T>(x[l]);
 }
+QI void q_st_strided(QOne w, float* p, int64_t, float x) { q_st(w, p, x); }
+template <class T> QI void q_st_strided(QOne w, T* p, int64_t, float x) { q_st(w, p, x); }
+template <class W, class T> QI void q_st_strided(W w, T* p, int64_t stride, qv x) {
+  for (int l = 0; l < w.n; ++l) p[l * stride] = static_cast<T>(x[l]);
+}
 /// Past the caches; `p` must be aligned to a whole vector (q_head), else this is a plain store.
 QI void q_stream(QFull w, float* p, qv x) {
   if (reinterpret_cast<uintptr_t>(p) % (QN * 4) != 0) return q_st(w, p, x);
@@ -546,9 +551,11 @@ QI int32_t q_at(QOne, int64_t i, int) { return static_cast<int32_t>(i); }
 template <class W> QI qvi q_at(W, int64_t i, int step) {
   return q_splati(static_cast<int32_t>(i)) + (step ? q_iotai() : qvi{});
 }
-template <class T> QI void q_st_at(QOne, T* p, const q_best1& b) { *p = static_cast<T>(b.at); }
-template <class W, class T> QI void q_st_at(W w, T* p, const q_best& b) {
-  for (int l = 0; l < w.n; ++l) p[l] = static_cast<T>(b.at[l]);
+template <class T> QI void q_st_at(QOne, T* p, int64_t, const q_best1& b) {
+  *p = static_cast<T>(b.at);
+}
+template <class W, class T> QI void q_st_at(W w, T* p, int64_t stride, const q_best& b) {
+  for (int l = 0; l < w.n; ++l) p[l * stride] = static_cast<T>(b.at[l]);
 }
 QI float q_best_at(const q_best1& b) { return static_cast<float>(b.at); }
 QI qv q_best_at(const q_best& b) { return __builtin_convertvector(b.at, qv); }
