@@ -212,6 +212,32 @@ void RowPrinter::print_finish(const Stage& stage, const Item& item) {
                         c_type(statement.type), statement.name));
 }
 
+/// While one pass over a cached row computes, memory can already fetch a later row: asks for the
+/// elements that the first stage will load there. The stages must have the same loops.
+void RowPrinter::print_prefetches(const Stage& stage, Lines* body) const {
+  if (first_ == nullptr || style_.prefetch_rows <= 0) return;
+  const Item& first = item(first_->members[0]);
+  if (first.loops() != item(stage.members[0]).loops() || first_->lane != stage.lane) return;
+  for (const Expr* load : ir::loads_of(first.statement.body)) {
+    if (program_.find_input(load->name) == nullptr || load->indices.empty()) continue;
+    // The row axis that moves slowest through this tensor's memory but is the last row axis.
+    int row = -1;
+    for (const ir::IntExpr& index : load->indices) {
+      const bool is_row = index.kind == ir::IntExpr::Kind::kAxis && index.name[0] != 'x';
+      if (is_row) row = std::max(row, std::stoi(index.name));
+    }
+    const std::vector<ir::IntExpr> shape = program_.shape_of(load->name);
+    const ir::IntExpr offset = flat_offset(shape, load->indices);
+    if (row < 0) continue;
+    const auto step = coefficient(offset, std::to_string(row));
+    const auto lane = coefficient(offset, stage.lane);
+    if (!step || !lane || *lane != ir::int_constant(1)) continue;
+    body->add(fmt::format("__builtin_prefetch({} + {} + {} * {});", tensor_id(load->name),
+                          c_int(program_, offset), style_.prefetch_rows, c_int(program_, *step)));
+    return;
+  }
+}
+
 void RowPrinter::print_across_lanes(const Stage& stage) {
   const std::string vector = style_.vectorize ? "qv" : "float";
   const std::string best = style_.vectorize ? "q_best" : "q_best1";
@@ -239,6 +265,7 @@ void RowPrinter::print_across_lanes(const Stage& stage) {
   }
   open_loops(stage.reduce, stage.lane);
   Lines body;
+  print_prefetches(stage, &body);
   int number = 0;
   for (int member : stage.members) {
     PointPrinter printer = printer_for(stage, item(member), true);
