@@ -48,7 +48,13 @@ class NestPrinter {
     print_row_axes();
     print_row_buffers();
     RowPrinter row(program_, items_, style(), stored(), out_);
-    for (const Stage& stage : stages_) row.print(stage);
+    for (size_t s = 0; s < stages_.size(); ++s) {
+      row.print(stages_[s]);
+      // The pass right after the first one over the row asks for the next row.
+      const bool loops = !stages_[s].reduce.empty();
+      if (s == 0) row.prefetch_for(&stages_[0]);
+      if (s > 0 && loops) row.prefetch_for(nullptr);
+    }
     out_->add("}");
     if (!streamed().empty()) out_->add("q_fence();");
     out_->add("}");
@@ -270,6 +276,7 @@ class NestPrinter {
     const int64_t wanted = std::max(group_.param("unroll", 1), group_.param("accumulators", 1));
     style.unroll = static_cast<int>(std::clamp<int64_t>(wanted, 1, 16));
     style.tile = style.unroll;
+    style.prefetch_rows = static_cast<int>(group_.param("prefetch", 0));
     style.streamed = streamed();
     return style;
   }
@@ -347,6 +354,7 @@ Result<std::string> emit_nest_group(const Program& program, const Group& group, 
   Lines out;
   out.add(group_signature(program, group, group_number) + " {");
   out.add("QUERN_SIZES;");
+  out.add("[[maybe_unused]] constexpr QBorder inside{};");
   if (group.param("rfactor", 0) != 0) {
     print_rfactor(program, group, group_number, statements, writes, &out);
   } else {

@@ -14,8 +14,9 @@ namespace quern {
 /// How the stages of a row are printed.
 struct RowStyle {
   bool vectorize = true;
-  int unroll = 1;                  ///< vectors a step of maps, and accumulators of row reductions
-  int tile = 1;                    ///< vectors side by side in reductions along outer axes
+  int unroll = 1;         ///< vectors a step of maps, and accumulators of row reductions
+  int tile = 1;           ///< vectors side by side in reductions along outer axes
+  int prefetch_rows = 0;  ///< rows ahead that later stages ask for what the first one loads
   std::set<std::string> streamed;  ///< tensors stored past the caches
 };
 
@@ -31,6 +32,8 @@ class RowPrinter {
         out_(out) {}
 
   void print(const Stage& stage);
+  /// Stages printed from now on ask for the loads of `first` in a row ahead; null: no longer.
+  void prefetch_for(const Stage* first) { first_ = first; }
 
  private:
   void print_scalar(const Stage& stage);
@@ -44,7 +47,11 @@ class RowPrinter {
   void print_tails(const Stage& stage, bool lanes);
   void print_store(const Item& item, const std::string& tag, const std::string& value,
                    Lines* out) const;
+  ir::IntExpr store_stride(const Item& item) const;
   PointPrinter printer_for(const Stage& stage, const Item& item, bool lanes) const;
+  void print_prefetches(const Stage& stage, Lines* body) const;
+  std::string inside_condition(
+      const Stage& stage, const std::vector<std::pair<ir::IntExpr, ir::IntExpr>>& guards) const;
   void open_loop(const Loop& loop);
   void open_loops(const std::vector<Loop>& loops, const std::string& except);
   void close(size_t count);
@@ -59,6 +66,7 @@ class RowPrinter {
   std::set<std::string>
       stored_;  ///< tensors with memory: written outside, or read by a later stage
   Lines* out_;
+  const Stage* first_ = nullptr;
 };
 
 /// C++ of a loop's upper bound.

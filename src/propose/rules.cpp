@@ -27,6 +27,7 @@ struct Knob {
 constexpr Knob kKnobs[] = {
     {"interleave_accumulators", false, {{"count", {1, 2, 3, 4, 6, 8, 12}}}},
     {"parallel", false, {{"chunk", {1, 2, 4, 8, 16, 64, 256}}}},
+    {"prefetch", false, {{"distance", {0, 1, 2, -1, -1, -1, -1}}}},
     {"rfactor", false, {{"parts", {0, 2, 4, 8, -1, -1, -1}}}},
     {"unroll_and_jam", true, {{"mr", {4, 6, 8, 10, 12, 13, 14}}, {"nr", {1, 2, 3, 4, -1, -1, -1}}}},
     {"pack_panels",
