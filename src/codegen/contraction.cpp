@@ -151,9 +151,11 @@ class Printer {
       QUERN_ASSIGN(std::string line, tile.store(statement));
       text += line;
     }
-    return "  const auto q_epilogue = [&](auto q_w, int64_t q_b, int64_t q_m, int64_t q_n, qv q_v) "
+    return "  const auto q_epilogue = [&](int64_t q_b, int64_t q_m) "
            "__attribute__((always_inline)) {\n    (void)q_b, (void)q_m;\n" +
-           text + "  };\n";
+           tile.row_lines() +
+           "    return [=](auto q_w, int64_t q_n, qv q_v) __attribute__((always_inline)) {\n" +
+           text + "    };\n  };\n";
   }
 
   std::string tile_type() const {
