@@ -150,4 +150,9 @@ std::string c_offset(const Program& program, const std::vector<IntExpr>& shape,
   return c_int(program, flat_offset(shape, indices));
 }
 
+std::string c_offset(const Program& program, const std::string& tensor,
+                     const std::vector<IntExpr>& indices) {
+  return c_offset(program, program.shape_of(tensor), indices);
+}
+
 }  // namespace quern

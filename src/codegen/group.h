@@ -33,7 +33,10 @@ std::string c_int(const ir::Program& program, const ir::IntExpr& expr);
 /// elements of the remaining dimensions taken as one.
 std::string c_offset(const ir::Program& program, const std::vector<ir::IntExpr>& shape,
                      const std::vector<ir::IntExpr>& indices);
-/// The same as an expression.
+/// The offset of `tensor[indices]`.
+std::string c_offset(const ir::Program& program, const std::string& tensor,
+                     const std::vector<ir::IntExpr>& indices);
+/// The offset as an expression.
 ir::IntExpr flat_offset(const std::vector<ir::IntExpr>& shape,
                         const std::vector<ir::IntExpr>& indices);
 

@@ -347,6 +347,7 @@ Result<std::string> emit_nest_group(const Program& program, const Group& group, 
   Lines out;
   out.add(group_signature(program, group, group_number) + " {");
   out.add("QUERN_SIZES;");
+  out.add("[[maybe_unused]] constexpr QBorder inside{};");
   if (group.param("rfactor", 0) != 0) {
     print_rfactor(program, group, group_number, statements, writes, &out);
   } else {

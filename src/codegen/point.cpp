@@ -196,31 +196,34 @@ Text PointPrinter::memory_load(const Place& place) {
 
 Text PointPrinter::guarded_load(const Expr& expr, const Place& place) {
   std::string ok = "true";
-  auto inside = [&](size_t d) {
+  auto within = [&](size_t d) {
     const std::string index = c_int(program_, place.indices[d]);
     return fmt::format("({} >= 0 && {} < {})", index, index, c_int(program_, place.shape[d]));
   };
+  for (size_t d = 0; d < place.indices.size(); ++d) {
+    guards_.emplace_back(place.indices[d], place.shape[d]);
+  }
   const size_t last = place.indices.size() - 1;
   std::vector<IntExpr> row = place.indices;
   row[last] = ir::int_constant(0);
-  for (size_t d = 0; d < last; ++d) ok += " && " + inside(d);
+  for (size_t d = 0; d < last; ++d) ok += " && " + within(d);
   const Text other = value(expr.args[0]);
   const std::optional<IntExpr> stride = coefficient(place.indices[last], lane_);
   if (!uses_lane(place.indices) && !other.lanes) {
-    return {fmt::format("({} && {} ? q_ld(QOne{{}}, {} + {}) : {})", ok, inside(last), place.text,
-                        c_offset(program_, place.shape, place.indices), other.code),
+    return {fmt::format("(inside.v || ({} && {}) ? q_ld(QOne{{}}, {} + {}) : {})", ok, within(last),
+                        place.text, c_offset(program_, place.shape, place.indices), other.code),
             false};
   }
   if (!uses_lane(row) && stride && uses_lane(place.indices[last])) {
     return {
-        fmt::format("q_ld_else(w, {}, {} + {}, {}, {}, {}, {})", ok, place.text,
+        fmt::format("q_ld_else(inside, w, {}, {} + {}, {}, {}, {}, {})", ok, place.text,
                     c_offset(program_, place.shape, row), c_int(program_, place.indices[last]),
                     c_int(program_, *stride), c_int(program_, place.shape[last]), widened(other)),
         true};
   }
   const std::string scalar =
-      fmt::format("({} && {} ? q_ld(QOne{{}}, {} + {}) : {})", ok, inside(last), place.text,
-                  c_offset(program_, place.shape, place.indices), other.code);
+      fmt::format("(inside.v || ({} && {}) ? q_ld(QOne{{}}, {} + {}) : {})", ok, within(last),
+                  place.text, c_offset(program_, place.shape, place.indices), other.code);
   return {by_lane("q_lanes", scalar), true};
 }
 

@@ -45,6 +45,8 @@ class PointPrinter {
   std::string wide(const ir::Expr& expr);
   /// Definitions of lane-invariant parts, to print before the loop over lanes.
   const std::vector<std::string>& invariants() const { return invariants_; }
+  /// Index and extent of every guarded load printed so far.
+  const std::vector<std::pair<ir::IntExpr, ir::IntExpr>>& guards() const { return guards_; }
   /// Names of invariants start with this; lets several printers share a scope.
   void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
 
@@ -73,6 +75,7 @@ class PointPrinter {
   int guarded_ = 0;  ///< inside a side of a select: nothing may be computed ahead
   std::vector<std::string> invariants_;
   std::map<std::string, std::string> invariant_names_;
+  std::vector<std::pair<ir::IntExpr, ir::IntExpr>> guards_;
   std::string prefix_ = "h";
 };
 

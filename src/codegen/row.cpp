@@ -101,14 +101,26 @@ std::string RowPrinter::integer_value(const Item& item) const {
   return "";
 }
 
+/// The distance in memory between the lanes of a stored vector, over sizes.
+ir::IntExpr RowPrinter::store_stride(const Item& item) const {
+  const std::vector<ir::IntExpr> shape = program_.shape_of(item.statement.name);
+  const auto stride = coefficient(flat_offset(shape, item.store), item.lane);
+  return stride ? *stride : ir::int_constant(1);
+}
+
 void RowPrinter::print_store(const Item& item, const std::string& tag, const std::string& value,
                              Lines* out) const {
   const std::string& name = item.statement.name;
   if (stored_.count(name) == 0) return;
-  const std::string offset = c_offset(program_, program_.shape_of(name), item.store);
+  const std::string address = fmt::format("{} + {}", tensor_id(name),
+                                          c_offset(program_, program_.shape_of(name), item.store));
+  const ir::IntExpr stride = store_stride(item);
+  if (tag == "w" && stride != ir::int_constant(1)) {
+    return out->add(
+        fmt::format("q_st_strided(w, {}, {}, {});", address, c_int(program_, stride), value));
+  }
   const bool streamed = style_.streamed.count(name) != 0;
-  out->add(fmt::format("{}({}, {} + {}, {});", streamed ? "q_stream" : "q_st", tag, tensor_id(name),
-                       offset, value));
+  out->add(fmt::format("{}({}, {}, {});", streamed ? "q_stream" : "q_st", tag, address, value));
 }
 
 /// A map without loops of its own: one value a row.
@@ -267,6 +279,40 @@ void RowPrinter::print_tails(const Stage& stage, bool lanes) {
   }
 }
 
+/// Whether guarded loads stay inside for a whole tile and all points of the inner loops, as C++;
+/// "" where that is not a matter of two corner points.
+std::string RowPrinter::inside_condition(
+    const Stage& stage, const std::vector<std::pair<ir::IntExpr, ir::IntExpr>>& guards) const {
+  std::vector<std::string> tests;
+  for (const auto& [index, extent] : guards) {
+    std::string low;
+    std::string high;
+    std::vector<std::string> names;
+    auto spread = [&](const std::string& axis, const std::string& last) {
+      const auto c = coefficient(index, axis);
+      if (!c) return false;
+      names.push_back(axis);
+      if (*c == ir::int_constant(0)) return true;
+      const std::string far = fmt::format("{} * ({})", c_int(program_, *c), last);
+      low += fmt::format(" + q_imin(0, {})", far);
+      high += fmt::format(" + q_imax(0, {})", far);
+      return true;
+    };
+    for (const Loop& loop : stage.reduce) {
+      if (loop.begin != "int64_t{0}" || !loop.end.empty()) return "";
+      if (!spread(loop.name, loop_end(program_, loop) + " - 1")) return "";
+    }
+    if (!spread(stage.lane, "(kTiles - 1) * q_step(w) + w.n - 1")) return "";
+    const std::vector<ir::IntExpr> zeros(names.size(), ir::int_constant(0));
+    const std::string corner =
+        fmt::format("{} + {} * tile", c_int(program_, ir::substitute(index, names, zeros)),
+                    c_int(program_, *coefficient(index, stage.lane)));
+    tests.push_back(
+        fmt::format("{}{} >= 0 && {}{} < {}", corner, low, corner, high, c_int(program_, extent)));
+  }
+  return fmt::format("{}", fmt::join(tests, " && "));
+}
+
 void RowPrinter::print_down_lanes(const Stage& stage) {
   out_->add("{");
   open_loops(stage.space, stage.lane);
@@ -288,24 +334,41 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
     out_->add(arg ? fmt::format("for (auto& c : {}) q_none<{}>(c);", acc, op)
                   : fmt::format("for (auto& c : {}) c = q_wide(w, {}::id());", acc, op));
   }
-  open_loops(stage.reduce, "");
   Lines body;
+  std::vector<std::string> invariants;
+  std::vector<std::pair<ir::IntExpr, ir::IntExpr>> guards;
   int number = 0;
   for (int member : stage.members) {
     PointPrinter printer = printer_for(stage, item(member), true);
     printer.set_prefix(fmt::format("h{}_", number++));
     const std::string acc = accumulator_id(item(member)) + "[decltype(u)::v]";
     print_member(stage, item(member), &printer, &body, acc);
-    for (const std::string& line : printer.invariants()) out_->add(line);
+    invariants.insert(invariants.end(), printer.invariants().begin(), printer.invariants().end());
+    guards.insert(guards.end(), printer.guards().begin(), printer.guards().end());
   }
   const std::string unrolled =
       fmt::format("q_unroll<kTiles>([&](auto u) __attribute__((always_inline)) {{");
   const std::string at = fmt::format("const int64_t {} = tile + decltype(u)::v * q_step(w);", lane);
+  const std::string inside = guards.empty() ? "" : inside_condition(stage, guards);
+  if (!inside.empty()) {
+    out_->add("const auto points = [&](auto inside) __attribute__((always_inline)) {");
+    out_->add("static_cast<void>(inside);");
+  }
+  open_loops(stage.reduce, "");
+  for (const std::string& line : invariants) out_->add(line);
   out_->add(unrolled);
   out_->add(at);
   out_->add_lines(body.text());
   out_->add("});");
   close(stage.reduce.size());
+  if (!inside.empty()) {
+    out_->add("};");
+    out_->add(fmt::format("if ({}) {{", inside));
+    out_->add("points(QInside{});");
+    out_->add("} else {");
+    out_->add("points(QBorder{});");
+    out_->add("}");
+  }
   out_->add(unrolled);
   out_->add("[[maybe_unused]] " + at);
   for (int member : stage.members) {
@@ -316,9 +379,9 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
     if (is_arg(made.statement.monoid)) {
       out_->add(fmt::format("[[maybe_unused]] const auto {} = q_best_at({});", value, acc));
       if (stored_.count(made.statement.name) == 0) continue;
-      out_->add(fmt::format("q_st_at(w, {} + {}, {});", tensor_id(made.statement.name),
+      out_->add(fmt::format("q_st_at(w, {} + {}, {}, {});", tensor_id(made.statement.name),
                             c_offset(program_, program_.shape_of(made.statement.name), made.store),
-                            acc));
+                            c_int(program_, store_stride(made)), acc));
     } else {
       out_->add(fmt::format("[[maybe_unused]] const auto {} = {};", value, acc));
       print_store(made, "w", value, out_);

@@ -44,7 +44,10 @@ class RowPrinter {
   void print_tails(const Stage& stage, bool lanes);
   void print_store(const Item& item, const std::string& tag, const std::string& value,
                    Lines* out) const;
+  ir::IntExpr store_stride(const Item& item) const;
   PointPrinter printer_for(const Stage& stage, const Item& item, bool lanes) const;
+  std::string inside_condition(
+      const Stage& stage, const std::vector<std::pair<ir::IntExpr, ir::IntExpr>>& guards) const;
   void open_loop(const Loop& loop);
   void open_loops(const std::vector<Loop>& loops, const std::string& except);
   void close(size_t count);

@@ -63,7 +63,7 @@ constexpr std::array<ActionInfo, 51> kActions = {{
    kBitwise, kRegisters, kCpu, kGpu, kApplied, ""},
   {23, "interleave_accumulators", "reduce into several accumulators", {{"count", "integer", 1, 16}}, "the monoid is associative",
    kRealEqual, kRegisters, kCpu, kGpu, kApplied, ""},
-  {24, "parallel", "share an axis among threads", {{"chunk", "integer", 1, kMany, true}}, "writes are disjoint",
+  {24, "parallel", "share an axis among threads", {{"chunk", "integer", 1, kMany, true}, {"over", "integer", 0, 2, true}}, "writes are disjoint; over names a contraction's axis: 0 rows, 1 columns, 2 batch",
    kBitwise, kParallelism, kCpu, kGpu, kApplied, ""},
   {25, "loop_partition", "split loops where guards change", {}, "always",
    kBitwise, kArithmetic, kCpu, kGpu, kOwned, "guarded loads test whole vectors and take the free path inside"},

@@ -297,6 +297,11 @@ Reason require_contraction(State* state, int target, const ActionInfo& action, c
   if (owner_group(*state, target).skeleton != Skeleton::kContraction) {
     return "its group is not tensorized; do that first";
   }
+  if (action.name == "unroll_and_jam") {
+    const int64_t mr = integer(step, "mr", 1);
+    const int64_t nr = integer(step, "nr", 1);
+    if (mr * nr + nr + 1 > 32) return "the block does not fit 32 vector registers";
+  }
   Reason reason = set_params(state, target, action, step);
   if (reason.empty()) owner_group(*state, target).params.emplace(std::string(action.name), 1);
   return reason;
@@ -420,6 +425,29 @@ Reason apply_pair(State* state, int target, const ActionInfo& action, const Step
   return merge(state, target, other);
 }
 
+/// Actions that always apply and only steer code generation.
+Reason set_knob(State* state, int target, const std::string& name, const Step& step) {
+  Group& group = owner_group(*state, target);
+  auto& params = group.params;
+  if (name == "parallel") {
+    if (group.skeleton == Skeleton::kNest) {
+      params["parallel"] = 1;
+      if (step.find("chunk") != nullptr) params["chunk"] = integer(step, "chunk", 0);
+    } else if (step.find("over") != nullptr) {
+      params["parallel"] = integer(step, "over", 0);
+    }
+  } else if (name == "unroll") {
+    params["unroll"] = params["k_unroll"] = integer(step, "factor", 1);
+  } else if (name == "interleave_accumulators") {
+    params["accumulators"] = integer(step, "count", 1);
+  } else if (name == "prefetch") {
+    params["prefetch"] = integer(step, "distance", 0);
+  } else {
+    params[name] = 1;
+  }
+  return "";
+}
+
 Reason apply_nest(State* state, int target, const ActionInfo& action, const Step& step) {
   Group& group = owner_group(*state, target);
   const std::string name(action.name);
@@ -428,13 +456,10 @@ Reason apply_nest(State* state, int target, const ActionInfo& action, const Step
   if (name == "rfactor") return rfactor(state, target, step);
   if (name == "non_temporal_store") return non_temporal(state, target);
   if (name == "tensorize") return tensorize(state, target);
-  if (name == "parallel" || name == "unroll" || name == "interleave_accumulators" ||
-      name == "prefetch" || name == "fuse_loops" || name == "register_transpose" ||
-      name == "approximate_math") {
-    group.params[name] = 1;
-    if (name == "unroll") group.params["unroll"] = integer(step, "factor", 1);
-    if (name == "interleave_accumulators") group.params["accumulators"] = integer(step, "count", 1);
-    return set_params(state, target, action, step);
+  if (name == "parallel" || name == "fuse_loops" || name == "register_transpose" ||
+      name == "approximate_math" || name == "unroll" || name == "interleave_accumulators" ||
+      name == "prefetch") {
+    return set_knob(state, target, name, step);
   }
   if (name == "split") {
     if (axis_position(state->statement(target), *step.find("axis")) < 0) return "no such axis";

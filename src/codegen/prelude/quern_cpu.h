@@ -127,6 +127,7 @@ template <class W, class T> QI qv q_ld(W w, const T* p) {
 
 QI float q_ld_strided(QOne, const float* p, int64_t) { return *p; }
 QI qv q_ld_strided(QPart w, const float* p, int64_t stride) {
+  if (stride == 1) return q_ld(w, p);
   qv r{};
   for (int l = 0; l < w.n; ++l) r[l] = p[l * stride];
   return r;
@@ -157,16 +158,33 @@ template <class W, class T> QI typename q_of<W>::value q_ld_strided(W w, const T
   return r;
 }
 
+/// Whether guarded loads are known to be inside their tensors at the points at hand.
+struct QInside { static constexpr bool v = true; };
+struct QBorder { static constexpr bool v = false; };
+template <class W, class T, class V>
+QI typename q_of<W>::value q_ld_else(QInside, W w, bool, const T* row, int64_t i, int64_t stride,
+                                     int64_t, V) {
+  return q_ld_strided(w, row + i, stride);
+}
 /// row[i], row[i + stride], … where the index is in [0, extent) and `ok`, else `other`.
 template <class T>
-QI float q_ld_else(QOne, bool ok, const T* row, int64_t i, int64_t, int64_t extent, float other) {
+QI float q_ld_else(QBorder, QOne, bool ok, const T* row, int64_t i, int64_t, int64_t extent, float other) {
   return ok && i >= 0 && i < extent ? static_cast<float>(row[i]) : other;
 }
 template <class W, class T>
-QI qv q_ld_else(W w, bool ok, const T* row, int64_t i, int64_t stride, int64_t extent, qv other) {
+QI qv q_ld_else(QBorder, W w, bool ok, const T* row, int64_t i, int64_t stride, int64_t extent, qv other) {
   if (!ok) return other;
   const int64_t last = i + (w.n - 1) * stride;
   if (i >= 0 && last >= 0 && i < extent && last < extent) return q_ld_strided(w, row + i, stride);
+#if defined(__AVX512F__)
+  if constexpr (__is_same(T, float)) {
+    if (stride == 1) {
+      const int64_t first = q_imin(QN, q_imax(0, -i)), end = q_imin(w.n, q_imax(first, extent - i));
+      const unsigned bits = ((1u << end) - 1u) & ~((1u << first) - 1u);
+      return __builtin_ia32_loadups512_mask(row + i, other, static_cast<unsigned short>(bits));
+    }
+  }
+#endif
   for (int l = 0; l < w.n; ++l) {
     const int64_t at = i + l * stride;
     if (at >= 0 && at < extent) other[l] = static_cast<float>(row[at]);
@@ -223,6 +241,11 @@ QI void q_st(QPart w, float* p, qv x) {
 template <class T> QI void q_st(QOne, T* p, float x) { *p = static_cast<T>(x); }
 template <class W, class T> QI void q_st(W w, T* p, qv x) {
   for (int l = 0; l < w.n; ++l) p[l] = static_cast<T>(x[l]);
+}
+QI void q_st_strided(QOne w, float* p, int64_t, float x) { q_st(w, p, x); }
+template <class T> QI void q_st_strided(QOne w, T* p, int64_t, float x) { q_st(w, p, x); }
+template <class W, class T> QI void q_st_strided(W w, T* p, int64_t stride, qv x) {
+  for (int l = 0; l < w.n; ++l) p[l * stride] = static_cast<T>(x[l]);
 }
 /// Past the caches; `p` must be aligned to a whole vector (q_head), else this is a plain store.
 QI void q_stream(QFull w, float* p, qv x) {
@@ -546,9 +569,11 @@ QI int32_t q_at(QOne, int64_t i, int) { return static_cast<int32_t>(i); }
 template <class W> QI qvi q_at(W, int64_t i, int step) {
   return q_splati(static_cast<int32_t>(i)) + (step ? q_iotai() : qvi{});
 }
-template <class T> QI void q_st_at(QOne, T* p, const q_best1& b) { *p = static_cast<T>(b.at); }
-template <class W, class T> QI void q_st_at(W w, T* p, const q_best& b) {
-  for (int l = 0; l < w.n; ++l) p[l] = static_cast<T>(b.at[l]);
+template <class T> QI void q_st_at(QOne, T* p, int64_t, const q_best1& b) {
+  *p = static_cast<T>(b.at);
+}
+template <class W, class T> QI void q_st_at(W w, T* p, int64_t stride, const q_best& b) {
+  for (int l = 0; l < w.n; ++l) p[l * stride] = static_cast<T>(b.at[l]);
 }
 QI float q_best_at(const q_best1& b) { return static_cast<float>(b.at); }
 QI qv q_best_at(const q_best& b) { return __builtin_convertvector(b.at, qv); }
