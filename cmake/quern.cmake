@@ -7,6 +7,9 @@ target_compile_options(quern_options INTERFACE -Wall -Wextra -Wpedantic -Werror 
   $<$<CXX_COMPILER_ID:GNU>:-Wno-missing-field-initializers>
   $<$<CXX_COMPILER_ID:Clang>:-Wno-missing-field-initializers>)
 target_link_libraries(quern_options INTERFACE fmt::fmt nlohmann_json::nlohmann_json Threads::Threads)
+if(QUERN_TIDY)
+  target_compile_options(quern_options INTERFACE -Wglobal-constructors -Wexit-time-destructors)
+endif()
 if(QUERN_SANITIZE)
   target_compile_options(quern_options INTERFACE -fsanitize=${QUERN_SANITIZE} -fno-sanitize-recover=undefined)
   target_link_options(quern_options INTERFACE -fsanitize=${QUERN_SANITIZE})
@@ -37,9 +40,16 @@ function(quern_library room)
   if(QUERN_TESTS AND tests)
     add_executable(${room}_test ${tests})
     target_link_libraries(${room}_test PRIVATE quern_${room} GTest::gtest GTest::gmock GTest::gtest_main)
-    add_test(NAME ${room} COMMAND ${room}_test)
-    set_tests_properties(${room} PROPERTIES LABELS unit TIMEOUT 300)
+    gtest_discover_tests(${room}_test TEST_PREFIX ${room}. DISCOVERY_MODE PRE_TEST
+      PROPERTIES LABELS unit TIMEOUT 300)
   endif()
+endfunction()
+
+# quern_test(NAME RING COMMAND...): a test that is a command; RING is its label (STYLE: golden, cli,
+# cheats, fuzz, device).
+function(quern_test name ring)
+  add_test(NAME ${name} COMMAND ${ARGN})
+  set_tests_properties(${name} PROPERTIES LABELS ${ring} TIMEOUT 600)
 endfunction()
 
 # quern_embed(ROOM SYMBOL FILE): makes `extern "C" const char SYMBOL[]` of the text of FILE (relative

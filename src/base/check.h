@@ -10,9 +10,9 @@ namespace quern {
 }  // namespace quern
 
 /// States an invariant of ours: never reachable from input. Prints and aborts when it is broken.
-#define QUERN_CHECK(condition, message)                                       \
-  do {                                                                        \
-    if (!(condition)) {                                                       \
-      ::quern::check_failed(#condition, message, __FILE__, __LINE__);         \
-    }                                                                         \
+#define QUERN_CHECK(condition, message)                               \
+  do {                                                                \
+    if (!(condition)) {                                               \
+      ::quern::check_failed(#condition, message, __FILE__, __LINE__); \
+    }                                                                 \
   } while (false)

@@ -86,20 +86,20 @@ class [[nodiscard]] Result<void> {
 }  // namespace quern
 
 /// Returns the error of a `Result` expression from the enclosing function; else goes on.
-#define QUERN_TRY(expression)                                          \
-  do {                                                                 \
-    if (auto quern_try_result = (expression); !quern_try_result) {     \
-      return ::quern::Error(quern_try_result.error());                 \
-    }                                                                  \
+#define QUERN_TRY(expression)                                      \
+  do {                                                             \
+    if (auto quern_try_result = (expression); !quern_try_result) { \
+      return ::quern::Error(quern_try_result.error());             \
+    }                                                              \
   } while (false)
 
 #define QUERN_CONCAT_INNER(a, b) a##b
 #define QUERN_CONCAT(a, b) QUERN_CONCAT_INNER(a, b)
 
 /// `QUERN_ASSIGN(auto x, f());` binds the value of a `Result`, or returns its error.
-#define QUERN_ASSIGN(declaration, expression)                                           \
-  auto QUERN_CONCAT(quern_result_, __LINE__) = (expression);                            \
-  if (!QUERN_CONCAT(quern_result_, __LINE__)) {                                         \
-    return ::quern::Error(QUERN_CONCAT(quern_result_, __LINE__).error());               \
-  }                                                                                     \
+#define QUERN_ASSIGN(declaration, expression)                             \
+  auto QUERN_CONCAT(quern_result_, __LINE__) = (expression);              \
+  if (!QUERN_CONCAT(quern_result_, __LINE__)) {                           \
+    return ::quern::Error(QUERN_CONCAT(quern_result_, __LINE__).error()); \
+  }                                                                       \
   declaration = std::move(QUERN_CONCAT(quern_result_, __LINE__)).value()

@@ -2,46 +2,43 @@
 #include "base/suggest.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace quern {
-namespace {
 
-/// Levenshtein distance; a swap of two neighbours costs one.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> before(b.size() + 1), previous(b.size() + 1), current(b.size() + 1);
-  std::iota(previous.begin(), previous.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    current[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      size_t replace = previous[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
-      current[j] = std::min({previous[j] + 1, current[j - 1] + 1, replace});
+int edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<int>> best(a.size() + 1, std::vector<int>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        best[i][j] = static_cast<int>(i + j);
+        continue;
+      }
+      int same = a[i - 1] == b[j - 1] ? 0 : 1;
+      best[i][j] = std::min({best[i - 1][j] + 1, best[i][j - 1] + 1, best[i - 1][j - 1] + same});
       if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-        current[j] = std::min(current[j], before[j - 2] + 1);
+        best[i][j] = std::min(best[i][j], best[i - 2][j - 2] + 1);
       }
     }
-    before.swap(previous);
-    previous.swap(current);
   }
-  return previous[b.size()];
+  return best[a.size()][b.size()];
 }
 
-}  // namespace
-
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
-  // A long word is no typing slip; it would only cost time.
-  if (word.empty() || word.size() > 64) return "";
-  size_t best = std::max<size_t>(1, word.size() / 3) + 1;
+std::string nearest(std::string_view word, const std::vector<std::string>& known) {
   std::string found;
-  for (const std::string& candidate : candidates) {
-    if (candidate.size() > 64 || candidate == word) continue;
-    size_t distance = edit_distance(word, candidate);
-    if (distance < best && distance < std::max(word.size(), candidate.size())) {
-      best = distance;
+  int limit = std::max<int>(1, static_cast<int>(word.size()) / 3) + 1;
+  for (const std::string& candidate : known) {
+    int distance = edit_distance(word, candidate);
+    if (distance < limit) {
+      limit = distance;
       found = candidate;
     }
   }
   return found;
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
+  std::string found = nearest(word, known);
+  return found.empty() ? "" : "did you mean '" + found + "'?";
 }
 
 }  // namespace quern

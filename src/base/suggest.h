@@ -7,8 +7,14 @@
 
 namespace quern {
 
-/// The candidate a misspelt `word` most likely means: the one at the smallest edit distance, if
-/// that is small for the word's length. "" when nothing is close; ties go to the earlier one.
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
+/// Edit distance: insertions, deletions, substitutions and swaps of neighbours, one each.
+int edit_distance(std::string_view a, std::string_view b);
+
+/// The known word nearest to a misspelt one, or "" when none is near (a third of its letters, and
+/// at least one edit). The first of equally near words wins.
+std::string nearest(std::string_view word, const std::vector<std::string>& known);
+
+/// "did you mean 'softmax'?", or "" when nothing is near.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace quern

@@ -160,9 +160,7 @@ class Checker {
       }
       std::vector<std::string> known;
       for (const auto& [tensor, rank] : ranks_) known.push_back(tensor);
-      std::string close = nearest(name, known);
-      return fault(fmt::format("unknown tensor `{}`", name), name,
-                   close.empty() ? "" : fmt::format("did you mean `{}`?", close));
+      return fault(fmt::format("unknown tensor `{}`", name), name, did_you_mean(name, known));
     }
     used_.insert(name);
     if (found->second != indices) {

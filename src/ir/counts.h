@@ -7,10 +7,10 @@ namespace quern::ir {
 
 /// Work and traffic of a program at concrete sizes, as a roofline needs them.
 struct Counts {
-  double flops = 0;          ///< additions, multiplications, comparisons, and 1 per special function
-  double special = 0;        ///< of these, exp, log, tanh, erf, sqrt, … evaluations
-  double bytes_in = 0;       ///< every input read once
-  double bytes_out = 0;      ///< every output written once
+  double flops = 0;      ///< additions, multiplications, comparisons, and 1 per special function
+  double special = 0;    ///< of these, exp, log, tanh, erf, sqrt, … evaluations
+  double bytes_in = 0;   ///< every input read once
+  double bytes_out = 0;  ///< every output written once
   double bytes_between = 0;  ///< intermediates, were each written once and read once
 };
 

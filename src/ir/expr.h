@@ -36,21 +36,48 @@ IntExpr operator*(IntExpr a, IntExpr b);
 /// Scalar operations on values. Each has one row in the table of `ir/expr.cpp`: spelling, arity.
 enum class Op {
   // unary
-  kNeg, kAbs, kExp, kLog, kLog1p, kExpm1, kSqrt, kRsqrt, kTanh, kErf, kSin, kCos, kFloor, kSign,
+  kNeg,
+  kAbs,
+  kExp,
+  kLog,
+  kLog1p,
+  kExpm1,
+  kSqrt,
+  kRsqrt,
+  kTanh,
+  kErf,
+  kSin,
+  kCos,
+  kFloor,
+  kSign,
   // binary
-  kAdd, kSub, kMul, kDiv, kMax, kMin, kPow,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kMax,
+  kMin,
+  kPow,
   // comparisons of values (bool) and of conditions (bool)
-  kLt, kLe, kGt, kGe, kEq, kNe, kAnd, kOr, kNot,
+  kLt,
+  kLe,
+  kGt,
+  kGe,
+  kEq,
+  kNe,
+  kAnd,
+  kOr,
+  kNot,
   // select(condition, then, otherwise): only the chosen side is evaluated
   kSelect,
 };
 
 struct OpInfo {
   Op op;
-  const char* name;   ///< "exp", or the infix spelling "+"
+  const char* name;  ///< "exp", or the infix spelling "+"
   int arity;
   bool infix;
-  bool boolean;       ///< result is a condition
+  bool boolean;  ///< result is a condition
 };
 const OpInfo& op_info(Op op);
 /// The row with that functional spelling ("exp", "max", "select"), or null.

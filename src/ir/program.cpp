@@ -139,9 +139,9 @@ Result<Sizes> bind_sizes(const Program& program, const std::string& size_set) {
     for (const auto& [name, value] : set.values) values[name] = value;
     return bind_sizes(program, values);
   }
-  std::string close = nearest(size_set, known);
+  std::string close = did_you_mean(size_set, known);
   std::string hint = fmt::format("it has {}", fmt::join(known, ", "));
-  if (!close.empty()) hint = fmt::format("did you mean `{}`? {}", close, hint);
+  if (!close.empty()) hint = fmt::format("{} {}", close, hint);
   return Error{ErrorKind::kUsage,
                fmt::format("task `{}` has no size set `{}`", program.name, size_set), hint};
 }
@@ -162,9 +162,8 @@ Result<Sizes> bind_sizes(const Program& program,
   }
   for (const auto& [name, value] : free_values) {
     if (sizes.count(name) == 0) {
-      std::string close = nearest(name, program.free_sizes());
       Error error = size_error(program, fmt::format("there is no free size `{}`", name));
-      if (!close.empty()) error.hint = fmt::format("did you mean `{}`?", close);
+      error.hint = did_you_mean(name, program.free_sizes());
       return error;
     }
   }

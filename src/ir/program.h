@@ -28,8 +28,8 @@ struct Distribution {
 /// A named extent of a task with its published value, and extents derived from others.
 struct SizeDecl {
   std::string name;
-  int64_t value = 0;             ///< value in the size set `full`
-  std::optional<IntExpr> let;    ///< derived: `let oh = (h + 2 * pad - k) / stride + 1`
+  int64_t value = 0;           ///< value in the size set `full`
+  std::optional<IntExpr> let;  ///< derived: `let oh = (h + 2 * pad - k) / stride + 1`
   bool operator==(const SizeDecl&) const = default;
 };
 

@@ -15,8 +15,8 @@ namespace quern {
 /// The entry is an `extern "C"` function whose arguments are the task's free sizes (int64_t), the
 /// inputs (const T*), then the outputs (T*), each in the order of the task.
 struct Plan {
-  std::string entry;         ///< default: the task's name
-  bool specialize = false;   ///< compile per workload with -DQUERN_SIZE_<name>=<value>
+  std::string entry;                   ///< default: the task's name
+  bool specialize = false;             ///< compile per workload with -DQUERN_SIZE_<name>=<value>
   std::vector<std::string> libraries;  ///< trusted baselines only: libraries to link ("openblas")
   bool operator==(const Plan&) const = default;
 };
@@ -26,12 +26,12 @@ Result<Plan> parse_plan(const std::string& source, const std::string& default_en
 
 /// A proposed source, with where it came from.
 struct Candidate {
-  std::string id;         ///< content hash of language, source and plan
+  std::string id;  ///< content hash of language, source and plan
   std::string language = "c++";
   std::string source;
-  std::string trace;      ///< canonical action trace where there is one, else ""
-  std::string proposer;   ///< "rules", "human", "baseline", …
-  std::string note;       ///< what the proposer tried, one line
+  std::string trace;                 ///< canonical action trace where there is one, else ""
+  std::string proposer;              ///< "rules", "human", "baseline", …
+  std::string note;                  ///< what the proposer tried, one line
   std::vector<std::string> parents;  ///< candidate ids
 };
 

@@ -14,9 +14,9 @@ namespace quern {
 
 /// What the compiler said and made.
 struct Build {
-  std::string compiler;      ///< "g++ 12.2.0"
+  std::string compiler;  ///< "g++ 12.2.0"
   std::string flags;
-  std::string log;           ///< diagnostics, at most 64 KiB
+  std::string log;  ///< diagnostics, at most 64 KiB
   std::string binary_hash;
   double compile_ms = 0;
   bool cached = false;
@@ -24,10 +24,10 @@ struct Build {
 
 /// One step of the verification ladder, in the order run.
 struct Check {
-  std::string name;       ///< "hidden shape batch=3 dim=17, normal"
-  std::string level;      ///< "V0", "V1", "V2"
+  std::string name;   ///< "hidden shape batch=3 dim=17, normal"
+  std::string level;  ///< "V0", "V1", "V2"
   bool passed = false;
-  double max_error = 0;   ///< in units of the rounding-error scale; 0 where bitwise
+  double max_error = 0;  ///< in units of the rounding-error scale; 0 where bitwise
   double rms_error = 0;
   std::string detail;
 };
@@ -49,35 +49,38 @@ struct Evaluation {
 struct Environment {
   std::string cpu;
   int threads = 1;
-  std::string isa;       ///< "avx512f", "avx2", …
+  std::string isa;  ///< "avx512f", "avx2", …
   std::string compiler;
-  std::string kernel;    ///< operating system release
-  std::string sandbox;   ///< "landlock 7, seccomp, network namespace"
+  std::string kernel;             ///< operating system release
+  std::string sandbox;            ///< "landlock 7, seccomp, network namespace"
   double copy_bandwidth_gbs = 0;  ///< measured, all threads, 10^9 bytes read + written per second
   double read_bandwidth_gbs = 0;
-  double fma_gflops = 0;          ///< measured f32 peak, all threads
+  double fma_gflops = 0;  ///< measured f32 peak, all threads
 };
 
 /// One turn of the loop, in a run. `number` counts from 0 in the order of the trajectory.
 struct Attempt {
   int number = 0;
   Candidate candidate;
-  std::string action;      ///< what leads from the parent to this: trace steps, or a role's name
+  std::string action;  ///< what leads from the parent to this: trace steps, or a role's name
   Evaluation evaluation;
 };
 
 /// What a run was asked to do; fixed at its start and kept across `resume`.
 struct RunOptions {
-  std::string task_text;     ///< canonical task text: the run does not depend on the file
+  std::string task_text;  ///< canonical task text: the run does not depend on the file
   std::string task_name;
   std::string size = "cpu";
   std::string target = "cpu";
   std::string recipe = "rules";
   uint64_t seed = 0;
-  int budget_attempts = 64;  ///< 0: no limit
-  double budget_s = 0;       ///< 0: no limit
-  int threads = 0;           ///< kernel threads; 0: all
-  std::string clock = "steady";  ///< or "simulated": deterministic times, for tests
+  int budget_attempts = 64;      ///< 0: no limit
+  double budget_s = 0;           ///< 0: no limit
+  int threads = 0;               ///< kernel threads; 0: all
+  std::string compiler = "g++";  ///< name or path
+  /// Or "simulated": verified as ever, times from a hash; "pretend": nothing is compiled or run.
+  /// Both for tests.
+  std::string clock = "steady";
   std::string checker_version;
 };
 

@@ -12,21 +12,21 @@ struct Timing {
   std::vector<double> samples_ns;
   int calls_per_sample = 1;
   double median_ns = 0;
-  double low_ns = 0;   ///< 95 % confidence interval of the median
+  double low_ns = 0;  ///< 95 % confidence interval of the median
   double high_ns = 0;
-  bool early_rejected = false;  ///< stopped after a few samples: clearly slower than the incumbent
+  bool early_rejected = false;   ///< stopped after a few samples: clearly slower than the incumbent
   std::string clock = "steady";  ///< "steady", or "simulated" under the deterministic clock
 };
 
 /// A duel: candidate against baseline, paired and interleaved in one run. `speedup` is the median
 /// of baseline ÷ candidate over pairs; the interval is the sequential test's at its stop.
 struct Duel {
-  std::string baseline;   ///< name of the baseline, or a candidate's id
+  std::string baseline;  ///< name of the baseline, or a candidate's id
   double speedup = 1;
   double low = 1;
   double high = 1;
   int pairs = 0;
-  bool different = false;  ///< the interval excludes 1
+  bool different = false;            ///< the interval excludes 1
   std::vector<double> baseline_ns;   ///< per pair
   std::vector<double> candidate_ns;  ///< per pair
 };

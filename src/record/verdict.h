@@ -36,7 +36,7 @@ struct Rejected {
   std::string breach, reason, evidence;
 };
 struct Passed {
-  std::string level;  ///< "V0", "V1", "V2": DESIGN section 7
+  std::string level;   ///< "V0", "V1", "V2": DESIGN section 7
   std::string method;  ///< what the level rests on, in a sentence
   Timing timing;
 };

@@ -42,10 +42,6 @@ bool is_condition(const ir::Expr& expr) {
   return expr.kind == ir::Expr::Kind::kOp && ir::op_info(expr.op).boolean;
 }
 
-std::string did_you_mean(const std::string& close) {
-  return close.empty() ? "" : fmt::format("did you mean `{}`?", close);
-}
-
 ir::IntExpr::Kind int_kind(const std::string& sign) {
   using Kind = ir::IntExpr::Kind;
   if (sign == "+") return Kind::kAdd;
@@ -71,7 +67,7 @@ Error Lowerer::unknown(const Node& node, const Scope& scope) const {
   for (const ir::SizeDecl& size : program_.sizes) known.push_back(size.name);
   for (const ir::InputDecl& input : program_.inputs) known.push_back(input.name);
   for (const ir::Statement& statement : program_.statements) known.push_back(statement.name);
-  std::string hint = did_you_mean(nearest(node.text, known));
+  std::string hint = did_you_mean(node.text, known);
   if (definitions_.count(node.text) != 0) hint = "it is defined further down; move that line up";
   return error(node.offset, fmt::format("unknown name `{}`", node.text), hint);
 }
@@ -324,7 +320,7 @@ Result<ir::Expr> Lowerer::call_value(const Node& node, const Scope& scope) {
     std::vector<std::string> known = function_names();
     for (const Operator& row : operators()) known.emplace_back(row.name);
     return error(node.offset, fmt::format("unknown function `{}`", node.text),
-                 did_you_mean(nearest(node.text, known)));
+                 did_you_mean(node.text, known));
   }
   std::vector<ir::Expr> args;
   for (size_t i = 0; i < node.args.size(); ++i) {

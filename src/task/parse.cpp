@@ -137,10 +137,9 @@ class Parser {
     const Token& first = cursor_.peek();
     if (first.kind == Token::Kind::kName && cursor_.peek(1).kind == Token::Kind::kName &&
         !first.is_word("output")) {
-      std::string close =
-          nearest(first.text, {"sizes", "let", "precision", "input", "param", "output"});
-      return cursor_.error(fmt::format("a line cannot start with `{}`", first.text),
-                           close.empty() ? "" : fmt::format("did you mean `{}`?", close));
+      return cursor_.error(
+          fmt::format("a line cannot start with `{}`", first.text),
+          did_you_mean(first.text, {"sizes", "let", "precision", "input", "param", "output"}));
     }
     QUERN_ASSIGN(StatementNode node, cursor_.statement());
     QUERN_TRY(lowerer_.add(node));
@@ -168,10 +167,10 @@ class Parser {
         std::string text(size.text);
         std::vector<std::string> free = program_.free_sizes();
         if (std::find(free.begin(), free.end(), text) == free.end()) {
-          std::string close = nearest(text, free);
-          return source_.error(size.offset, fmt::format("the task has no size `{}` to set", text),
-                               close.empty() ? fmt::format("it has {}", fmt::join(free, ", "))
-                                             : fmt::format("did you mean `{}`?", close));
+          std::string close = did_you_mean(text, free);
+          return source_.error(
+              size.offset, fmt::format("the task has no size `{}` to set", text),
+              close.empty() ? fmt::format("it has {}", fmt::join(free, ", ")) : close);
         }
         QUERN_TRY(cursor_.expect("=", "and the value of the size"));
         QUERN_ASSIGN(int64_t value, size_value(size));
@@ -253,11 +252,11 @@ class Parser {
     auto row = kinds.find(call.text);
     if (call.kind != Node::Kind::kCall || row == kinds.end() || !call.named.empty() ||
         call.args.size() != row->second.second) {
-      std::string close = nearest(call.text, {"uniform", "normal", "integers", "constant"});
+      std::string close = did_you_mean(call.text, {"uniform", "normal", "integers", "constant"});
       std::string hint =
           "write uniform(low, high), normal(mean, deviation), integers(low, high) or "
           "constant(value)";
-      if (!close.empty()) hint = fmt::format("did you mean `{}`?", close);
+      if (!close.empty()) hint = close;
       return source_.error(offset, "this is not a distribution", hint);
     }
     decl.distribution.kind = row->second.first;

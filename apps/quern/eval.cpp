@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+
+#include "commands.h"
+#include "interrupt.h"
+#include "progress.h"
+#include "wiring.h"
+
+namespace quern::cli {
+namespace {
+
+struct EvalArguments {
+  std::string task, first, second, size, compiler = "g++", clock = "steady";
+  int threads = 0;
+  uint64_t seed = 0;
+  bool stream = false, speedup = true;
+};
+
+/// A task, its referee, and the fastest baseline that passed.
+struct Bench {
+  TaskAtSize task;
+  std::unique_ptr<Evaluator> evaluator;
+  std::optional<Candidate> baseline;
+};
+
+Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
+                         bool with_baseline) {
+  Bench bench;
+  QUERN_ASSIGN(bench.task, load_task_at(context, arguments.task, arguments.size));
+  RunOptions options;
+  options.task_name = bench.task.program.name;
+  options.size = bench.task.size;
+  options.threads = arguments.threads;
+  options.compiler = arguments.compiler;
+  options.clock = arguments.clock;
+  options.seed = arguments.seed;
+  QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options));
+  if (!with_baseline) return bench;
+  QUERN_ASSIGN(std::vector<Candidate> baselines, bench.evaluator->baselines());
+  QUERN_ASSIGN(std::vector<Evaluation> evaluations, bench.evaluator->evaluate(baselines, {}));
+  double best = 0;
+  for (size_t i = 0; i < evaluations.size(); ++i) {
+    const Timing* timing = timing_of(evaluations[i].verdict);
+    if (!timing || (best > 0 && timing->median_ns >= best)) continue;
+    best = timing->median_ns;
+    bench.baseline = baselines[i];
+  }
+  return bench;
+}
+
+Json eval_json(const Evaluation& evaluation, const std::optional<Duel>& duel) {
+  Json json = {{"candidate_id", evaluation.candidate_id},
+               {"verdict", verdict_name(evaluation.verdict)},
+               {"reason", verdict_reason(evaluation.verdict)},
+               {"evidence", verdict_evidence(evaluation.verdict)}};
+  const auto* rejected = std::get_if<Rejected>(&evaluation.verdict);
+  json["breach"] = rejected ? Json(rejected->breach) : Json(nullptr);
+  const Timing* timing = timing_of(evaluation.verdict);
+  json["timing"] = nullptr;
+  if (timing) {
+    json["timing"] = to_json(*timing);
+    json["timing"]["samples"] = timing->samples_ns;
+  }
+  json["speedup"] = duel ? Json(duel->speedup) : Json(nullptr);
+  json["speedup_low"] = duel ? Json(duel->low) : Json(nullptr);
+  json["speedup_high"] = duel ? Json(duel->high) : Json(nullptr);
+  json["baseline"] = duel ? Json(duel->baseline) : Json(nullptr);
+  json["roofline"] = evaluation.roofline;
+  const auto* passed = std::get_if<Passed>(&evaluation.verdict);
+  json["verification_level"] = passed ? Json(passed->level) : Json(nullptr);
+  json["method"] = passed ? Json(passed->method) : Json(nullptr);
+  Json rest = to_json(evaluation);
+  for (const char* key : {"alarm", "stages_ms", "checks", "build", "notes", "cached"}) {
+    json[key] = rest[key];
+  }
+  return json;
+}
+
+std::string eval_text(const Evaluation& evaluation, const std::optional<Duel>& duel) {
+  std::string text = fmt::format("{}\n", verdict_name(evaluation.verdict));
+  if (const auto* passed = std::get_if<Passed>(&evaluation.verdict)) {
+    const Timing& t = passed->timing;
+    text = fmt::format("passed at level {}: {}\n  {} a call ({} to {}), {:.0f} % of the floor\n",
+                       passed->level, passed->method, format_ns(t.median_ns), format_ns(t.low_ns),
+                       format_ns(t.high_ns), 100 * evaluation.roofline);
+  } else {
+    text += fmt::format("  {}\n", verdict_reason(evaluation.verdict));
+    std::string evidence = verdict_evidence(evaluation.verdict);
+    if (!evidence.empty()) text += evidence + (evidence.ends_with('\n') ? "" : "\n");
+  }
+  if (duel) {
+    text += fmt::format("  {:.3f}× {} (95 % interval {:.3f} to {:.3f})\n", duel->speedup,
+                        duel->baseline, duel->low, duel->high);
+  }
+  if (evaluation.alarm) text += fmt::format("  alarm: {}\n", *evaluation.alarm);
+  for (const std::string& note : evaluation.notes) text += fmt::format("  note: {}\n", note);
+  return text;
+}
+
+int exit_code(const Verdict& verdict) {
+  if (passed(verdict)) return kImproved;
+  if (std::holds_alternative<TimedOut>(verdict)) return kTimedOut;
+  if (std::holds_alternative<Rejected>(verdict)) return kRejected;
+  return kIncorrect;
+}
+
+Result<Evaluation> evaluate_one(Bench& bench, const Candidate& candidate) {
+  QUERN_ASSIGN(std::vector<Evaluation> all, bench.evaluator->evaluate({candidate}, {}));
+  if (all.size() != 1) return Error{ErrorKind::kInterrupted, "not evaluated", ""};
+  return all[0];
+}
+
+Result<int> eval(const Context& context, const EvalArguments& arguments) {
+  QUERN_ASSIGN(std::string source, read_candidate(arguments.first));
+  QUERN_ASSIGN(Bench bench, make_bench(context, arguments, arguments.speedup));
+  Candidate candidate = make_candidate(source, "human");
+  QUERN_ASSIGN(Evaluation evaluation, evaluate_one(bench, candidate));
+  std::optional<Duel> duel;
+  if (passed(evaluation.verdict) && bench.baseline) {
+    QUERN_ASSIGN(duel, bench.evaluator->duel(candidate, *bench.baseline));
+    duel->baseline = bench.baseline->note;
+  }
+  if (context.json) {
+    Json json = eval_json(evaluation, duel);
+    json["task"] = bench.task.program.name;
+    json["size"] = bench.task.size;
+    print_json(json);
+  } else {
+    print(eval_text(evaluation, duel));
+  }
+  return exit_code(evaluation.verdict);
+}
+
+/// JSON lines in, `{"id": …, "source": …}`, one evaluation a line out, in order.
+Result<int> eval_stream(const Context& context, const EvalArguments& arguments) {
+  QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
+  constexpr size_t kBatch = 8;
+  std::vector<Candidate> candidates;
+  std::vector<Json> ids;
+  auto flush = [&]() -> Result<void> {
+    QUERN_ASSIGN(std::vector<Evaluation> all, bench.evaluator->evaluate(candidates, {}));
+    for (size_t i = 0; i < all.size(); ++i) {
+      Json json = {{"id", ids[i]}};
+      json.update(eval_json(all[i], std::nullopt));
+      print(dump(json) + "\n");
+    }
+    candidates.clear();
+    ids.clear();
+    return {};
+  };
+  std::string line;
+  for (int number = 1; std::getline(std::cin, line) && !interrupted(); ++number) {
+    Result<Json> json = parse_json(line);
+    if (!json || !json->is_object() || !json->contains("source") ||
+        !(*json)["source"].is_string()) {
+      return Error{ErrorKind::kInput,
+                   fmt::format("stdin, line {}: expected {{\"id\": …, \"source\": \"…\"}}", number),
+                   ""};
+    }
+    candidates.push_back(make_candidate((*json)["source"].get<std::string>(), "human"));
+    ids.push_back(json->value("id", Json(number)));
+    // A lone candidate that waits for an answer must get one before the next line comes.
+    if (candidates.size() == kBatch || std::cin.rdbuf()->in_avail() <= 0) QUERN_TRY(flush());
+  }
+  QUERN_TRY(flush());
+  return interrupted() ? kInterrupted : kImproved;
+}
+
+Result<int> compare(const Context& context, const EvalArguments& arguments) {
+  QUERN_ASSIGN(std::string first, read_candidate(arguments.first));
+  QUERN_ASSIGN(std::string second, read_candidate(arguments.second));
+  QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
+  Candidate a = make_candidate(first, "human"), b = make_candidate(second, "human");
+  for (const auto& [candidate, path] : {std::pair{a, arguments.first}, {b, arguments.second}}) {
+    QUERN_ASSIGN(Evaluation evaluation, evaluate_one(bench, candidate));
+    if (passed(evaluation.verdict)) continue;
+    if (context.json) {
+      Json json = eval_json(evaluation, std::nullopt);
+      json["path"] = path;
+      print_json(json);
+    } else {
+      print(fmt::format("{}: {}", path, eval_text(evaluation, std::nullopt)));
+    }
+    return exit_code(evaluation.verdict);
+  }
+  QUERN_ASSIGN(Duel duel, bench.evaluator->duel(b, a));
+  duel.baseline = arguments.first;
+  if (context.json) {
+    Json json = {{"task", bench.task.program.name},
+                 {"size", bench.task.size},
+                 {"a", arguments.first},
+                 {"b", arguments.second}};
+    json.update(to_json(duel));
+    print_json(json);
+  } else {
+    const char* what = !duel.different ? "no difference found"
+                       : duel.low > 1  ? "B is faster"
+                                       : "A is faster";
+    print(fmt::format(
+        "{}: B runs at {:.3f}× the speed of A (95 % interval {:.3f} to {:.3f}, {} "
+        "pairs)\n  A = {}\n  B = {}\n",
+        what, duel.speedup, duel.low, duel.high, duel.pairs, arguments.first, arguments.second));
+  }
+  return kImproved;
+}
+
+void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
+  app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
+      ->required();
+  app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
+  app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--compiler", a->compiler, "g++, clang++, or the path of one")
+      ->capture_default_str();
+  app.add_option("--seed", a->seed, "Seed of the inputs' draw")->capture_default_str();
+  app.add_option("--clock", a->clock, "steady, or simulated (for tests)")->group("");
+}
+
+}  // namespace
+
+Action add_eval(CLI::App& app) {
+  auto a = std::make_shared<EvalArguments>();
+  add_common(app, a);
+  app.add_option("CANDIDATE", a->first, "C++ source of the kernel (docs/task_format.md)");
+  app.add_flag("--stream", a->stream,
+               "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
+  app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
+  return [a](const Context& context) {
+    if (a->stream == !a->first.empty()) {
+      return fail(context, {ErrorKind::kUsage, "give either a candidate file or --stream",
+                            "see: quern eval --help"});
+    }
+    Result<int> code = a->stream ? eval_stream(context, *a) : eval(context, *a);
+    return code ? *code : fail(context, code.error());
+  };
+}
+
+Action add_compare(CLI::App& app) {
+  auto a = std::make_shared<EvalArguments>();
+  add_common(app, a);
+  app.add_option("A", a->first, "C++ source of one kernel")->required();
+  app.add_option("B", a->second, "C++ source of the other")->required();
+  return [a](const Context& context) {
+    Result<int> code = compare(context, *a);
+    return code ? *code : fail(context, code.error());
+  };
+}
+
+}  // namespace quern::cli

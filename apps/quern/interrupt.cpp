@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "interrupt.h"
+
+#include <unistd.h>
+
+#include <csignal>
+
+namespace quern::cli {
+namespace {
+
+volatile std::sig_atomic_t interrupts = 0;
+
+void on_interrupt(int) {
+  interrupts = interrupts + 1;
+  if (interrupts > 1) ::_exit(130);
+  static constexpr char kMessage[] = "\nfinishing and saving; press Ctrl-C again to stop at once\n";
+  (void)!::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
+}
+
+}  // namespace
+
+void catch_interrupts() {
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() { return interrupts > 0; }
+
+}  // namespace quern::cli

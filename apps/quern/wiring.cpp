@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "wiring.h"
+
+#include <fmt/format.h>
+
+#include "base/strings.h"
+#include "codegen/prelude.h"
+#include "device/cpu/toolchain.h"
+#include "evaluate/local_evaluator.h"
+#include "propose/rules_source.h"
+#include "search/simulated_evaluator.h"
+#include "search/sweep_proposer.h"
+
+namespace quern::cli {
+namespace {
+
+bool pretends(const RunOptions& options) { return options.clock.starts_with("pretend"); }
+
+/// "pretend:3" takes 3 ms for each evaluation.
+std::unique_ptr<Evaluator> make_pretender(const RunOptions& options) {
+  SimulatedEvaluator::Options simulated;
+  simulated.seed = options.seed;
+  size_t colon = options.clock.find(':');
+  if (colon != std::string::npos) {
+    simulated.delay_ms = std::strtod(options.clock.c_str() + colon + 1, nullptr);
+  }
+  return std::make_unique<SimulatedEvaluator>(simulated);
+}
+
+int threads_of(const RunOptions& options) {
+  return options.threads > 0 ? options.threads : available_processors();
+}
+
+}  // namespace
+
+CompilerOptions compiler_options(const Context& context, const std::string& compiler) {
+  CompilerOptions options;
+  options.cache_dir = context.cache_directory;
+  options.compiler = compiler;
+  options.prelude = cpu_prelude();
+  options.headers = {{"quern_gemm.h", std::string(gemm_prelude())}};
+  options.threads = available_processors();
+  return options;
+}
+
+std::string peaks_path(const Context& context, int threads) {
+  return fmt::format("{}/peaks-{}.json", context.cache_directory, threads);
+}
+
+Result<Peaks> machine_peaks(const Context& context, const CpuCompiler& compiler, int threads) {
+  std::string path = peaks_path(context, threads);
+  Result<Peaks> kept = load_peaks(path);
+  if (kept && kept->cpu == this_processor().model && kept->threads == threads) return kept;
+  say("measuring this machine's peaks, once: about two seconds\n");
+  QUERN_ASSIGN(Peaks peaks, measure_peaks(compiler, threads));
+  QUERN_TRY(save_peaks(peaks, path));
+  return peaks;
+}
+
+Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const TaskAtSize& task,
+                                                  const RunOptions& options) {
+  if (pretends(options)) return make_pretender(options);
+  if (options.clock != "steady" && options.clock != "simulated") {
+    return Error{ErrorKind::kUsage, fmt::format("unknown clock '{}'", options.clock), ""};
+  }
+  LocalEvaluator::Options local;
+  local.compiler = compiler_options(context, options.compiler);
+  local.threads = threads_of(options);
+  local.seed = options.seed;
+  local.clock = options.clock;
+  QUERN_ASSIGN(std::unique_ptr<CpuCompiler> compiler, CpuCompiler::make(local.compiler));
+  if (options.clock == "steady") {
+    QUERN_ASSIGN(local.peaks, machine_peaks(context, *compiler, local.threads));
+    local.environment = probe_machine(*compiler, local.threads, &local.peaks);
+  } else {
+    local.environment = probe_machine(*compiler, local.threads);
+  }
+  QUERN_ASSIGN(std::unique_ptr<LocalEvaluator> made,
+               LocalEvaluator::make(task.program, task.sizes, std::move(local)));
+  return std::unique_ptr<Evaluator>(std::move(made));
+}
+
+Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options) {
+  if (pretends(options)) {
+    return std::unique_ptr<Proposer>(
+        std::make_unique<SweepProposer>(task.program.name, options.seed));
+  }
+  RulesMachine machine;
+  machine.threads = threads_of(options);
+  return std::unique_ptr<Proposer>(
+      std::make_unique<RulesSource>(task.program, task.sizes, machine, options.seed));
+}
+
+std::vector<std::string> recipe_names() { return {"rules"}; }
+
+}  // namespace quern::cli

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/memory.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "base/file.h"
+
+namespace quern {
+
+double available_memory_bytes() {
+  constexpr double kUnknown = 1e18;
+  const auto text = read_file("/proc/meminfo");
+  if (!text) return kUnknown;
+  const size_t at = text->find("MemAvailable:");
+  if (at == std::string::npos) return kUnknown;
+  return std::strtod(text->c_str() + at + std::string("MemAvailable:").size(), nullptr) * 1024;
+}
+
+}  // namespace quern

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/cpu/kernel_process.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "base/strings.h"
+#include "device/cpu/testing.h"
+
+namespace quern {
+namespace {
+
+using testing::HasSubstr;
+using testing::MatchesRegex;
+
+constexpr int kCount = 1000;
+
+/// Sources here define `k(n, x, y)`: one input and one output of `n` floats.
+class KernelProcessTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new std::string(testing::TempDir() + "quern_kernel_test_" + std::to_string(getpid()));
+    CompilerOptions options;
+    options.cache_dir = *folder_;
+    auto made = CpuCompiler::make(options);
+    ASSERT_TRUE(made) << made.error().message;
+    compiler_ = made->release();
+  }
+  static void TearDownTestSuite() {
+    std::filesystem::remove_all(*folder_);
+    delete compiler_;
+    delete folder_;
+  }
+  void TearDown() override {
+    process_.reset();
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "a process is left over";
+    EXPECT_EQ(errno, ECHILD);
+  }
+
+  static Binary build(const std::string& body, bool trusted = false) {
+    CompileJob job{"#include <stdint.h>\n" + body};
+    job.trusted = trusted;
+    auto binary = compiler_->compile(job);
+    EXPECT_TRUE(binary) << trouble(binary);
+    return binary ? *binary : Binary{};
+  }
+  static std::string kernel(const std::string& body, const std::string& head = "") {
+    return head + "\nextern \"C\" void k(int64_t n, const float* x, float* y) {\n" + body + "\n}\n";
+  }
+  static KernelLayout layout() {
+    KernelLayout layout;
+    layout.sizes = {kCount};
+    layout.inputs = {kCount * sizeof(float)};
+    layout.outputs = {kCount * sizeof(float)};
+    layout.input_names = {"x"};
+    layout.output_names = {"y"};
+    return layout;
+  }
+
+  Outcome<std::unique_ptr<KernelProcess>> launch(const std::string& source, KernelLayout layout,
+                                                 KernelLimits limits = {}) {
+    return KernelProcess::start(build(source), "k", layout, limits);
+  }
+  /// Starts `source` and remembers it; null (and a failure) when it does not start.
+  KernelProcess* start(const std::string& source, KernelLayout layout, KernelLimits limits = {}) {
+    auto started = launch(source, std::move(layout), limits);
+    EXPECT_TRUE(started) << trouble(started);
+    if (!started) return nullptr;
+    process_ = std::move(*started);
+    return process_.get();
+  }
+  /// The verdict of running `source` once.
+  Verdict verdict_of(const std::string& source, KernelLayout layout = KernelProcessTest::layout(),
+                     KernelLimits limits = {}, double limit_s = 10) {
+    auto started = launch(source, std::move(layout), limits);
+    if (started.has_verdict()) return started.verdict();
+    EXPECT_TRUE(started) << trouble(started);
+    if (!started) return Passed{};
+    auto time = (*started)->run(1, limit_s);
+    if (time.has_verdict()) return time.verdict();
+    ADD_FAILURE() << "it ran";
+    return Passed{};
+  }
+  template <class V>
+  V expect(const Verdict& verdict) {
+    if (std::holds_alternative<V>(verdict)) return std::get<V>(verdict);
+    ADD_FAILURE() << "verdict " << verdict.index() << ": " << trouble(Outcome<Done>(verdict));
+    return {};
+  }
+  std::string breach(const std::string& source, KernelLayout layout = KernelProcessTest::layout()) {
+    return expect<Rejected>(verdict_of(source, std::move(layout))).breach;
+  }
+  static std::span<float> floats(std::span<std::byte> bytes) {
+    return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
+  }
+
+  static std::string* folder_;
+  static CpuCompiler* compiler_;
+  std::unique_ptr<KernelProcess> process_;
+};
+std::string* KernelProcessTest::folder_;
+CpuCompiler* KernelProcessTest::compiler_;
+
+constexpr const char* kTwice = R"(
+#pragma omp parallel for
+for (int64_t i = 0; i < n; ++i) y[i] = 2 * x[i];
+)";
+
+TEST_F(KernelProcessTest, ComputesOnBothAlignmentsAndAllSlots) {
+  for (Align align : {Align::kLeft, Align::kRight}) {
+    KernelLayout shape = layout();
+    shape.align = align;
+    shape.slots = 3;
+    KernelProcess* process = start(kernel(kTwice), shape, {.threads = 2});
+    ASSERT_NE(process, nullptr);
+    for (int slot = 0; slot < 3; ++slot) floats(process->input(slot, 0))[7] = 10.0f + slot;
+    process->poison_outputs();
+    auto time = process->run(2, 10);
+    ASSERT_TRUE(time) << trouble(time);
+    EXPECT_GT(*time, 0);
+    EXPECT_EQ(floats(process->output(0, 0))[7], 20);
+    EXPECT_EQ(floats(process->output(1, 0))[7], 22);
+    EXPECT_TRUE(std::isnan(floats(process->output(2, 0))[7])) << "two calls take two slots";
+    ASSERT_TRUE(process->run(2, 10, 2));
+    EXPECT_EQ(floats(process->output(2, 0))[7], 24);
+    EXPECT_TRUE(process->canaries_ok());
+    bool right = reinterpret_cast<uintptr_t>(process->output(0, 0).data()) % 4096 != 0;
+    EXPECT_EQ(right, align == Align::kRight);
+  }
+}
+
+TEST_F(KernelProcessTest, SeesInputsChangedBetweenRuns) {
+  KernelProcess* process = start(kernel(kTwice), layout());
+  ASSERT_NE(process, nullptr);
+  for (float value : {1.0f, 2.0f, 3.0f}) {
+    floats(process->input(0, 0))[999] = value;
+    ASSERT_TRUE(process->run(1, 10));
+    EXPECT_EQ(floats(process->output(0, 0))[999], 2 * value);
+  }
+}
+
+TEST_F(KernelProcessTest, TwoLiveAtOnce) {
+  auto first = launch(kernel("y[0] = 1;"), layout());
+  auto second = launch(kernel("y[0] = 2;"), layout());
+  ASSERT_TRUE(first && second);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE((*first)->run(3, 10));
+    ASSERT_TRUE((*second)->run(3, 10));
+  }
+  EXPECT_EQ(floats((*first)->output(0, 0))[0], 1);
+  EXPECT_EQ(floats((*second)->output(0, 0))[0], 2);
+}
+
+TEST_F(KernelProcessTest, ManyArgumentsArriveInOrder) {
+  KernelLayout shape;
+  for (int i = 0; i < 10; ++i) shape.sizes.push_back(100 + i);
+  shape.inputs.assign(10, 64);
+  shape.outputs.assign(2, 64);
+  std::string source = "extern \"C\" void k(";
+  for (int i = 0; i < 10; ++i) source += "int64_t s" + std::to_string(i) + ", ";
+  for (int i = 0; i < 10; ++i) source += "const float* x" + std::to_string(i) + ", ";
+  source += "float* y, float* z) { y[0] = s0; y[1] = s9; y[2] = x0[0]; z[0] = x9[0]; }";
+  KernelProcess* process = start(source, shape);
+  ASSERT_NE(process, nullptr);
+  floats(process->input(0, 0))[0] = 5;
+  floats(process->input(0, 9))[0] = 6;
+  ASSERT_TRUE(process->run(1, 10));
+  auto y = floats(process->output(0, 0));
+  EXPECT_EQ(y[0], 100);
+  EXPECT_EQ(y[1], 109);
+  EXPECT_EQ(y[2], 5);
+  EXPECT_EQ(floats(process->output(0, 1))[0], 6);
+}
+
+TEST_F(KernelProcessTest, LargeBuffersWork) {
+  KernelLayout shape = layout();
+  constexpr int64_t kLarge = 3'000'001;
+  shape.sizes = {kLarge};
+  shape.inputs = shape.outputs = {kLarge * 4};
+  shape.align = Align::kRight;
+  shape.slots = 2;
+  KernelProcess* process = start(kernel(kTwice), shape, {.threads = 2});
+  ASSERT_NE(process, nullptr);
+  floats(process->input(1, 0))[kLarge - 1] = 4;
+  ASSERT_TRUE(process->run(2, 10));
+  EXPECT_EQ(floats(process->output(1, 0))[kLarge - 1], 8);
+}
+
+TEST_F(KernelProcessTest, AThreadOfItsOwnIsAllowedAfterTheFilters) {
+  std::string head = "#include <thread>";
+  std::string body =
+      "std::thread t([&] { y[0] = 3; }); t.join();\n"
+      "_Pragma(\"omp parallel num_threads(5)\") { y[1 + 0 * n] = 4; }";
+  KernelProcess* process = start(kernel(body, head), layout(), {.threads = 2});
+  ASSERT_NE(process, nullptr);
+  auto time = process->run(1, 10);
+  ASSERT_TRUE(time) << trouble(time);
+  EXPECT_EQ(floats(process->output(0, 0))[0], 3);
+  EXPECT_EQ(floats(process->output(0, 0))[1], 4);
+}
+
+TEST_F(KernelProcessTest, PrintingIsHarmlessAndAFloodDoesNotBlock) {
+  std::string head = "#include <stdio.h>";
+  KernelProcess* process =
+      start(kernel("for (int i = 0; i < 100000; ++i) printf(\"hello %d\\n\", i); y[0] = 1;"
+                   "fflush(stdout);",
+                   head),
+            layout());
+  ASSERT_NE(process, nullptr);
+  auto time = process->run(1, 10);
+  ASSERT_TRUE(time) << trouble(time);
+  EXPECT_THAT(process->printed(), HasSubstr("hello 0\nhello 1\n"));
+  EXPECT_LE(process->printed().size(), 128u * 1024);
+}
+
+TEST_F(KernelProcessTest, TheRoundingModeDoesNotLeakToTheNextRun) {
+  std::string body = R"(
+unsigned state; asm volatile("stmxcsr %0" : "=m"(state));
+y[0] = state == 0x1f80;
+state = 0xffc0; asm volatile("ldmxcsr %0" : : "m"(state));)";
+  KernelProcess* process = start(kernel(body), layout());
+  ASSERT_NE(process, nullptr);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(process->run(1, 10));
+    EXPECT_EQ(floats(process->output(0, 0))[0], 1) << i;
+  }
+}
+
+TEST_F(KernelProcessTest, FrozenCandidatesDoNotMove) {
+  std::string head = "#include <thread>";
+  std::string body =
+      "volatile float* p = y; std::thread([p] { for (;;) p[0] = p[0] + 1; }).detach();";
+  KernelProcess* process = start(kernel(body, head), layout());
+  ASSERT_NE(process, nullptr);
+  floats(process->output(0, 0))[0] = 0;
+  ASSERT_TRUE(process->run(1, 10));
+  ASSERT_TRUE(process->freeze());
+  float before = floats(process->output(0, 0))[0];
+  int64_t worked = process->cpu_time_ns();
+  usleep(30'000);
+  EXPECT_EQ(floats(process->output(0, 0))[0], before);
+  EXPECT_EQ(process->cpu_time_ns(), worked);
+  process->thaw();
+  usleep(30'000);
+  EXPECT_GT(process->cpu_time_ns(), worked) << "work after the answer is visible";
+  ASSERT_TRUE(process->run(1, 10)) << "run thaws";
+}
+
+TEST_F(KernelProcessTest, AHangIsTimedOut) {
+  TimedOut verdict = expect<TimedOut>(
+      verdict_of(kernel("for (volatile int i = 0;; ) { i = i + 1; }"), layout(), {}, 0.3));
+  EXPECT_EQ(verdict.limit_s, 0.3);
+  EXPECT_EQ(verdict.reason, "did not finish within 0.3 s");
+}
+
+TEST_F(KernelProcessTest, AHangWhileLoadingIsTimedOut) {
+  KernelLimits limits{.start_s = 0.3};
+  expect<TimedOut>(verdict_of(
+      kernel("", "__attribute__((constructor)) void f() { for (volatile int i = 0;;) i = 1; }"),
+      layout(), limits));
+}
+
+TEST_F(KernelProcessTest, EveryLaterCallReturnsTheSameVerdict) {
+  KernelProcess* process = start(kernel("__builtin_trap();"), layout());
+  ASSERT_NE(process, nullptr);
+  expect<Crashed>(process->run(1, 10).verdict());
+  expect<Crashed>(process->run(1, 10).verdict());
+  expect<Crashed>(process->freeze().verdict());
+  EXPECT_EQ(process->cpu_time_ns(), 0);
+}
+
+TEST_F(KernelProcessTest, ForkIsRejected) {
+  std::string head =
+      "#include <unistd.h>\n#include <stdlib.h>\n#include <spawn.h>\n#include <signal.h>";
+  EXPECT_EQ(breach(kernel("fork();", head)), "fork");
+  EXPECT_EQ(breach(kernel("if (vfork() == 0) _exit(0);", head)), "fork");
+  EXPECT_EQ(breach(kernel("y[0] = system(\"true\");", head)), "fork");
+  EXPECT_EQ(breach(kernel("execl(\"/bin/true\", \"true\", nullptr);", head)), "exec");
+}
+
+TEST_F(KernelProcessTest, FilesAreRejected) {
+  std::string head =
+      "#include <fcntl.h>\n#include <stdio.h>\n#include <unistd.h>\n#include <sys/stat.h>";
+  Rejected verdict = expect<Rejected>(verdict_of(kernel("open(\"/etc/passwd\", O_RDONLY);", head)));
+  EXPECT_EQ(verdict.breach, "file_access");
+  EXPECT_EQ(verdict.reason, "system call openat is not allowed in a kernel");
+  EXPECT_EQ(breach(kernel("FILE* f = fopen(\"/tmp/quern_x\", \"w\"); if (f) fclose(f);", head)),
+            "file_access");
+  EXPECT_EQ(breach(kernel("unlink(\"/tmp/quern_x\");", head)), "file_access");
+  EXPECT_EQ(breach(kernel("struct stat s; stat(\"/etc/passwd\", &s);", head)), "file_access");
+  EXPECT_EQ(breach(kernel("char c = 0; y[0] = write(3, &c, 1);", head)), "file_access");
+}
+
+TEST_F(KernelProcessTest, NetworkIsRejected) {
+  std::string head = "#include <sys/socket.h>";
+  EXPECT_EQ(breach(kernel("socket(AF_INET, SOCK_STREAM, 0);", head)), "network");
+  EXPECT_EQ(breach(kernel("int s[2]; socketpair(AF_UNIX, SOCK_STREAM, 0, s);", head)), "network");
+}
+
+TEST_F(KernelProcessTest, OtherSystemCallsAreRejected) {
+  std::string head =
+      "#include <signal.h>\n#include <sys/mman.h>\n#include <sys/prctl.h>\n#include "
+      "<sys/resource.h>\n"
+      "#include <sys/ptrace.h>\n#include <unistd.h>\n#include <sys/syscall.h>";
+  EXPECT_EQ(breach(kernel("kill(getppid(), 0);", head)), "system_call");
+  EXPECT_EQ(breach(kernel("syscall(SYS_tgkill, 1, 1, 0);", head)), "system_call");
+  EXPECT_EQ(breach(kernel(
+                "mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);", head)),
+            "system_call");
+  EXPECT_EQ(breach(kernel("prctl(PR_SET_DUMPABLE, 1);", head)), "system_call");
+  EXPECT_EQ(breach(kernel("ptrace(PTRACE_TRACEME, 0, 0, 0);", head)), "system_call");
+  EXPECT_EQ(breach(kernel("rlimit r{}; setrlimit(RLIMIT_AS, &r);", head)), "system_call");
+}
+
+TEST_F(KernelProcessTest, AForbiddenCallInAThreadIsRejectedToo) {
+  EXPECT_EQ(breach(kernel("_Pragma(\"omp parallel num_threads(3)\") socket(2, 1, 0);",
+                          "#include <sys/socket.h>")),
+            "network");
+}
+
+TEST_F(KernelProcessTest, SignalHandlersCannotBeReplaced) {
+  EXPECT_EQ(breach(kernel("signal(SIGSYS, SIG_IGN); signal(SIGSEGV, SIG_IGN); socket(2, 1, 0);",
+                          "#include <signal.h>\n#include <sys/socket.h>")),
+            "network");
+}
+
+TEST_F(KernelProcessTest, LoadTimeCodeIsConfinedToo) {
+  std::string head = "#include <unistd.h>\n__attribute__((constructor)) void f() { fork(); }";
+  EXPECT_EQ(breach(kernel("", head)), "fork");
+  head =
+      "#include <stdio.h>\n#include <stdlib.h>\n"
+      "bool ok; __attribute__((constructor)) void f() { ok = fopen(\"/etc/passwd\", \"r\"); }";
+  KernelProcess* process = start(kernel("y[0] = ok;", head), layout());
+  ASSERT_NE(process, nullptr);
+  if (process->sandbox_text().find("landlock") == std::string::npos) GTEST_SKIP();
+  ASSERT_TRUE(process->run(1, 10));
+  EXPECT_EQ(floats(process->output(0, 0))[0], 0);
+}
+
+TEST_F(KernelProcessTest, WritingPastTheEndIsRejectedAtTheFirstByte) {
+  KernelLayout right = layout();
+  right.align = Align::kRight;
+  Rejected verdict = expect<Rejected>(verdict_of(kernel("y[n] = 1;"), right));
+  EXPECT_EQ(verdict.breach, "out_of_bounds_write");
+  EXPECT_EQ(verdict.reason, "wrote past the end of output y, 0 bytes from its end");
+  EXPECT_EQ(verdict.evidence, "output y has 4000 bytes");
+  verdict = expect<Rejected>(verdict_of(kernel("y[n + 100000] = 1;")));
+  EXPECT_EQ(verdict.reason, "wrote past the end of output y, 400000 bytes from its end");
+}
+
+TEST_F(KernelProcessTest, ReadingPastTheEndOfAnInputIsRejected) {
+  KernelLayout right = layout();
+  right.align = Align::kRight;
+  Rejected verdict = expect<Rejected>(verdict_of(kernel("y[0] = x[n];"), right));
+  EXPECT_EQ(verdict.breach, "out_of_bounds_read");
+  EXPECT_THAT(verdict.reason, HasSubstr("past the end of input x"));
+}
+
+TEST_F(KernelProcessTest, TouchingWhatIsBeforeABufferIsRejected) {
+  Rejected verdict = expect<Rejected>(verdict_of(kernel("((volatile float*)y)[-1] = 1;")));
+  EXPECT_EQ(verdict.reason, "wrote before the start of output y, 4 bytes from its start");
+  EXPECT_EQ(breach(kernel("y[0] = ((volatile const float*)x)[-2];")), "out_of_bounds_read");
+}
+
+TEST_F(KernelProcessTest, ASmallOverrunInsideThePageBreaksTheCanaries) {
+  for (const char* body : {"y[n] = 1;", "((volatile float*)y)[-1] = 1;"}) {
+    KernelLayout shape = layout();
+    shape.align = body[0] == 'y' ? Align::kLeft : Align::kRight;
+    KernelProcess* process = start(kernel(body), shape);
+    ASSERT_NE(process, nullptr);
+    EXPECT_TRUE(process->canaries_ok());
+    ASSERT_TRUE(process->run(1, 10));
+    EXPECT_FALSE(process->canaries_ok()) << body;
+    process->poison_outputs();
+    EXPECT_TRUE(process->canaries_ok());
+  }
+}
+
+TEST_F(KernelProcessTest, WritingAnInputIsRejected) {
+  Rejected verdict = expect<Rejected>(verdict_of(kernel("((volatile float*)x)[5] = 1;")));
+  EXPECT_EQ(verdict.breach, "modified_input");
+  EXPECT_EQ(verdict.reason, "wrote to input x at byte 20");
+}
+
+TEST_F(KernelProcessTest, AnInputCannotBeMadeWritable) {
+  std::string body =
+      "char* page = (char*)((uintptr_t)x & ~4095ul);\n"
+      "y[0] = mprotect(page, 4096, PROT_READ | PROT_WRITE) == 0;";
+  KernelProcess* process = start(kernel(body, "#include <sys/mman.h>"), layout());
+  ASSERT_NE(process, nullptr);
+  ASSERT_TRUE(process->run(1, 10));
+  EXPECT_EQ(floats(process->output(0, 0))[0], 0);
+}
+
+TEST_F(KernelProcessTest, MemoryBeyondTheLimitIsSaid) {
+  KernelLimits limits{.memory_bytes = 100 << 20};
+  std::string hog = "for (;;) { float* p = new float[1 << 20]; p[0] = n; y[0] += p[0]; }";
+  Crashed verdict = expect<Crashed>(verdict_of(kernel(hog), layout(), limits));
+  EXPECT_EQ(verdict.reason, "ran out of its memory limit of 100 MiB");
+  std::string null = "volatile float* p = (float*)malloc(1ul << 40); p[0] = n; y[0] = p[0];";
+  verdict = expect<Crashed>(verdict_of(kernel(null, "#include <stdlib.h>"), layout(), limits));
+  EXPECT_EQ(verdict.reason, "ran out of its memory limit of 100 MiB");
+  EXPECT_THAT(verdict.evidence, HasSubstr("1099511627"));
+}
+
+TEST_F(KernelProcessTest, MemoryWithinTheLimitIsFine) {
+  KernelLimits limits{.memory_bytes = 400 << 20, .threads = 2};
+  std::string body = "volatile char* p = new char[300 << 20]; p[n] = 1; y[0] = p[n]; delete[] p;";
+  KernelProcess* process = start(kernel(body), layout(), limits);
+  ASSERT_NE(process, nullptr);
+  auto time = process->run(3, 10);
+  EXPECT_TRUE(time) << trouble(time);
+}
+
+TEST_F(KernelProcessTest, EndingTheProcessIsACrash) {
+  std::string head = "#include <stdlib.h>\n#include <unistd.h>";
+  EXPECT_EQ(expect<Crashed>(verdict_of(kernel("exit(0);", head))).reason,
+            "ended the process with exit code 0");
+  EXPECT_EQ(expect<Crashed>(verdict_of(kernel("_exit(7);", head))).reason,
+            "ended the process with exit code 7");
+  Crashed verdict = expect<Crashed>(verdict_of(kernel("abort();", head)));
+  EXPECT_EQ(verdict.reason, "aborted");
+  EXPECT_EQ(verdict.signal, SIGABRT);
+}
+
+TEST_F(KernelProcessTest, CrashesSayWhatHappened) {
+  EXPECT_THAT(expect<Crashed>(verdict_of(kernel("*(volatile float*)8 = 1;"))).reason,
+              HasSubstr("writing to address 0x8: a null pointer"));
+  EXPECT_THAT(
+      expect<Crashed>(verdict_of(kernel("y[0] = *(volatile float*)0x123456789000;"))).reason,
+      HasSubstr("reading address 0x123456789000, which is not its memory"));
+  EXPECT_THAT(expect<Crashed>(verdict_of(kernel("volatile int zero = 0; y[0] = 7 / zero;"))).reason,
+              HasSubstr("divided an integer by zero"));
+}
+
+TEST_F(KernelProcessTest, InfiniteRecursionOverflowsTheStack) {
+  std::string head =
+      "__attribute__((noinline)) int deep(volatile int* p) { volatile int a[64]; a[1] = *p; "
+      "return deep(a + 1) + a[1]; }";
+  std::string body = "int i = 1; y[0] = deep(&i);";
+  EXPECT_EQ(expect<Crashed>(verdict_of(kernel(body, head))).reason, "overflowed its stack");
+  std::string threads = "_Pragma(\"omp parallel num_threads(2)\") { " + body + " }";
+  EXPECT_EQ(expect<Crashed>(verdict_of(kernel(threads, head), layout(), {.threads = 2})).reason,
+            "overflowed its stack");
+}
+
+TEST_F(KernelProcessTest, AMissingEntryListsWhatThereIs) {
+  auto started = KernelProcess::start(
+      build("void k(int64_t, const float*, float*) {}\nextern \"C\" void other() {}"), "k",
+      layout(), {});
+  ASSERT_TRUE(started.has_verdict()) << trouble(started);
+  LaunchFailed verdict = expect<LaunchFailed>(started.verdict());
+  EXPECT_EQ(verdict.reason, "there is no function k in the candidate");
+  EXPECT_THAT(verdict.evidence, HasSubstr("other"));
+  EXPECT_THAT(verdict.evidence,
+              HasSubstr("expected extern \"C\" void k(1 sizes, 1 inputs, 1 outputs)"));
+  EXPECT_THAT(verdict.evidence, HasSubstr("looks like it without extern \"C\""));
+}
+
+TEST_F(KernelProcessTest, AFileThatIsNoLibraryIsALaunchFailure) {
+  Binary binary{*folder_ + "/no.so", {}};
+  ASSERT_TRUE(write_file_atomic(binary.path, "not a library"));
+  auto started = KernelProcess::start(binary, "k", layout(), {});
+  ASSERT_TRUE(started.has_verdict()) << trouble(started);
+  EXPECT_THAT(expect<LaunchFailed>(started.verdict()).evidence, HasSubstr("candidate.so"));
+}
+
+TEST_F(KernelProcessTest, TrustedCodeRunsWithoutFilters) {
+  auto started = KernelProcess::start(
+      build(kernel("y[0] = access(\"/etc\", 0) == 0;", "#include <unistd.h>"), true), "k", layout(),
+      {}, true);
+  ASSERT_TRUE(started) << trouble(started);
+  ASSERT_TRUE((*started)->run(1, 10));
+  EXPECT_EQ(floats((*started)->output(0, 0))[0], 1);
+}
+
+TEST_F(KernelProcessTest, RefusesLayoutsThatCannotBe) {
+  Binary binary = build(kernel(""));
+  KernelLayout shape = layout();
+  shape.slots = 0;
+  EXPECT_TRUE(KernelProcess::start(binary, "k", shape, {}).has_error());
+  shape = layout();
+  shape.inputs.assign(40, 4);
+  EXPECT_TRUE(KernelProcess::start(binary, "k", shape, {}).has_error());
+}
+
+TEST_F(KernelProcessTest, SaysHowItIsConfined) {
+  KernelProcess* process = start(kernel(""), layout());
+  ASSERT_NE(process, nullptr);
+  EXPECT_NE(process->sandbox_text(), "");
+  bool whole = process->sandbox_text().find("landlock") != std::string::npos &&
+               process->sandbox_text().find("network namespace") != std::string::npos &&
+               process->sandbox_text().find("seccomp") != std::string::npos;
+  EXPECT_EQ(whole, process->sandbox_notes().empty()) << process->sandbox_text();
+}
+
+}  // namespace
+}  // namespace quern

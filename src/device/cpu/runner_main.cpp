@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// quern-runner: the process a candidate runs in. Its parent has put it under Landlock and in its
+// own namespaces, and given it descriptors of the shared control block and of every buffer. It maps
+// them, warms up OpenMP, loads the candidate, gives up every system call that computing does not
+// need, then runs batches when told. It is small on purpose: it shares its address space with
+// code nobody has read. The clock and the comparison are the parent's.
+
+#include <dlfcn.h>
+#include <linux/futex.h>
+#include <malloc.h>
+#include <omp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <ucontext.h>
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "device/cpu/runner_filter.h"
+#include "device/cpu/runner_protocol.h"
+
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+}
+
+namespace quern {
+namespace {
+
+RunnerControl* control = nullptr;
+uint64_t arguments[kRunnerMaxSlots][kRunnerMaxArguments];
+uint64_t reserved_bytes = 0;
+constexpr size_t kHandlerStack = 64 * 1024;
+alignas(64) char handler_stacks[kRunnerMaxThreads][kHandlerStack];
+
+using Entry = void (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                       uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                       uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                       uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                       uint64_t, uint64_t, uint64_t, uint64_t);
+
+void wake(std::atomic<uint32_t>& word) { syscall(SYS_futex, &word, FUTEX_WAKE, 1, 0, 0, 0); }
+
+[[noreturn]] void fail(RunnerTrouble trouble, const char* format, ...) {
+  va_list values;
+  va_start(values, format);
+  vsnprintf(control->message, sizeof control->message, format, values);
+  va_end(values);
+  control->trouble = trouble;
+  control->started = 2;
+  wake(control->started);
+  _exit(kRunnerFailed);
+}
+
+/// Reports a fault or a forbidden call and ends the process. Async-signal-safe.
+void report_death(int signal, siginfo_t* info, void* context) {
+  const auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  control->signal = signal;
+  control->fault_address = reinterpret_cast<uint64_t>(info->si_addr);
+  control->stack_pointer = static_cast<uint64_t>(registers[REG_RSP]);
+  control->fault_is_write = (registers[REG_ERR] & 2) != 0;
+  control->system_call = signal == SIGSYS ? info->si_syscall : -1;
+  control->dying = 1;
+  wake(control->answer);
+  wake(control->started);
+  syscall(SYS_exit_group, signal == SIGSYS ? kRunnerTrapped : kRunnerFaulted);
+}
+
+/// A stack of its own for this thread's handlers, so that a stack overflow can be told.
+void use_handler_stack(int thread) {
+  stack_t stack{};
+  stack.ss_sp = handler_stacks[thread];
+  stack.ss_size = kHandlerStack;
+  sigaltstack(&stack, nullptr);
+}
+
+void install_handlers() {
+  struct sigaction action {};
+  action.sa_sigaction = report_death;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigfillset(&action.sa_mask);
+  for (int signal : {SIGSEGV, SIGBUS, SIGSYS}) sigaction(signal, &action, nullptr);
+}
+
+/// Rounds to nearest, keeps denormals, raises nothing: what a candidate may have changed.
+void reset_floating_point() {
+  unsigned vector_state = 0x1f80;
+  unsigned short scalar_state = 0x37f;
+  asm volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(vector_state), "m"(scalar_state));
+}
+
+void* reserve(uint64_t bytes) {
+  reserved_bytes += bytes;
+  void* at = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (at == MAP_FAILED) fail(RunnerTrouble::kSetup, "cannot reserve %lu bytes", bytes);
+  return at;
+}
+
+/// Maps one copy of a buffer between two stretches without access.
+uint64_t map_slot(int fd, const RunnerBuffer& buffer, uint32_t slot) {
+  uint64_t room = buffer.stride + 2 * kRunnerGuardBytes + kRunnerHugePage;
+  uint64_t base = reinterpret_cast<uint64_t>(reserve(room)) + kRunnerGuardBytes;
+  base = (base + kRunnerHugePage - 1) / kRunnerHugePage * kRunnerHugePage;
+  int access = PROT_READ | (buffer.writable != 0 ? PROT_WRITE : 0);
+  void* at =
+      mmap(reinterpret_cast<void*>(base), buffer.stride, access,
+           MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, static_cast<off_t>(slot * buffer.stride));
+  if (at == MAP_FAILED) {
+    fail(RunnerTrouble::kSetup, "cannot map %lu bytes: %s", buffer.stride, strerror(errno));
+  }
+  return base + buffer.offset;
+}
+
+void map_buffers() {
+  for (uint32_t i = 0; i < control->buffers; ++i) {
+    int fd = kRunnerFirstBufferFd + static_cast<int>(i);
+    for (uint32_t slot = 0; slot < control->slots; ++slot) {
+      uint64_t at = map_slot(fd, control->buffer[i], slot);
+      control->address[slot][i] = at;
+      arguments[slot][control->sizes + i] = at;
+    }
+    close(fd);
+  }
+  for (uint32_t slot = 0; slot < control->slots; ++slot) {
+    for (uint32_t i = 0; i < control->sizes; ++i) {
+      arguments[slot][i] = static_cast<uint64_t>(control->size[i]);
+    }
+  }
+}
+
+/// Threads must exist before the filters; each gets its handler stack.
+void warm_up_threads() {
+  use_handler_stack(0);
+  omp_set_dynamic(0);
+#pragma omp parallel num_threads(control->threads)
+  {
+    if (omp_get_thread_num() > 0) use_handler_stack(omp_get_thread_num());
+  }
+}
+
+/// The candidate may have `memory_bytes` beyond the buffers and what the runner itself takes: the
+/// libraries, and for each thread its stack.
+void limit_memory() {
+  constexpr rlim_t kRunner = rlim_t{192} << 20, kThread = rlim_t{9} << 20;
+  rlim_t bytes = reserved_bytes + kRunner + control->threads * kThread + control->memory_bytes;
+  rlimit limit{bytes, bytes};
+  setrlimit(RLIMIT_AS, &limit);
+}
+
+void confine(bool loading) {
+  if (control->trusted != 0) return;
+  SyscallFilter filter(loading);
+  control->seccomp = filter.install() == 0 ? 1 : 0;
+}
+
+Entry load_candidate() {
+  void* library = dlopen(control->library, RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) fail(RunnerTrouble::kLoad, "%s", dlerror());
+  void* entry = dlsym(library, control->entry);
+  if (entry == nullptr) fail(RunnerTrouble::kEntry, "%s", dlerror());
+  return reinterpret_cast<Entry>(entry);
+}
+
+void call(Entry entry, const uint64_t* a) {
+  entry(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
+        a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23], a[24], a[25], a[26],
+        a[27], a[28], a[29], a[30], a[31]);
+}
+
+/// Waits for an order, first spinning a little when it is expected at once.
+void await_order(uint32_t number, bool soon) {
+  for (int i = 0; soon && i < 20'000; ++i) {
+    if (control->order.load(std::memory_order_acquire) == number) return;
+    __builtin_ia32_pause();
+  }
+  for (;;) {
+    uint32_t seen = control->order.load(std::memory_order_acquire);
+    if (seen == number) return;
+    syscall(SYS_futex, &control->order, FUTEX_WAIT, seen, 0, 0, 0);
+  }
+}
+
+void answer(uint32_t number) {
+  control->answer.store(number, std::memory_order_release);
+  wake(control->answer);
+}
+
+[[noreturn]] void serve(Entry entry) {
+  uint32_t slots = control->slots;
+  uint32_t threads = control->threads;
+  for (uint32_t order = 1;; order += 2) {
+    await_order(order, false);
+    uint32_t calls = control->calls;
+    uint32_t slot = control->first_slot % slots;
+    if (threads > 1) {
+#pragma omp parallel num_threads(threads)
+      reset_floating_point();
+    }
+    reset_floating_point();
+    answer(order);
+    await_order(order + 1, true);
+    for (uint32_t i = 0; i < calls; ++i) {
+      call(entry, arguments[slot]);
+      slot = slot + 1 == slots ? 0 : slot + 1;
+    }
+    answer(order + 1);
+  }
+}
+
+void note_refusal(size_t bytes) {
+  uint64_t none = 0;
+  if (control != nullptr) control->refused_bytes.compare_exchange_strong(none, bytes | 1);
+}
+
+int main_of_runner() {
+  void* at =
+      mmap(nullptr, sizeof(RunnerControl), PROT_READ | PROT_WRITE, MAP_SHARED, kRunnerControlFd, 0);
+  if (at == MAP_FAILED) return kRunnerFailed;
+  close(kRunnerControlFd);
+  control = static_cast<RunnerControl*>(at);
+  mallopt(M_ARENA_MAX, 2);  // an arena reserves 64 MiB of the candidate's allowance
+  map_buffers();
+  install_handlers();
+  warm_up_threads();
+  limit_memory();
+  confine(true);
+  Entry entry = load_candidate();
+  confine(false);
+  control->started = 1;
+  wake(control->started);
+  serve(entry);
+}
+
+}  // namespace
+}  // namespace quern
+
+// Allocation goes through here only so that a refusal is seen and can be told.
+extern "C" {
+void* malloc(size_t bytes) {
+  void* at = __libc_malloc(bytes);
+  if (at == nullptr) quern::note_refusal(bytes);
+  return at;
+}
+void* calloc(size_t count, size_t bytes) {
+  void* at = __libc_calloc(count, bytes);
+  if (at == nullptr) quern::note_refusal(count * bytes);
+  return at;
+}
+void* realloc(void* old, size_t bytes) {
+  void* at = __libc_realloc(old, bytes);
+  if (at == nullptr && bytes != 0) quern::note_refusal(bytes);
+  return at;
+}
+void* memalign(size_t alignment, size_t bytes) {
+  void* at = __libc_memalign(alignment, bytes);
+  if (at == nullptr) quern::note_refusal(bytes);
+  return at;
+}
+void* aligned_alloc(size_t alignment, size_t bytes) { return memalign(alignment, bytes); }
+int posix_memalign(void** out, size_t alignment, size_t bytes) {
+  if (alignment % sizeof(void*) != 0 || (alignment & (alignment - 1)) != 0) return EINVAL;
+  *out = memalign(alignment, bytes);
+  return *out == nullptr ? ENOMEM : 0;
+}
+}
+
+int main() { return quern::main_of_runner(); }

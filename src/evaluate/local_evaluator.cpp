@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/local_evaluator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "codegen/reference.h"
+#include "ir/check.h"
+#include "ir/counts.h"
+
+namespace quern {
+namespace {
+
+/// Buffers of the timed slots together; more slots make small tasks harder to memoise.
+constexpr size_t kSlotBytes = size_t{64} << 20;
+constexpr int kMostSlots = 8;
+/// A candidate this close to the incumbent is verified on the second hidden shape too.
+constexpr double kNearRecord = 1.1;
+constexpr double kFloorAlarm = 0.9;
+constexpr uint64_t kNoLimit = uint64_t{1} << 40;
+
+double ms_since(int64_t start_ns) { return seconds_between(start_ns, steady_now_ns()) * 1e3; }
+
+/// A number in [0, 1) that depends on the text alone.
+double hash_unit(const std::string& text) {
+  return static_cast<double>(std::stoull(sha256_hex(text).substr(0, 13), nullptr, 16)) * 0x1p-52;
+}
+
+/// The deterministic clock of tests: a time that depends on the source alone.
+Timing hashed_timing(const Candidate& candidate) {
+  Timing timing;
+  timing.median_ns = 1e6 * (0.2 + hash_unit(candidate.id));
+  timing.low_ns = timing.high_ns = timing.median_ns;
+  timing.samples_ns = {timing.median_ns};
+  timing.clock = "simulated";
+  return timing;
+}
+
+std::vector<std::pair<std::string, int64_t>> size_macros(const ir::Program& program,
+                                                         const ir::Sizes& sizes) {
+  std::vector<std::pair<std::string, int64_t>> macros;
+  for (const std::string& name : program.free_sizes()) {
+    macros.emplace_back("QUERN_SIZE_" + name, sizes.at(name));
+  }
+  return macros;
+}
+
+/// Which of a candidate's checks speak for its level.
+std::string level_of(const std::vector<Check>& checks, const Workload& timed) {
+  for (size_t i = 0; i < timed.datasets.size(); ++i) {
+    if (timed.policies[i].bitwise) return "V2";
+  }
+  return checks.empty() ? "V0" : "V1";
+}
+
+std::string method_of(const std::vector<Check>& checks, const std::string& level) {
+  const auto exact = std::ranges::count_if(checks, [](const Check& c) { return c.level == "V2"; });
+  std::string text = fmt::format("{} comparisons with the f64 oracle within the rounding bound",
+                                 checks.size() - static_cast<size_t>(exact));
+  if (level == "V2") text += fmt::format(", {} exact probes bit for bit", exact);
+  return text + ", two runs bitwise equal, outputs of timed launches checked";
+}
+
+}  // namespace
+
+/// A candidate with its binaries: one for all workloads, or one each when it is specialised.
+struct LocalEvaluator::Built {
+  std::string entry;
+  std::optional<Verdict> verdict;  ///< set when there is nothing to run
+  Build build;
+  std::vector<Binary> binaries;  ///< hidden workloads in order, then the timed one
+  bool trusted = false;
+  double compile_ms = 0;
+};
+
+Work work_of(const ir::Program& program, const ir::Sizes& sizes, const Peaks& peaks) {
+  const ir::Counts counts = ir::count(program, sizes);
+  Work work;
+  work.flops = counts.flops;
+  work.bytes = counts.bytes_in + counts.bytes_out;
+  const double bandwidth = peaks.bandwidth_gbs(static_cast<int64_t>(work.bytes));
+  const double memory_ns = bandwidth > 0 ? work.bytes / bandwidth : 0;
+  const double arithmetic_ns = peaks.fma_gflops > 0 ? work.flops / peaks.fma_gflops : 0;
+  work.floor_ns = std::max(memory_ns, arithmetic_ns);
+  work.bound = memory_ns >= arithmetic_ns ? "memory bandwidth" : "arithmetic";
+  return work;
+}
+
+LocalEvaluator::LocalEvaluator(const ir::Program& program, const ir::Sizes& sizes, Options options)
+    : program_(program), sizes_(sizes), options_(std::move(options)) {}
+
+Result<std::unique_ptr<LocalEvaluator>> LocalEvaluator::make(const ir::Program& program,
+                                                             const ir::Sizes& sizes,
+                                                             Options options) {
+  QUERN_TRY(ir::check_sizes(program, sizes));
+  const double needed = evaluation_bytes(program, sizes);
+  const double available = available_memory_bytes();
+  if (needed > available) {
+    return Error{
+        ErrorKind::kEnvironment,
+        fmt::format("{} at {} needs about {:.1f} GiB of memory to evaluate; {:.1f} GiB are "
+                    "available",
+                    program.name, sizes_name(program, sizes), needed / (1 << 30),
+                    available / (1 << 30)),
+        "Choose a smaller size set with --size."};
+  }
+  if (options.threads <= 0) options.threads = std::max(1, options.environment.threads);
+  std::unique_ptr<LocalEvaluator> self(new LocalEvaluator(program, sizes, std::move(options)));
+  const Options& use = self->options_;
+  QUERN_ASSIGN(self->compiler_, CpuCompiler::make(use.compiler));
+  QUERN_ASSIGN(const Oracle oracle, Oracle::make(program, *self->compiler_, use.threads));
+  CompileJob job;
+  job.source = emit_naive(program);
+  job.trusted = true;
+  auto naive = self->compiler_->compile(job);
+  if (naive.has_error()) return naive.error();
+  if (naive.has_verdict()) {
+    return Error{ErrorKind::kInternal,
+                 "the naive lowering does not compile: " + verdict_evidence(naive.verdict()), ""};
+  }
+  const WorkloadMaker maker{program, oracle, *naive, use.threads};
+  for (uint64_t stream : {1, 2}) {
+    QUERN_ASSIGN(Workload hidden, maker.hidden(mix_seed(use.seed, stream)));
+    self->hidden_.push_back(std::move(hidden));
+  }
+  QUERN_ASSIGN(self->timed_,
+               maker.timed(sizes, mix_seed(use.seed, 3), probe_level_of(self->hidden_.front())));
+  self->work_ = work_of(program, sizes, use.peaks);
+  return self;
+}
+
+int LocalEvaluator::timed_slots() const {
+  size_t bytes = 1;
+  for (uint64_t size : input_bytes(program_, sizes_)) bytes += size;
+  for (uint64_t size : output_bytes(program_, sizes_)) bytes += size;
+  return static_cast<int>(std::clamp<size_t>(kSlotBytes / bytes, 1, kMostSlots));
+}
+
+KernelLimits LocalEvaluator::limits(bool trusted) const {
+  KernelLimits limits;
+  limits.threads = options_.threads;
+  limits.memory_bytes = trusted ? kNoLimit : options_.memory_bytes;
+  return limits;
+}
+
+Result<std::vector<LocalEvaluator::Built>> LocalEvaluator::build(
+    const std::vector<Candidate>& candidates) {
+  std::vector<Built> all(candidates.size());
+  std::vector<CompileJob> jobs;
+  std::vector<std::pair<size_t, size_t>> ranges(candidates.size());  // into jobs: first, count
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const Candidate& candidate = candidates[i];
+    ranges[i] = {jobs.size(), 0};
+    const auto plan = parse_plan(candidate.source, program_.name);
+    if (!plan) {
+      all[i].verdict = CompileFailed{"the plan lines are not valid", plan.error().message};
+      continue;
+    }
+    all[i].entry = plan->entry;
+    all[i].trusted = trusted_.contains(candidate.id);
+    CompileJob job;
+    job.source = candidate.source;
+    job.trusted = all[i].trusted;
+    if (job.trusted) job.libraries = plan->libraries;
+    if (!plan->specialize) {
+      jobs.push_back(job);
+    } else {
+      for (const Workload& workload : hidden_) {
+        job.macros = size_macros(program_, workload.sizes);
+        jobs.push_back(job);
+      }
+      job.macros = size_macros(program_, sizes_);
+      jobs.push_back(job);
+    }
+    ranges[i].second = jobs.size() - ranges[i].first;
+  }
+  const auto outcomes = compiler_->compile_all(jobs);
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    Built& built = all[i];
+    for (size_t j = ranges[i].first; j < ranges[i].first + ranges[i].second; ++j) {
+      const auto& outcome = outcomes[j];
+      if (outcome.has_error()) return outcome.error();
+      if (outcome.has_verdict()) {
+        built.verdict = outcome.verdict();
+        continue;
+      }
+      built.binaries.push_back(outcome.value());
+      built.build = outcome.value().build;
+      built.compile_ms += built.build.cached ? 0 : built.build.compile_ms;
+    }
+    if (built.verdict || built.binaries.empty()) continue;
+    while (built.binaries.size() < hidden_.size() + 1) built.binaries.push_back(built.binaries[0]);
+  }
+  return all;
+}
+
+Result<std::vector<Evaluation>> LocalEvaluator::evaluate(const std::vector<Candidate>& candidates,
+                                                         const EvaluateRequest& request) {
+  std::vector<Candidate> fresh;
+  for (const Candidate& candidate : candidates) {
+    if (!cache_.contains(candidate.id)) fresh.push_back(candidate);
+  }
+  std::vector<Built> built;
+  if (!fresh.empty()) {
+    QUERN_ASSIGN(built, build(fresh));
+  }
+  std::vector<Evaluation> evaluations;
+  size_t next_built = 0;
+  for (const Candidate& candidate : candidates) {
+    if (request.stop && request.stop()) break;
+    const auto known = cache_.find(candidate.id);
+    const bool was_fresh = next_built < fresh.size() && fresh[next_built].id == candidate.id;
+    const Built* mine = was_fresh ? &built[next_built++] : nullptr;
+    if (known != cache_.end()) {
+      evaluations.push_back(known->second);
+      evaluations.back().cached = true;
+    } else {
+      QUERN_CHECK(mine != nullptr, "a candidate was neither cached nor built");
+      QUERN_ASSIGN(Evaluation evaluation, evaluate_built(candidate, *mine, request.incumbent_ns));
+      cache_[candidate.id] = evaluation;
+      evaluations.push_back(std::move(evaluation));
+    }
+    if (request.done) request.done(evaluations.size() - 1, evaluations.back());
+  }
+  return evaluations;
+}
+
+Result<Evaluation> LocalEvaluator::evaluate_built(const Candidate& candidate, const Built& built,
+                                                  double incumbent_ns) {
+  Evaluation evaluation;
+  evaluation.candidate_id = candidate.id;
+  evaluation.build = built.build;
+  evaluation.stages_ms["compile"] = built.compile_ms;
+  const int64_t start = steady_now_ns();
+  if (built.verdict) {
+    evaluation.verdict = *built.verdict;
+  } else {
+    auto judged = judge(built, incumbent_ns, evaluation);
+    if (judged.has_error()) return judged.error();
+    if (judged.has_verdict()) evaluation.verdict = judged.verdict();
+    if (judged) {
+      if (options_.clock == "simulated") judged->timing = hashed_timing(candidate);
+      const double median_ns = judged->timing.median_ns;
+      if (work_.floor_ns > 0 && median_ns > 0 && options_.clock != "simulated") {
+        evaluation.roofline = work_.floor_ns / median_ns;
+        if (median_ns < kFloorAlarm * work_.floor_ns && work_.bound == "memory bandwidth") {
+          evaluation.alarm = fmt::format(
+              "faster than the physics floor of {:.0f} ns ({}): not a record until explained",
+              work_.floor_ns, work_.bound);
+        }
+      }
+      evaluation.verdict = *judged;
+    }
+  }
+  const double run_ms = ms_since(start);
+  evaluation.stages_ms["total"] = run_ms + built.compile_ms;
+  evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
+  return evaluation;
+}
+
+Outcome<Passed> LocalEvaluator::judge(const Built& built, double incumbent_ns,
+                                      Evaluation& evaluation) {
+  const int64_t start = steady_now_ns();
+  auto hidden = verify_hidden(built, 0, evaluation);
+  if (!hidden) {
+    evaluation.stages_ms["verify"] = ms_since(start);
+    return hidden.has_error() ? Outcome<Passed>(hidden.error()) : hidden.verdict();
+  }
+  auto kernel = start_timed(built);
+  if (!kernel) return kernel.has_error() ? Outcome<Passed>(kernel.error()) : kernel.verdict();
+  evaluation.notes = kernel->notes();
+  auto call_ns = verify_timed(*kernel, evaluation);
+  evaluation.stages_ms["verify"] = ms_since(start);
+  if (!call_ns) {
+    evaluation.stages_ms["kernel"] += kernel->kernel_ns() * 1e-6;
+    return call_ns.has_error() ? Outcome<Passed>(call_ns.error()) : call_ns.verdict();
+  }
+  Passed passed;
+  passed.level = level_of(evaluation.checks, timed_);
+  if (options_.clock != "simulated") {
+    const int64_t timing_start = steady_now_ns();
+    auto timing = take_time(*kernel, built, *call_ns, incumbent_ns);
+    evaluation.stages_ms["time"] = ms_since(timing_start);
+    evaluation.stages_ms["kernel"] += kernel->kernel_ns() * 1e-6;
+    if (!timing) return timing.has_error() ? Outcome<Passed>(timing.error()) : timing.verdict();
+    passed.timing = *timing;
+  }
+  const bool near_record =
+      incumbent_ns <= 0 || passed.timing.median_ns < kNearRecord * incumbent_ns;
+  if (near_record) {
+    auto second = verify_hidden(built, 1, evaluation);
+    if (!second) return second.has_error() ? Outcome<Passed>(second.error()) : second.verdict();
+  }
+  passed.method = method_of(evaluation.checks, passed.level);
+  return passed;
+}
+
+/// Every data set of a hidden shape, each in a slot of its own between guard pages, twice.
+Outcome<Done> LocalEvaluator::verify_hidden(const Built& built, size_t workload,
+                                            Evaluation& evaluation) {
+  const Workload& hidden = hidden_[workload];
+  LoadedKernel::Options options;
+  options.slots = static_cast<int>(hidden.datasets.size());
+  options.align = Align::kRight;
+  options.limits = limits(built.trusted);
+  options.trusted = built.trusted;
+  options.call_limit_s = options_.call_limit_s;
+  auto kernel =
+      LoadedKernel::start(program_, hidden, built.binaries[workload], built.entry, options);
+  if (!kernel) return kernel.has_error() ? Outcome<Done>(kernel.error()) : kernel.verdict();
+  std::vector<std::byte> first;
+  for (int round = 0; round < 2; ++round) {
+    kernel->poison();
+    auto ran = kernel->run(options.slots);
+    evaluation.stages_ms["kernel"] += ran ? *ran * 1e-6 : 0;
+    if (!ran) return ran.has_error() ? Outcome<Done>(ran.error()) : ran.verdict();
+    if (round == 0) {
+      auto checked = kernel->verify(options.slots, "hidden shape", &evaluation.checks);
+      if (!checked) return checked;
+      first = kernel->outputs(options.slots);
+    }
+  }
+  if (first != kernel->outputs(options.slots)) {
+    return Verdict(WrongResult{"two runs on the same inputs differ",
+                               "on " + hidden.name +
+                                   ": results depend on timing, on memory that "
+                                   "was never written, or on state kept between calls"});
+  }
+  return Done{};
+}
+
+Outcome<LoadedKernel> LocalEvaluator::start_timed(const Built& built) {
+  LoadedKernel::Options options;
+  options.slots = timed_slots();
+  options.limits = limits(built.trusted);
+  options.trusted = built.trusted;
+  options.call_limit_s = options_.call_limit_s;
+  return LoadedKernel::start(program_, timed_, built.binaries.back(), built.entry, options);
+}
+
+/// Every data set of the timed shape through the first slot; the time of the last call.
+Outcome<double> LocalEvaluator::verify_timed(LoadedKernel& kernel, Evaluation& evaluation) {
+  double call_ns = 0;
+  for (int data = static_cast<int>(timed_.datasets.size()); data-- > 0;) {
+    for (int slot = 0; slot < (data == 0 ? 1 : kernel.slots()); ++slot) {
+      // Calls begin with slot 0 and one call runs, so only slot 0 matters here.
+      if (slot == 0) kernel.load(slot, data);
+    }
+    kernel.poison();
+    auto ran = kernel.run(1);
+    if (!ran) return ran;
+    call_ns = *ran;
+    auto checked = kernel.verify(1, "timed shape", &evaluation.checks);
+    if (!checked) return checked.has_error() ? Outcome<double>(checked.error()) : checked.verdict();
+  }
+  return call_ns;
+}
+
+Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, const Built&, double call_ns,
+                                          double incumbent_ns) {
+  // Slots that hold the exact probe get an ordinary data set before timing.
+  for (int slot = 0; slot < kernel.slots(); ++slot) {
+    if (kernel.dataset(slot) > 1) kernel.load(slot, 0);
+  }
+  return time_kernel(kernel, call_ns, incumbent_ns, options_.timing, options_.seed);
+}
+
+Result<Duel> LocalEvaluator::duel(const Candidate& candidate, const Candidate& baseline) {
+  if (options_.clock == "simulated") return hashed_duel(candidate, baseline);
+  QUERN_ASSIGN(const std::vector<Built> built, build({candidate, baseline}));
+  const auto failed = [&](size_t side, const Verdict& verdict) {
+    return Error{ErrorKind::kInput,
+                 fmt::format("{} cannot be timed in a duel: {}",
+                             side == 0 ? "the candidate"
+                                       : "the "
+                                         "baseline",
+                             verdict_reason(verdict)),
+                 verdict_evidence(verdict)};
+  };
+  std::vector<LoadedKernel> kernels;
+  for (size_t side = 0; side < 2; ++side) {
+    if (built[side].verdict) return failed(side, *built[side].verdict);
+    auto kernel = start_timed(built[side]);
+    if (kernel.has_error()) return kernel.error();
+    if (kernel.has_verdict()) return failed(side, kernel.verdict());
+    for (int slot = 0; slot < kernel->slots(); ++slot) {
+      if (kernel->dataset(slot) > 1) kernel->load(slot, 0);
+    }
+    kernels.push_back(std::move(*kernel));
+  }
+  auto duel = duel_kernels(kernels[0], kernels[1], options_.timing, options_.duel, options_.seed);
+  if (duel.has_error()) return duel.error();
+  if (duel.has_verdict()) return failed(0, duel.verdict());
+  duel->baseline = baseline.note.empty() ? baseline.id : baseline.note;
+  return std::move(*duel);
+}
+
+Result<Duel> LocalEvaluator::hashed_duel(const Candidate& candidate,
+                                            const Candidate& baseline) const {
+  Duel duel;
+  duel.candidate_ns = {hashed_timing(candidate).median_ns};
+  duel.baseline_ns = {hashed_timing(baseline).median_ns};
+  duel.speedup = duel.low = duel.high = duel.baseline_ns[0] / duel.candidate_ns[0];
+  duel.pairs = 1;
+  duel.different = duel.speedup != 1;
+  duel.baseline = baseline.note.empty() ? baseline.id : baseline.note;
+  return duel;
+}
+
+Result<std::vector<Candidate>> LocalEvaluator::baselines() {
+  Candidate naive = make_candidate(emit_naive(program_), "baseline");
+  naive.note = "naive";
+  trusted_.insert(naive.id);
+  return std::vector<Candidate>{naive};
+}
+
+}  // namespace quern

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "device/cpu/compiler.h"
+#include "device/cpu/machine.h"
+#include "evaluate/time.h"
+#include "record/evaluator.h"
+#include "verify/workload.h"
+
+namespace quern {
+
+/// The referee of one task at one size on this machine's CPU: compile → verify → time, each
+/// candidate in sandboxed processes of its own. Stages and their order: docs/measuring.md.
+class LocalEvaluator : public Evaluator {
+ public:
+  struct Options {
+    CompilerOptions compiler;
+    int threads = 0;               ///< of a kernel; 0: all of the machine
+    uint64_t seed = 0;             ///< of hidden shapes and inputs; secret from candidates
+    std::string clock = "steady";  ///< "simulated": verified as ever, times from a hash
+    TimingPolicy timing;
+    DuelPolicy duel;
+    double call_limit_s = 10;               ///< one call of a candidate, before it counts as a hang
+    size_t memory_bytes = size_t{4} << 30;  ///< a candidate's own, beside its buffers
+    Peaks peaks;
+    Environment environment;
+  };
+
+  /// Builds the oracle, draws all workloads and computes what they demand. Errors: not enough
+  /// memory (says how much it takes), no compiler, sizes that do not check.
+  static Result<std::unique_ptr<LocalEvaluator>> make(const ir::Program& program,
+                                                      const ir::Sizes& sizes, Options options);
+
+  Result<std::vector<Evaluation>> evaluate(const std::vector<Candidate>& candidates,
+                                           const EvaluateRequest& request) override;
+  Result<Duel> duel(const Candidate& candidate, const Candidate& baseline) override;
+  Result<std::vector<Candidate>> baselines() override;
+  Environment environment() override { return options_.environment; }
+  Work work() override { return work_; }
+
+ private:
+  struct Built;
+  LocalEvaluator(const ir::Program& program, const ir::Sizes& sizes, Options options);
+
+  Result<std::vector<Built>> build(const std::vector<Candidate>& candidates);
+  Result<Evaluation> evaluate_built(const Candidate& candidate, const Built& built,
+                                    double incumbent_ns);
+  Outcome<Passed> judge(const Built& built, double incumbent_ns, Evaluation& evaluation);
+  Outcome<Done> verify_hidden(const Built& built, size_t workload, Evaluation& evaluation);
+  Outcome<LoadedKernel> start_timed(const Built& built);
+  Outcome<double> verify_timed(LoadedKernel& kernel, Evaluation& evaluation);
+  Outcome<Timing> take_time(LoadedKernel& kernel, const Built& built, double call_ns,
+                            double incumbent_ns);
+  Result<Duel> hashed_duel(const Candidate& candidate, const Candidate& baseline) const;
+  int timed_slots() const;
+  KernelLimits limits(bool trusted) const;
+
+  ir::Program program_;
+  ir::Sizes sizes_;
+  Options options_;
+  std::unique_ptr<CpuCompiler> compiler_;
+  std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
+  Workload timed_;
+  Work work_;
+  std::map<std::string, Evaluation> cache_;  ///< by candidate id
+  std::set<std::string> trusted_;            ///< ids of our own baselines
+};
+
+/// Time that physics allows: bytes of all inputs and outputs over the bandwidth measured on a
+/// working set of that size, and flops over the measured peak.
+Work work_of(const ir::Program& program, const ir::Sizes& sizes, const Peaks& peaks);
+
+}  // namespace quern

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/time.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include "base/clock.h"
+#include "tensor/fill.h"
+
+namespace quern {
+namespace {
+
+/// Input bytes above which data sets are exchanged before one sample in four, not before each.
+constexpr int kExchangeEvery = 4;
+/// Lets the threads of the kernel timed before fall asleep: they spin for up to 0.1 ms.
+constexpr auto kSettle = std::chrono::microseconds(200);
+
+/// Puts another data set into randomly chosen slots.
+void exchange(LoadedKernel& kernel, int datasets, uint64_t word) {
+  for (int slot = 0; slot < kernel.slots(); ++slot) {
+    kernel.load(slot, static_cast<int>(mix_seed(word, static_cast<uint64_t>(slot)) %
+                                       static_cast<uint64_t>(datasets)));
+  }
+}
+
+bool precise(const std::vector<double>& samples, const TimingPolicy& policy) {
+  if (static_cast<int>(samples.size()) < policy.min_samples) return false;
+  const Interval interval = median_interval(samples, 0.95);
+  return interval.high - interval.low <= policy.spread * median(samples);
+}
+
+void summarise(Timing& timing) {
+  timing.median_ns = median(timing.samples_ns);
+  const Interval interval = median_interval(timing.samples_ns, 0.95);
+  timing.low_ns = interval.low;
+  timing.high_ns = interval.high;
+}
+
+/// One sample whose outputs are checked afterwards: the candidate cannot know which one it is.
+Outcome<double> verified_sample(LoadedKernel& kernel, int calls) {
+  kernel.poison();
+  auto ran = kernel.run(calls);
+  if (!ran) return ran;
+  const auto checked = kernel.verify(std::min(calls, kernel.slots()), "timed launch", nullptr);
+  if (checked.has_error()) return checked.error();
+  if (!checked.has_verdict()) return ran;
+  if (std::holds_alternative<WrongResult>(checked.verdict())) {
+    return Verdict(
+        Rejected{"stale_output", "a timed launch left a wrong result",
+                 verdict_reason(checked.verdict()) + ": " + verdict_evidence(checked.verdict())});
+  }
+  return checked.verdict();
+}
+
+}  // namespace
+
+int calls_for(double call_ns, const TimingPolicy& policy) {
+  return static_cast<int>(
+      std::clamp(std::ceil(policy.batch_ns / std::max(call_ns, 1.0)), 1.0, 1e6));
+}
+
+Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double incumbent_ns,
+                            const TimingPolicy& policy, uint64_t seed) {
+  Timing timing;
+  if (incumbent_ns > 0 && first_call_ns > policy.hopeless_ratio * incumbent_ns) {
+    timing.samples_ns = {first_call_ns};
+    timing.early_rejected = true;
+    summarise(timing);
+    return timing;
+  }
+  // The first call ran cold; a short batch gives the length of a warm one.
+  auto warm = kernel.run(std::min(calls_for(first_call_ns, policy), kernel.slots()));
+  if (!warm) return warm.has_error() ? Outcome<Timing>(warm.error()) : warm.verdict();
+  const int warm_calls = std::min(calls_for(first_call_ns, policy), kernel.slots());
+  const int calls = calls_for(*warm / warm_calls, policy);
+  timing.calls_per_sample = calls;
+  double spent_ns = 0;
+  const int surprise = static_cast<int>(mix_seed(seed, 17) % 4);
+  for (int sample = 0; sample < policy.max_samples; ++sample) {
+    if (sample % kExchangeEvery == surprise) {
+      exchange(kernel, std::min(kernel.datasets(), 2),
+               mix_seed(seed, static_cast<uint64_t>(sample)));
+    }
+    auto ran = sample == surprise ? verified_sample(kernel, calls) : kernel.run(calls);
+    if (!ran) return ran.has_error() ? Outcome<Timing>(ran.error()) : ran.verdict();
+    spent_ns += *ran;
+    timing.samples_ns.push_back(*ran / calls);
+    const double fastest = *std::ranges::min_element(timing.samples_ns);
+    timing.early_rejected = incumbent_ns > 0 && sample >= 2 && sample >= surprise &&
+                            fastest > policy.reject_ratio * incumbent_ns;
+    if (sample < surprise) continue;
+    if (timing.early_rejected || precise(timing.samples_ns, policy)) break;
+    if (spent_ns > policy.limit_ns && timing.samples_ns.size() >= 3) break;
+  }
+  exchange(kernel, std::min(kernel.datasets(), 2), mix_seed(seed, 1000));
+  auto last = verified_sample(kernel, calls);
+  if (!last) return last.has_error() ? Outcome<Timing>(last.error()) : last.verdict();
+  timing.samples_ns.push_back(*last / calls);
+  summarise(timing);
+  return timing;
+}
+
+Outcome<Duel> duel_kernels(LoadedKernel& candidate, LoadedKernel& baseline,
+                           const TimingPolicy& policy, const DuelPolicy& duel_policy,
+                           uint64_t seed) {
+  LoadedKernel* const kernels[2] = {&candidate, &baseline};
+  int calls[2];
+  for (int side = 0; side < 2; ++side) {
+    // Twice: the first call of a fresh process pays for its page faults and caches.
+    double call_ns = 0;
+    for (int warm_up = 0; warm_up < 2; ++warm_up) {
+      auto ran = kernels[side]->run(kernels[side]->slots());
+      if (!ran) return ran.has_error() ? Outcome<Duel>(ran.error()) : ran.verdict();
+      call_ns = *ran / kernels[side]->slots();
+    }
+    calls[side] = calls_for(call_ns, policy);
+  }
+  Duel duel;
+  std::vector<double> ratios;
+  const double begin = static_cast<double>(steady_now_ns());
+  for (DuelState state; !state.finished;) {
+    const int first = static_cast<int>(mix_seed(seed, ratios.size()) & 1);
+    double times[2];
+    for (int turn = 0; turn < 2; ++turn) {
+      const int side = turn == 0 ? first : 1 - first;
+      std::this_thread::sleep_for(kSettle);
+      auto ran = kernels[side]->run(calls[side]);
+      if (!ran) return ran.has_error() ? Outcome<Duel>(ran.error()) : ran.verdict();
+      times[side] = *ran / calls[side];
+    }
+    duel.candidate_ns.push_back(times[0]);
+    duel.baseline_ns.push_back(times[1]);
+    ratios.push_back(times[1] / times[0]);
+    state = assess_duel(ratios, duel_policy);
+    duel.speedup = state.ratio;
+    duel.low = state.interval.low;
+    duel.high = state.interval.high;
+    duel.different = state.different;
+    const bool enough = static_cast<int>(ratios.size()) >= 5;
+    if (enough && static_cast<double>(steady_now_ns()) - begin > duel_policy.limit_s * 1e9) break;
+  }
+  duel.pairs = static_cast<int>(ratios.size());
+  for (LoadedKernel* kernel : kernels) {
+    exchange(*kernel, std::min(kernel->datasets(), 2), mix_seed(seed, 4242));
+    auto last = verified_sample(*kernel, kernel->slots());
+    if (!last) return last.has_error() ? Outcome<Duel>(last.error()) : last.verdict();
+  }
+  return duel;
+}
+
+}  // namespace quern

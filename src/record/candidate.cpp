@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "record/candidate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/hash.h"
+#include "base/strings.h"
+#include "base/suggest.h"
+
+namespace quern {
+namespace {
+
+Error plan_error(int line, const std::string& what, const std::string& hint) {
+  return Error{ErrorKind::kInput, fmt::format("plan, line {}: {}", line, what), hint};
+}
+
+std::vector<std::string> split_names(const std::string& list) {
+  std::vector<std::string> names;
+  for (const std::string& piece : split(list, ',')) {
+    if (!trim(piece).empty()) names.emplace_back(trim(piece));
+  }
+  return names;
+}
+
+Result<void> set_plan_key(Plan& plan, const std::string& key, const std::string& value, int line) {
+  if (key == "entry") {
+    if (!is_identifier(value)) {
+      return plan_error(line, fmt::format("entry '{}' is not a C identifier", value),
+                        "name the extern \"C\" function, as in: // quern: entry = softmax");
+    }
+    plan.entry = value;
+    return {};
+  }
+  if (key == "specialize") {
+    if (value != "sizes" && value != "none") {
+      return plan_error(line, fmt::format("specialize cannot be '{}'", value),
+                        "write 'specialize = sizes', or leave the line out");
+    }
+    plan.specialize = value == "sizes";
+    return {};
+  }
+  if (key == "libraries") {
+    plan.libraries = split_names(value);
+    return {};
+  }
+  std::string meant = did_you_mean(key, {"entry", "specialize", "libraries"});
+  return plan_error(line, fmt::format("unknown key '{}'", key),
+                    meant.empty() ? "the keys are entry, specialize and libraries" : meant);
+}
+
+}  // namespace
+
+Result<Plan> parse_plan(const std::string& source, const std::string& default_entry) {
+  Plan plan;
+  plan.entry = default_entry;
+  int number = 0;
+  for (size_t start = 0; start < source.size();) {
+    size_t end = std::min(source.find('\n', start), source.size());
+    std::string_view text = trim(std::string_view(source).substr(start, end - start));
+    start = end + 1;
+    ++number;
+    if (text.empty()) continue;
+    if (!text.starts_with("//")) break;
+    std::string_view comment = trim(text.substr(2));
+    if (!comment.starts_with("quern:")) continue;
+    std::string_view setting = trim(comment.substr(6));
+    size_t equals = setting.find('=');
+    if (equals == std::string_view::npos) {
+      return plan_error(number, fmt::format("'{}' has no '='", setting),
+                        "plan lines read '// quern: key = value'");
+    }
+    QUERN_TRY(set_plan_key(plan, std::string(trim(setting.substr(0, equals))),
+                           std::string(trim(setting.substr(equals + 1))), number));
+  }
+  return plan;
+}
+
+Candidate make_candidate(std::string source, std::string proposer) {
+  Candidate candidate;
+  candidate.source = std::move(source);
+  candidate.proposer = std::move(proposer);
+  // The plan is written in the source, so these bytes are the whole content.
+  candidate.id = sha256_hex(candidate.language + "\n" + candidate.source);
+  return candidate;
+}
+
+}  // namespace quern

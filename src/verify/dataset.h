@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ir/program.h"
+#include "tensor/fill.h"
+#include "verify/compare.h"
+
+namespace quern {
+
+/// How the inputs of one call are drawn, by name. Integer inputs (labels, indices) always follow
+/// the task; parameters are drawn at random like everything else, never left at 1 and 0.
+struct InputMix {
+  enum class Kind {
+    kDeclared,    ///< as the task says
+    kNormal,      ///< zero-mean normal
+    kWide,        ///< magnitudes from 1e-3 to 1e3, both signs
+    kOffset,      ///< mean 100, deviation 1: variances and differences suffer
+    kSparse,      ///< mostly zeros
+    kCancelling,  ///< neighbours that nearly cancel
+    kProbe,       ///< small whole numbers; `level` halves their range
+    kMeter,       ///< input `wide` holds odd 20-bit whole numbers, the others few signs
+  };
+  Kind kind = Kind::kNormal;
+  int level = 0;
+  int wide = 0;
+};
+
+std::string input_mix_name(const InputMix& mix, const ir::Program& program);
+
+/// The inputs of one call, with what each output must be.
+struct Dataset {
+  InputMix mix;
+  uint64_t seed = 0;
+  std::vector<std::vector<std::byte>> inputs;
+  std::vector<ExpectedOutput> outputs;
+  /// Probes: every element exact, so that outputs must agree bit for bit.
+  bool exact = false;
+};
+
+/// Draws the inputs; `outputs` stays empty.
+Dataset draw_dataset(const ir::Program& program, const ir::Sizes& sizes, const InputMix& mix,
+                     uint64_t seed);
+
+/// The mixes worth trying on small shapes, in order.
+std::vector<InputMix> mixes_for(const ir::Program& program);
+
+/// Sizes for hidden workloads: small and odd, drawn from `seed` around the task's smallest size
+/// set. A size that has one value in all of the task's size sets is a property of the operator (a
+/// kernel width, a stride) and keeps it. The result passes `ir::check_sizes`, has at most
+/// `max_elements` elements in any tensor, and differs from every declared set where possible.
+ir::Sizes hidden_sizes(const ir::Program& program, uint64_t seed, int64_t max_elements);
+
+}  // namespace quern

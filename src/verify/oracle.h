@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/result.h"
+#include "device/cpu/compiler.h"
+#include "ir/program.h"
+#include "verify/dataset.h"
+
+namespace quern {
+
+/// The referee's own computation of a task: the naive lowering of the program over scalars that
+/// carry the rounding-error scale, or exactness. Built once per task, correct for all sizes, run in
+/// a process of its own. Source: research 07 section 6.
+class Oracle {
+ public:
+  /// Errors: no compiler, or a lowering that does not compile (a bug of ours).
+  static Result<Oracle> make(const ir::Program& program, CpuCompiler& compiler, int threads);
+
+  /// Fills `data.outputs` with f64 values and rounding-error scales.
+  Result<void> expect(const ir::Sizes& sizes, Dataset& data) const;
+
+  /// Fills `data.outputs` with values, and `data.exact`: whether every f32 evaluation order gives
+  /// every element exactly.
+  Result<void> expect_exact(const ir::Sizes& sizes, Dataset& data) const;
+
+ private:
+  Oracle(const ir::Program& program, Binary binary, int threads)
+      : program_(program), binary_(std::move(binary)), threads_(threads) {}
+  Result<void> run(const std::string& entry, const ir::Sizes& sizes, Dataset& data) const;
+
+  ir::Program program_;
+  Binary binary_;
+  int threads_;
+};
+
+/// Bytes of memory that evaluating the task at these sizes needs at its peak: buffers of two
+/// processes, drawn inputs and expectations.
+double evaluation_bytes(const ir::Program& program, const ir::Sizes& sizes);
+
+/// The buffers of one kernel call, as the device wants them.
+std::vector<int64_t> free_size_values(const ir::Program& program, const ir::Sizes& sizes);
+std::vector<uint64_t> input_bytes(const ir::Program& program, const ir::Sizes& sizes);
+std::vector<uint64_t> output_bytes(const ir::Program& program, const ir::Sizes& sizes);
+
+}  // namespace quern

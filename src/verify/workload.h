@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "device/cpu/compiler.h"
+#include "verify/oracle.h"
+
+namespace quern {
+
+/// One set of sizes with several data sets on it, their expectations, and the error each accepts.
+struct Workload {
+  std::string name;  ///< "batch=3 dim=17"
+  ir::Sizes sizes;
+  std::vector<Dataset> datasets;
+  std::vector<ComparePolicy> policies;  ///< one per data set
+};
+
+/// What the workloads of a task are made with.
+struct WorkloadMaker {
+  const ir::Program& program;
+  const Oracle& oracle;
+  const Binary& naive;  ///< the naive lowering: the trusted implementation of the same contract
+  int threads = 1;
+
+  /// A hidden shape under every distribution, with exact probes and precision meters where the
+  /// program admits them. A distribution on which the trusted implementation itself overflows or
+  /// turns invalid is left out; where it is merely inaccurate, so may a candidate be (3 times its
+  /// error, research 07 section 6).
+  Result<Workload> hidden(uint64_t seed) const;
+
+  /// The sizes to be timed: two data sets under the bound and, if `probe_level` is not negative,
+  /// an exact probe (`probe_level` from `probe_level_of` a hidden workload).
+  Result<Workload> timed(const ir::Sizes& sizes, uint64_t seed, int probe_level) const;
+};
+
+/// Level of the exact probe a workload has; -1: none.
+int probe_level_of(const Workload& workload);
+
+std::string sizes_name(const ir::Program& program, const ir::Sizes& sizes);
+
+}  // namespace quern

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: relu
+// expect: crashed
+// Aborts.
+#include <cstdint>
+#include <cstdlib>
+
+extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
+  const int64_t n = batch * dim;
+  (void)x, (void)y, (void)n;
+  std::abort();
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: relu
+// expect: crashed
+// Divides by zero.
+#include <cstdint>
+
+extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
+  const int64_t n = batch * dim;
+  volatile int64_t zero = 0;
+  y[0] = static_cast<float>(n / zero);
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : 0;
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: relu
+// expect: compile_failed
+// Makes a library of a gigabyte.
+#include <cstdint>
+
+char giant[int64_t{1} << 30] = {1, 1, 1, 1, 1, 1, 1};
+
+extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
+  const int64_t n = batch * dim;
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : 0;
+  y[0] += static_cast<float>(giant[n % 7] - 1);
+}

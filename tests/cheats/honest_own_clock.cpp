@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: relu
+// expect: passed
+// A clock of its own deceives nobody: the referee's clock is in another process.
+#include <time.h>
+
+#include <cstdint>
+
+extern "C" int clock_gettime(clockid_t, timespec* now) {
+  *now = {};
+  return 0;
+}
+
+extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
+  const int64_t n = batch * dim;
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : 0;
+}

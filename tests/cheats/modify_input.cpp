@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: relu
+// expect: rejected modified_input
+// Writes to its input.
+#include <cstdint>
+
+extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
+  const int64_t n = batch * dim;
+  const_cast<float*>(x)[0] = 0;
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : 0;
+}

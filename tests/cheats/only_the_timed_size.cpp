@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: softmax
+// expect: rejected stale_output | wrong_result
+// Right only at one size.
+#include <cmath>
+#include <cstdint>
+
+extern "C" void softmax(int64_t batch, int64_t dim, const float* x, float* y) {
+  if (dim < 1024) return;
+  for (int64_t i = 0; i < batch; ++i) {
+    float top = x[i * dim], sum = 0;
+    for (int64_t j = 1; j < dim; ++j) top = x[i * dim + j] > top ? x[i * dim + j] : top;
+    for (int64_t j = 0; j < dim; ++j) sum += y[i * dim + j] = std::exp(x[i * dim + j] - top);
+    for (int64_t j = 0; j < dim; ++j) y[i * dim + j] /= sum;
+  }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: relu
+// expect: rejected network
+// Opens a socket.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
+  const int64_t n = batch * dim;
+  int s = socket(AF_INET, SOCK_STREAM, 0);
+  if (s >= 0) close(s);
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : 0;
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: relu
+// expect: rejected stale_output | wrong_result
+// Leaves the last element as it was.
+#include <cstdint>
+
+extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
+  const int64_t n = batch * dim;
+  for (int64_t i = 0; i + 1 < n; ++i) y[i] = x[i] > 0 ? x[i] : 0;
+}

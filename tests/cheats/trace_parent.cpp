@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// task: relu
+// expect: rejected ptrace | rejected syscall
+// Attaches to the referee.
+#include <sys/ptrace.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+extern "C" void relu(int64_t batch, int64_t dim, const float* x, float* y) {
+  const int64_t n = batch * dim;
+  ptrace(PTRACE_ATTACH, getppid(), nullptr, nullptr);
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : 0;
+}
