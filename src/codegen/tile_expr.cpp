@@ -178,6 +178,21 @@ Result<std::string> TileExpr::load_text(const Expr& expr) {
                      tables_.add_runs(Dim::kN, (*parts)[2]));
 }
 
+/// Whether a side of a select reads memory where the other side's lanes might not: vectors
+/// evaluate both sides, which is safe only at plain positions.
+bool TileExpr::guards_loads(const Expr& select) const {
+  for (size_t side = 1; side < 3; ++side) {
+    for (const Expr* load : loads_of(select.args[side])) {
+      if (defined_.count(load->name)) continue;
+      for (const IntExpr& index : load->indices) {
+        const bool whole = axes_of(index).empty() || index.kind == IntExpr::Kind::kAxis;
+        if (!whole && load->args.empty()) return true;
+      }
+    }
+  }
+  return false;
+}
+
 Result<std::string> TileExpr::vector_text(const Expr& expr) {
   switch (expr.kind) {
     case Expr::Kind::kConstant:
@@ -188,6 +203,15 @@ Result<std::string> TileExpr::vector_text(const Expr& expr) {
       return load_text(expr);
     case Expr::Kind::kOp:
       break;
+  }
+  if (expr.op == Op::kSelect && guards_loads(expr)) {
+    for (const Expr* load : loads_of(expr)) {
+      if (!defined_.count(load->name)) continue;
+      return Error{
+          ErrorKind::kInput,
+          fmt::format("a condition guards loads beside {}, which a tile cannot", load->name), ""};
+    }
+    return by_lane(expr);
   }
   std::vector<std::string> args;
   for (const Expr& arg : expr.args) {

@@ -33,6 +33,7 @@ class TileExpr {
  private:
   std::string row_pointer(const std::string& tensor, const Parts& parts, bool stored);
   Result<std::string> vector_text(const ir::Expr& expr);
+  bool guards_loads(const ir::Expr& select) const;
   Result<std::string> load_text(const ir::Expr& expr);
   std::string by_lane(const ir::Expr& expr);
   Result<std::vector<ir::IntExpr>> positions(const ir::Statement& statement) const;
