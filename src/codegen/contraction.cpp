@@ -151,9 +151,11 @@ class Printer {
       QUERN_ASSIGN(std::string line, tile.store(statement));
       text += line;
     }
-    return "  const auto q_epilogue = [&](auto q_w, int64_t q_b, int64_t q_m, int64_t q_n, qv q_v) "
+    return "  const auto q_epilogue = [&](int64_t q_b, int64_t q_m) "
            "__attribute__((always_inline)) {\n    (void)q_b, (void)q_m;\n" +
-           text + "  };\n";
+           tile.row_lines() +
+           "    return [=](auto q_w, int64_t q_n, qv q_v) __attribute__((always_inline)) {\n" +
+           text + "    };\n  };\n";
   }
 
   std::string tile_type() const {
@@ -205,6 +207,50 @@ class Printer {
 };
 
 }  // namespace
+
+std::vector<std::map<std::string, int64_t>> contraction_params(const ir::Program& program,
+                                                               int statement,
+                                                               const ir::Sizes& sizes) {
+  auto c = match_contraction(program, program.statements[static_cast<size_t>(statement)]);
+  if (!c) return {};
+  ir::Sizes known = sizes;
+  for (const PhaseLoop& phase : c->phases) known[phase.phase] = 0;
+  auto extent = [&](const std::vector<Axis>& axes) {
+    int64_t total = 1;
+    for (const Axis& axis : axes) total *= std::max<int64_t>(1, ir::evaluate(axis.extent, known));
+    return total;
+  };
+  const int64_t m = extent(c->m), n = extent(c->n), k = extent(c->k);
+  constexpr int64_t kLanes = 16, kWholeSum = 768, kBlock = 512;
+  const int64_t parts = k <= kWholeSum ? 1 : (k + kBlock - 1) / kBlock;
+  std::vector<std::pair<double, std::map<std::string, int64_t>>> ranked;
+  for (const auto& [mr, nr] : {std::pair<int64_t, int64_t>{14, 2},
+                               {8, 3},
+                               {12, 2},
+                               {11, 2},
+                               {13, 2},
+                               {9, 3},
+                               {6, 4},
+                               {8, 2},
+                               {16, 1}}) {
+    auto used = [](int64_t total, int64_t tile) {
+      return static_cast<double>(total) / static_cast<double>((total + tile - 1) / tile * tile);
+    };
+    // More sums in flight hide more of the latency and of the loads.
+    const double sums = static_cast<double>(mr * nr);
+    const double rate = used(m, mr) * used(n, nr * kLanes) * sums / (sums + 2);
+    std::map<std::string, int64_t> params = {{"mr", mr}, {"nr", nr}, {"k_unroll", 4}};
+    params["prefetch"] = nr < 3 ? 8 : 0;
+    params["kc"] = (k + parts - 1) / parts;
+    if (m >= n) params["mc"] = 128 / mr * mr;
+    ranked.emplace_back(-rate, std::move(params));
+  }
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<std::map<std::string, int64_t>> out;
+  for (auto& [rate, params] : ranked) out.push_back(std::move(params));
+  return out;
+}
 
 bool is_contraction(const ir::Program& program, int statement) {
   return match_contraction(program, program.statements[static_cast<size_t>(statement)]).has_value();

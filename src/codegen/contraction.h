@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "ir/program.h"
@@ -12,6 +14,15 @@ namespace quern {
 /// Whether statement `statement` is a sum over a product of two operands, each read by affine
 /// indices: what the contraction skeleton (packed GEMM, implicit-GEMM convolution) computes.
 bool is_contraction(const ir::Program& program, int statement);
+
+/// Values of a group's parameters to start a search from at `sizes`, the best guess first; empty
+/// where the statement is no contraction. Parameters of a contraction group, all optional:
+/// - `mr` rows by `nr` vectors: the register tile; `k_unroll`, `prefetch` (steps ahead, 0: none);
+/// - `kc`, `mc`, `nc`: cache blocks; `parallel`: 0 cuts rows, 1 cuts columns, 2 whole products of
+///   the batch, -1 chooses at run time; `phase`: 0 keeps divisibility conditions as they are.
+std::vector<std::map<std::string, int64_t>> contraction_params(const ir::Program& program,
+                                                               int statement,
+                                                               const ir::Sizes& sizes);
 
 /// Text of one C++ function that computes a contraction group. Calling convention of every group
 /// function, whichever skeleton prints it (`codegen/group.h` has the helpers for all of it):

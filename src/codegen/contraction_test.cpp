@@ -83,6 +83,20 @@ TEST_F(ContractionTest, IsRecognisedInEveryCase) {
   }
 }
 
+TEST(ContractionParams, PrefersTilesThatDivideTheProblem) {
+  using namespace cases;
+  const auto program =
+      cases::program({"m", "n", "k"}, {{"a", {S("m"), S("k")}}, {"b", {S("k"), S("n")}}},
+                     {sum("c", {{"i", S("m")}, {"j", S("n")}}, {{"p", S("k")}},
+                          L("a", {A("i"), A("p")}) * L("b", {A("p"), A("j")}))});
+  auto best = [&](int64_t m, int64_t n) {
+    return contraction_params(program, 0, {{"m", m}, {"n", n}, {"k", 1024}}).at(0);
+  };
+  EXPECT_EQ(best(14000, 3200).at("mr"), 14);
+  EXPECT_EQ(best(32, 4800).at("mr"), 8);
+  EXPECT_EQ(best(32, 4800).at("kc"), 512);
+}
+
 TEST(IsContraction, RefusesWhatHasNoTwoFreeDimensions) {
   using namespace cases;
   // A matrix-vector product, a sum of squares and a depthwise window leave one side empty.

@@ -138,10 +138,18 @@ Result<std::string> TileExpr::store(const ir::Statement& statement) {
     return Error{ErrorKind::kInput, fmt::format("{} cannot be stored from a tile", statement.name),
                  ""};
   }
-  return fmt::format("    qg::store_n(q_w, {} + {}[q_b] + {}[q_m], {}, q_n, q_x_{});\n",
-                     tensor_id(statement.name), tables_.add(Dim::kBatch, (*parts)[0]),
-                     tables_.add(Dim::kM, (*parts)[1]), tables_.add_runs(Dim::kN, (*parts)[2]),
-                     statement.name);
+  return fmt::format("    qg::store_n(q_w, {}, {}, q_n, q_x_{});\n",
+                     row_pointer(statement.name, *parts, true),
+                     tables_.add_runs(Dim::kN, (*parts)[2]), statement.name);
+}
+
+std::string TileExpr::row_pointer(const std::string& tensor, const Parts& parts, bool stored) {
+  const std::string name = fmt::format("q_row{}", rows_++);
+  row_lines_ +=
+      fmt::format("    {}{}* const {} = {} + {}[q_b] + {}[q_m];\n", stored ? "" : "const ",
+                  c_type(program_.type_of(tensor)), name, tensor_id(tensor),
+                  tables_.add(Dim::kBatch, parts[0]), tables_.add(Dim::kM, parts[1]));
+  return name;
 }
 
 std::string TileExpr::by_lane(const Expr& expr) {
@@ -166,9 +174,23 @@ Result<std::string> TileExpr::load_text(const Expr& expr) {
   }
   auto parts = separate(offset_of(program_, expr.name, expr.indices), c_.m, c_.n);
   if (!parts || !expr.args.empty()) return by_lane(expr);
-  return fmt::format("qg::load_n(q_w, {} + {}[q_b] + {}[q_m], {}, q_n)", tensor_id(expr.name),
-                     tables_.add(Dim::kBatch, (*parts)[0]), tables_.add(Dim::kM, (*parts)[1]),
+  return fmt::format("qg::load_n(q_w, {}, {}, q_n)", row_pointer(expr.name, *parts, false),
                      tables_.add_runs(Dim::kN, (*parts)[2]));
+}
+
+/// Whether a side of a select reads memory where the other side's lanes might not: vectors
+/// evaluate both sides, which is safe only at plain positions.
+bool TileExpr::guards_loads(const Expr& select) const {
+  for (size_t side = 1; side < 3; ++side) {
+    for (const Expr* load : loads_of(select.args[side])) {
+      if (defined_.count(load->name)) continue;
+      for (const IntExpr& index : load->indices) {
+        const bool whole = axes_of(index).empty() || index.kind == IntExpr::Kind::kAxis;
+        if (!whole && load->args.empty()) return true;
+      }
+    }
+  }
+  return false;
 }
 
 Result<std::string> TileExpr::vector_text(const Expr& expr) {
@@ -181,6 +203,15 @@ Result<std::string> TileExpr::vector_text(const Expr& expr) {
       return load_text(expr);
     case Expr::Kind::kOp:
       break;
+  }
+  if (expr.op == Op::kSelect && guards_loads(expr)) {
+    for (const Expr* load : loads_of(expr)) {
+      if (!defined_.count(load->name)) continue;
+      return Error{
+          ErrorKind::kInput,
+          fmt::format("a condition guards loads beside {}, which a tile cannot", load->name), ""};
+    }
+    return by_lane(expr);
   }
   std::vector<std::string> args;
   for (const Expr& arg : expr.args) {

@@ -27,9 +27,13 @@ class TileExpr {
   /// `const qv q_x_<name> = …;`. Error: the statement is not pointwise in those before it.
   Result<std::string> define(const ir::Statement& statement);
   Result<std::string> store(const ir::Statement& statement);
+  /// Declarations that hold for a whole row: where each tensor's row begins.
+  const std::string& row_lines() const { return row_lines_; }
 
  private:
+  std::string row_pointer(const std::string& tensor, const Parts& parts, bool stored);
   Result<std::string> vector_text(const ir::Expr& expr);
+  bool guards_loads(const ir::Expr& select) const;
   Result<std::string> load_text(const ir::Expr& expr);
   std::string by_lane(const ir::Expr& expr);
   Result<std::vector<ir::IntExpr>> positions(const ir::Statement& statement) const;
@@ -39,6 +43,8 @@ class TileExpr {
   Tables& tables_;
   /// Index expressions, over batch, m and n, at which each defined tensor is being computed.
   std::map<std::string, std::vector<ir::IntExpr>> defined_;
+  std::string row_lines_;
+  int rows_ = 0;
 };
 
 }  // namespace quern

@@ -206,14 +206,31 @@ struct ViewPacker {
     for (int i = 0; i < R; ++i) rows[i] = base + v.outer.at[o + (i < count ? i : 0)];
     for (int64_t k = k0; k < k0 + kc;) {
       const int64_t end = imin(v.inner.run[k], k0 + kc), at = v.inner.at[k] - k;
-      for (int64_t k4 = k; k4 < end; k4 += 16, dst += 16 * R) {
-        const int64_t len = imin(16, end - k4);
-        for (int i = 0; i < R; ++i)
-          for (int64_t t = 0; t < len; ++t)
-            dst[t * R + i] = i < count ? rows[i][at + k4 + t] : 0.0f;
-        if (len < 16) dst -= (16 - len) * R;
+      for (; k + kW <= end; k += kW, dst += kW * R) {
+        transpose_block(dst, rows, at + k, count, QFull{}, kW);
       }
-      k = end;
+      if (k < end) {
+        const int rest = (int)(end - k);
+        transpose_block(dst, rows, at + k, count, QPart{rest}, rest);
+        dst += rest * R;
+        k = end;
+      }
+    }
+  }
+  /// Positions [at, at + len) of all rows, kW rows at a time through registers.
+  template <class W>
+  QG_INLINE void transpose_block(float* dst, const float* const* rows, int64_t at, int count, W w,
+                                 int len) const {
+    for (int i = 0; i < R; i += kW) {
+      qv t[kW];
+#pragma GCC unroll 16
+      for (int r = 0; r < kW; ++r) t[r] = i + r < count ? q_ld(w, rows[i + r] + at) : qv{};
+      q_transpose(t);
+      if (R - i >= kW) {
+        for (int r = 0; r < len; ++r) q_st(QFull{}, dst + r * R + i, t[r]);
+      } else {
+        for (int r = 0; r < len; ++r) q_st(QPart{R - i}, dst + r * R + i, t[r]);
+      }
     }
   }
 };
@@ -312,15 +329,20 @@ inline Plan make_plan(int64_t parallel, int64_t kc, int64_t mc, int64_t nc, bool
   return p;
 }
 
+/// `epilogue(b, m)` gives what takes the vectors of one row: `row(lanes, n, sums)`.
 template <class T, class Epilogue>
 QG_INLINE void finish_tile(const float* tile, int64_t b, int64_t m, int rows, int64_t n, int cols,
                            const Epilogue& epilogue) {
   for (int i = 0; i < rows; ++i, tile += T::NR) {
+    const auto row = epilogue(b, m + i);
     int j = 0;
-    for (; j + kW <= cols; j += kW) epilogue(QFull{}, b, m + i, n + j, *(const AVec*)(tile + j));
-    if (j < cols) epilogue(QPart{cols - j}, b, m + i, n + j, *(const AVec*)(tile + j));
+    for (; j + kW <= cols; j += kW) row(QFull{}, n + j, *(const AVec*)(tile + j));
+    if (j < cols) row(QPart{cols - j}, n + j, *(const AVec*)(tile + j));
   }
 }
+
+/// Floats of B below which a task goes row by row of tiles rather than column by column.
+constexpr int64_t kRowOrder = 1 << 18;
 
 struct ThreadScratch {
   Scratch a, b, c;
@@ -348,17 +370,32 @@ void run_task(const Plan& p, int64_t K, int64_t b, int64_t m0, int64_t m1, int64
     if (own_a)
       for (int64_t i = 0; i < mp; ++i)
         pack_a(own_a + i * MR * kn, b, m0 + i * MR, (int)imin(MR, m1 - m0 - i * MR), k0, kn);
-    for (int64_t j = 0; j < np; ++j) {
+    auto panel_b = [&](int64_t j) -> const float* {
+      if (shared_b) return shared_b + (n0 / NR + j) * NR * K + k0 * NR;
+      return own_b + j * NR * kn;
+    };
+    auto pack_own_b = [&](int64_t j) {
       const int64_t n = n0 + j * NR;
-      const int cols = (int)imin(NR, n1 - n);
-      const float* bp = shared_b ? shared_b + (n / NR) * NR * K + k0 * NR : own_b + j * NR * kn;
-      if (own_b) pack_b(own_b + j * NR * kn, b, n, cols, k0, kn);
-      for (int64_t i = 0; i < mp; ++i) {
-        const int64_t m = m0 + i * MR;
-        const float* ap = shared_a ? shared_a + (m / MR) * MR * K + k0 * MR : own_a + i * MR * kn;
-        float* tile = tiles + (once ? 0 : (j * mp + i) * MR * NR);
-        micro<MR, T::NV, T::U, T::P>(kn, ap, bp, tile, k0 > 0);
-        if (k0 + kn == K) finish_tile<T>(tile, b, m, (int)imin(MR, m1 - m), n, cols, epilogue);
+      if (own_b) pack_b(own_b + j * NR * kn, b, n, (int)imin(NR, n1 - n), k0, kn);
+    };
+    auto block = [&](int64_t i, int64_t j) __attribute__((always_inline)) {
+      const int64_t m = m0 + i * MR, n = n0 + j * NR;
+      const float* ap = shared_a ? shared_a + (m / MR) * MR * K + k0 * MR : own_a + i * MR * kn;
+      float* tile = tiles + (once ? 0 : (j * mp + i) * MR * NR);
+      micro<MR, T::NV, T::U, T::P>(kn, ap, panel_b(j), tile, k0 > 0);
+      if (k0 + kn == K) {
+        finish_tile<T>(tile, b, m, (int)imin(MR, m1 - m), n, (int)imin(NR, n1 - n), epilogue);
+      }
+    };
+    // With a short sum the results are the traffic: write whole rows while B stays in L2.
+    if (kn * np * NR <= kRowOrder) {
+      for (int64_t j = 0; j < np; ++j) pack_own_b(j);
+      for (int64_t i = 0; i < mp; ++i)
+        for (int64_t j = 0; j < np; ++j) block(i, j);
+    } else {
+      for (int64_t j = 0; j < np; ++j) {
+        pack_own_b(j);
+        for (int64_t i = 0; i < mp; ++i) block(i, j);
       }
     }
     k0 += kn;
