@@ -121,10 +121,14 @@ Result<Toolchain> probe_toolchain(const std::string& compiler, const std::string
   toolchain.flags = candidate_flags();
   QUERN_ASSIGN(std::string said, ask_driver(toolchain, folder));
   toolchain.version = parse_version(said, toolchain.gcc);
+  if (!toolchain.gcc) {
+    // clang's OpenMP runtime opens shared memory by name when first used, which no candidate may.
+    std::ranges::replace(toolchain.flags, "-fopenmp", "-fopenmp-simd");
+    QUERN_ASSIGN(said, ask_driver(toolchain, folder));
+  }
   for (const std::string& line : split(said, '\n')) {
     if (line.empty() || line[0] != ' ') continue;
     std::vector<std::string> words = shell_words(line);
-    // gcc prints its link step twice when it has more than one specs file to read.
     if (words.size() > 3) toolchain.steps.push_back(adapt(std::move(words), folder));
   }
   bool linked = !toolchain.steps.empty() && toolchain.steps.back()[0] == "ld";

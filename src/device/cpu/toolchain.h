@@ -28,7 +28,8 @@ struct Toolchain {
 Result<Toolchain> probe_toolchain(const std::string& compiler, const std::string& folder);
 
 /// The flags of a candidate on this machine: optimised for its vector unit, with NaN, infinity and
-/// the order of additions as written.
+/// the order of additions as written. With clang, `-fopenmp-simd` takes the place of `-fopenmp`:
+/// its parallel regions run on one thread.
 std::vector<std::string> candidate_flags();
 
 /// The steps of a job: with macros, a folder to search for the prelude, and libraries to link.
