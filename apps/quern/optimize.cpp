@@ -163,11 +163,11 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
   options.task_name = task.program.name;
   options.task_text = print_task(task.program);
   options.size = task.size;
+  QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, options));
   std::string out = arguments.out;
   if (out.empty()) {
     QUERN_ASSIGN(out, fresh_directory(options.task_name, options.size));
   }
-  QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, options));
   QUERN_ASSIGN(RunStore store,
                RunStore::create(out, options, evaluator->environment(), evaluator->work()));
   say(fmt::format("{} at size {}, run directory {}\n", options.task_name, options.size, out));
