@@ -26,7 +26,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path tasks_folder() { return fs::path(__FILE__).parent_path() / "../../tasks"; }
+/// Found from the folder the test runs in, upwards: `__FILE__` may be relative to another one.
+fs::path tasks_folder() {
+  for (fs::path at = fs::current_path(); at != at.root_path(); at = at.parent_path()) {
+    if (fs::exists(at / "tasks" / "softmax.task")) return at / "tasks";
+  }
+  return fs::path(__FILE__).parent_path() / "../../tasks";
+}
 
 std::vector<std::string> task_names() {
   std::vector<std::string> names;
