@@ -331,8 +331,12 @@ void print_rfactor(const Program& program, const Group& group, int number,
   out->add(fmt::format("float* const {} = static_cast<float*>(q_scratch({}, {} * 4));",
                        tensor_id(halves.partial.name), number * 64 + 63, count));
   Group first = group;
-  const int64_t forced = group.param("axis." + original.name, -1);
-  if (forced >= 0) first.params["axis." + halves.partial.name] = forced + 1;
+  // The same axis in lanes as before: never the new one, which threads share.
+  const int forced = static_cast<int>(group.param("axis." + original.name, -1));
+  const int spatial = vector_position(original, forced);
+  const int last = static_cast<int>(original.axes.size() + original.reduce_axes.size()) - 1;
+  first.params["axis." + halves.partial.name] =
+      1 + (spatial >= 0 ? spatial : (forced >= 0 ? forced : last));
   out->add("{");
   NestPrinter partial(halves.program, first, number, {halves.partial}, {halves.partial.name}, out);
   partial.in_parts();

@@ -358,18 +358,6 @@ Reason merge_reductions(State* state, int target, int with) {
   return merge(state, target, with);
 }
 
-Reason online_rewrite(State* state, int target, int with) {
-  const Statement& max = state->statement(target);
-  const Statement& sum = state->statement(with);
-  const Group& group = owner_group(*state, target);
-  if (max.monoid != ir::Monoid::kMax || sum.monoid != ir::Monoid::kSum ||
-      max.kind != Statement::Kind::kReduce || sum.kind != Statement::Kind::kReduce ||
-      !contains(group.statements, with)) {
-    return "it needs a max and a sum in one group";
-  }
-  return "the running rescale is not built; two passes over a cached row are as fast on a CPU";
-}
-
 Reason fuse_prologue(State* state, int target, int into) {
   const std::string& name = state->statement(target).name;
   for (const Statement& reader : state->program.statements) {
@@ -421,7 +409,6 @@ Reason apply_pair(State* state, int target, const ActionInfo& action, const Step
     return fmt::format("`{}` was inlined", state->statement(other).name);
   if (action.name == "reverse_compute_inline") return pointwise_epilogue(state, target, other);
   if (action.name == "merge_reductions") return merge_reductions(state, target, other);
-  if (action.name == "online_rewrite") return online_rewrite(state, target, other);
   return merge(state, target, other);
 }
 
@@ -456,9 +443,8 @@ Reason apply_nest(State* state, int target, const ActionInfo& action, const Step
   if (name == "rfactor") return rfactor(state, target, step);
   if (name == "non_temporal_store") return non_temporal(state, target);
   if (name == "tensorize") return tensorize(state, target);
-  if (name == "parallel" || name == "fuse_loops" || name == "register_transpose" ||
-      name == "approximate_math" || name == "unroll" || name == "interleave_accumulators" ||
-      name == "prefetch") {
+  if (name == "parallel" || name == "fuse_loops" || name == "unroll" ||
+      name == "interleave_accumulators" || name == "prefetch") {
     return set_knob(state, target, name, step);
   }
   if (name == "split") {
@@ -495,7 +481,7 @@ Reason check_argument(const ActionParam& param, const Step& step) {
 /// What is wrong with a step before looking at the schedule.
 Reason check_step(const ActionInfo& action, const Step& step) {
   if (action.support != Support::kApplied) {
-    return fmt::format("it is not for a CPU schedule: {}", action.how);
+    return fmt::format("no CPU schedule performs it: {}", action.how);
   }
   for (const ActionParam& param : action.params) {
     if (param.name.empty()) continue;
