@@ -224,7 +224,8 @@ struct ViewPacker {
     for (int i = 0; i < R; i += kW) {
       qv t[kW];
 #pragma GCC unroll 16
-      for (int r = 0; r < kW; ++r) t[r] = i + r < count ? q_ld(w, rows[i + r] + at) : qv{};
+      for (int r = 0; r < kW; ++r)
+        t[r] = i + r < R && i + r < count ? q_ld(w, rows[i + r] + at) : qv{};
       q_transpose(t);
       if (R - i >= kW) {
         for (int r = 0; r < len; ++r) q_st(QFull{}, dst + r * R + i, t[r]);
