@@ -425,6 +425,12 @@ void gemm(Plan p, int64_t batch, int64_t M, int64_t N, int64_t K, const PackA& p
     else
       mc = ceil_div(mc, 2);
   }
+  // As many blocks as a multiple of the threads, so that the last round is full.
+  if (in_group == 1 && ceil_div(mp, mc) >= ceil_div(np, nc)) {
+    mc = ceil_div(mp, ceil_div(ceil_div(mp, mc), threads) * threads);
+  } else if (in_group == 1) {
+    nc = ceil_div(np, ceil_div(ceil_div(np, nc), threads) * threads);
+  }
   const int64_t mt = ceil_div(mp, mc), nt = ceil_div(np, nc), tasks = in_group * mt * nt;
 #pragma omp parallel if (batch * M * N * K > 65536)
   for (int64_t g = 0; g < groups; ++g) {
