@@ -179,8 +179,8 @@ void run_oracle(const ir::Program& program, const ir::Sizes& sizes, Tensors& ten
 }
 
 void* load_source(const std::string& source, const std::string& flags, std::string* log) {
-  char folder[] = "/tmp/quern_kernel_XXXXXX";
-  if (mkdtemp(folder) == nullptr) return nullptr;
+  std::string folder = std::filesystem::temp_directory_path() / "quern_kernel_XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return nullptr;
   const std::filesystem::path at = folder;
   std::ofstream(at / "quern_cpu.h") << cpu_prelude();
   std::ofstream(at / "quern_gemm.h") << gemm_prelude();

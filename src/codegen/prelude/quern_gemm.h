@@ -224,7 +224,8 @@ struct ViewPacker {
     for (int i = 0; i < R; i += kW) {
       qv t[kW];
 #pragma GCC unroll 16
-      for (int r = 0; r < kW; ++r) t[r] = i + r < count ? q_ld(w, rows[i + r] + at) : qv{};
+      for (int r = 0; r < kW; ++r)
+        t[r] = i + r < R && i + r < count ? q_ld(w, rows[i + r] + at) : qv{};
       q_transpose(t);
       if (R - i >= kW) {
         for (int r = 0; r < len; ++r) q_st(QFull{}, dst + r * R + i, t[r]);
@@ -423,6 +424,12 @@ void gemm(Plan p, int64_t batch, int64_t M, int64_t N, int64_t K, const PackA& p
       nc = ceil_div(nc, 2);
     else
       mc = ceil_div(mc, 2);
+  }
+  // As many blocks as a multiple of the threads, so that the last round is full.
+  if (in_group == 1 && ceil_div(mp, mc) >= ceil_div(np, nc)) {
+    mc = ceil_div(mp, ceil_div(ceil_div(mp, mc), threads) * threads);
+  } else if (in_group == 1) {
+    nc = ceil_div(np, ceil_div(ceil_div(np, nc), threads) * threads);
   }
   const int64_t mt = ceil_div(mp, mc), nt = ceil_div(np, nc), tasks = in_group * mt * nt;
 #pragma omp parallel if (batch * M * N * K > 65536)
