@@ -27,7 +27,7 @@ Outcome<LoadedKernel> LoadedKernel::start(const ir::Program& program, const Work
   kernel.process_ = std::move(*process);
   kernel.assigned_.assign(static_cast<size_t>(options.slots), -1);
   for (int slot = 0; slot < options.slots; ++slot) {
-    kernel.load(slot, slot % static_cast<int>(workload.datasets.size()));
+    kernel.load(slot, workload.twin >= 0 ? 0 : slot % static_cast<int>(workload.datasets.size()));
   }
   kernel.poison();
   return kernel;
@@ -41,6 +41,11 @@ void LoadedKernel::load(int slot, int dataset) {
   for (size_t i = 0; i < data.inputs.size(); ++i) {
     std::ranges::copy(data.inputs[i], process_->input(slot, static_cast<int>(i)).begin());
   }
+}
+
+void LoadedKernel::flip(int slot) {
+  const bool can = workload_->twin >= 0 && dataset(slot) != workload_->twin;
+  load(slot, can ? workload_->twin : 0);
 }
 
 Outcome<double> LoadedKernel::run(int calls) {

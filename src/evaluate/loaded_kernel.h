@@ -23,17 +23,18 @@ class LoadedKernel {
   };
 
   /// `program` and `workload` must outlive the kernel. Slot s starts with data set s modulo their
-  /// number.
+  /// number; all with the first one where there is a twin to be kept unseen.
   static Outcome<LoadedKernel> start(const ir::Program& program, const Workload& workload,
                                      const Binary& binary, const std::string& entry,
                                      const Options& options);
 
   int slots() const { return options_.slots; }
-  int datasets() const { return static_cast<int>(workload_->datasets.size()); }
   int dataset(int slot) const { return assigned_[static_cast<size_t>(slot)]; }
 
   /// Writes the inputs of a data set into a slot, under the pointers that the candidate knows.
   void load(int slot, int dataset);
+  /// Turns the data set of a slot into its twin, or back.
+  void flip(int slot);
   void poison() { process_->poison_outputs(); }
 
   /// Runs `calls` calls over the slots; nanoseconds for all of them, on our clock.

@@ -360,12 +360,10 @@ Outcome<LoadedKernel> LocalEvaluator::start_timed(const Built& built) {
 Outcome<double> LocalEvaluator::verify_timed(LoadedKernel& kernel, Evaluation& evaluation) {
   double call_ns = 0;
   for (int data = static_cast<int>(timed_.datasets.size()); data-- > 0;) {
-    for (int slot = 0; slot < (data == 0 ? 1 : kernel.slots()); ++slot) {
-      // Calls begin with slot 0 and one call runs, so only slot 0 matters here.
-      if (slot == 0) kernel.load(slot, data);
-    }
+    if (data == timed_.twin) continue;
+    kernel.load(0, data);
     kernel.poison();
-    auto ran = kernel.run(1);
+    auto ran = kernel.run(1);  // begins with slot 0
     if (!ran) return ran;
     call_ns = *ran;
     auto checked = kernel.verify(1, "timed shape", &evaluation.checks);
@@ -376,9 +374,9 @@ Outcome<double> LocalEvaluator::verify_timed(LoadedKernel& kernel, Evaluation& e
 
 Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, const Built&, double call_ns,
                                           double incumbent_ns) {
-  // Slots that hold the exact probe get an ordinary data set before timing.
+  // Every slot starts from the declared distribution; its twin is first seen in timed launches.
   for (int slot = 0; slot < kernel.slots(); ++slot) {
-    if (kernel.dataset(slot) > 1) kernel.load(slot, 0);
+    kernel.load(slot, 0);
   }
   return time_kernel(kernel, call_ns, incumbent_ns, options_.timing, options_.seed);
 }
@@ -402,7 +400,7 @@ Result<Duel> LocalEvaluator::duel(const Candidate& candidate, const Candidate& b
     if (kernel.has_error()) return kernel.error();
     if (kernel.has_verdict()) return failed(side, kernel.verdict());
     for (int slot = 0; slot < kernel->slots(); ++slot) {
-      if (kernel->dataset(slot) > 1) kernel->load(slot, 0);
+      kernel->load(slot, 0);
     }
     kernels.push_back(std::move(*kernel));
   }

@@ -12,16 +12,15 @@
 namespace quern {
 namespace {
 
-/// Input bytes above which data sets are exchanged before one sample in four, not before each.
+/// One sample in so many runs on inputs that were altered just before it.
 constexpr int kExchangeEvery = 4;
 /// Lets the threads of the kernel timed before fall asleep: they spin for up to 0.1 ms.
 constexpr auto kSettle = std::chrono::microseconds(200);
 
-/// Puts another data set into randomly chosen slots.
-void exchange(LoadedKernel& kernel, int datasets, uint64_t word) {
+/// Alters the inputs in randomly chosen slots, in place.
+void exchange(LoadedKernel& kernel, uint64_t word) {
   for (int slot = 0; slot < kernel.slots(); ++slot) {
-    kernel.load(slot, static_cast<int>(mix_seed(word, static_cast<uint64_t>(slot)) %
-                                       static_cast<uint64_t>(datasets)));
+    if ((mix_seed(word, static_cast<uint64_t>(slot)) & 1) != 0) kernel.flip(slot);
   }
 }
 
@@ -40,6 +39,7 @@ void summarise(Timing& timing) {
 
 /// One sample whose outputs are checked afterwards: the candidate cannot know which one it is.
 Outcome<double> verified_sample(LoadedKernel& kernel, int calls) {
+  for (int slot = 0; slot < kernel.slots(); ++slot) kernel.flip(slot);
   kernel.poison();
   auto ran = kernel.run(calls);
   if (!ran) return ran;
@@ -80,8 +80,7 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
   const int surprise = static_cast<int>(mix_seed(seed, 17) % 4);
   for (int sample = 0; sample < policy.max_samples; ++sample) {
     if (sample % kExchangeEvery == surprise) {
-      exchange(kernel, std::min(kernel.datasets(), 2),
-               mix_seed(seed, static_cast<uint64_t>(sample)));
+      exchange(kernel, mix_seed(seed, static_cast<uint64_t>(sample)));
     }
     auto ran = sample == surprise ? verified_sample(kernel, calls) : kernel.run(calls);
     if (!ran) return ran.has_error() ? Outcome<Timing>(ran.error()) : ran.verdict();
@@ -94,7 +93,6 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
     if (timing.early_rejected || precise(timing.samples_ns, policy)) break;
     if (spent_ns > policy.limit_ns && timing.samples_ns.size() >= 3) break;
   }
-  exchange(kernel, std::min(kernel.datasets(), 2), mix_seed(seed, 1000));
   auto last = verified_sample(kernel, calls);
   if (!last) return last.has_error() ? Outcome<Timing>(last.error()) : last.verdict();
   timing.samples_ns.push_back(*last / calls);
@@ -143,7 +141,6 @@ Outcome<Duel> duel_kernels(LoadedKernel& candidate, LoadedKernel& baseline,
   }
   duel.pairs = static_cast<int>(ratios.size());
   for (LoadedKernel* kernel : kernels) {
-    exchange(*kernel, std::min(kernel->datasets(), 2), mix_seed(seed, 4242));
     auto last = verified_sample(*kernel, kernel->slots());
     if (!last) return last.has_error() ? Outcome<Duel>(last.error()) : last.verdict();
   }

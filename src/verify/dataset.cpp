@@ -139,6 +139,8 @@ std::string input_mix_name(const InputMix& mix, const ir::Program& program) {
       return "cancelling";
     case Kind::kProbe:
       return "whole numbers";
+    case Kind::kTwin:
+      return "altered in places";
     case Kind::kMeter:
       return fmt::format("20-bit {}", program.inputs[static_cast<size_t>(mix.wide)].name);
   }
@@ -159,6 +161,29 @@ Dataset draw_dataset(const ir::Program& program, const ir::Sizes& sizes, const I
     data.inputs.push_back(std::move(buffer));
   }
   return data;
+}
+
+Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Dataset& original,
+                uint64_t seed) {
+  constexpr size_t kOneIn = 64;
+  Dataset twin = draw_dataset(program, sizes, original.mix, seed);
+  twin.mix.kind = Kind::kTwin;
+  for (size_t i = 0; i < program.inputs.size(); ++i) {
+    const auto size = static_cast<size_t>(dtype_bytes(program.inputs[i].type));
+    const size_t count = original.inputs[i].size() / size;
+    const size_t margin = std::min(kOneIn, count / 3);
+    std::vector<std::byte> altered = original.inputs[i];
+    if (is_float(program.inputs[i].type) && count > 2 * margin) {
+      for (size_t block = margin; block < count - margin; block += kOneIn) {
+        const size_t room = std::min(kOneIn, count - margin - block);
+        const size_t at = block + mix_seed(seed, block) % room;
+        std::copy_n(twin.inputs[i].begin() + static_cast<long>(at * size), size,
+                    altered.begin() + static_cast<long>(at * size));
+      }
+    }
+    twin.inputs[i] = std::move(altered);
+  }
+  return twin;
 }
 
 std::vector<InputMix> mixes_for(const ir::Program&) {

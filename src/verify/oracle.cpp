@@ -72,8 +72,8 @@ double evaluation_bytes(const ir::Program& program, const ir::Sizes& sizes) {
   for (const ir::Statement& statement : program.statements) {
     between += 6 * static_cast<double>(bytes_of(extents(statement), DType::kF32, sizes));
   }
-  // Three data sets kept, one oracle run (scalars of three words), two processes in a duel.
-  return 3 * (inputs + expected) + between + 2 * (inputs + outputs);
+  // Four data sets kept, one oracle run (scalars of three words), two processes in a duel.
+  return 4 * (inputs + expected) + between + 2 * (inputs + outputs);
 }
 
 Result<Oracle> Oracle::make(const ir::Program& program, CpuCompiler& compiler, int threads) {

@@ -145,6 +145,10 @@ Result<Workload> WorkloadMaker::timed(const ir::Sizes& sizes, uint64_t seed,
     policy.factor = factor.value_or(kBaseFactor);
     add(workload, std::move(data), policy);
   }
+  Dataset twin = twin_of(program, sizes, workload.datasets.front(), mix_seed(seed, ++stream));
+  QUERN_TRY(oracle.expect(sizes, twin));
+  workload.twin = static_cast<int>(workload.datasets.size());
+  add(workload, std::move(twin), workload.policies.front());
   for (int level = probe_level; level >= 0 && level < kProbeLevels; ++level) {
     Dataset data = draw_dataset(program, sizes, {Kind::kProbe, level}, mix_seed(seed, ++stream));
     QUERN_TRY(oracle.expect_exact(sizes, data));

@@ -15,6 +15,7 @@ struct Workload {
   ir::Sizes sizes;
   std::vector<Dataset> datasets;
   std::vector<ComparePolicy> policies;  ///< one per data set
+  int twin = -1;  ///< the data set kept for timed launches: the first one, altered in places
 };
 
 /// What the workloads of a task are made with.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // task: softmax
 // expect: rejected stale_output | wrong_result
-// open: the inputs of timed launches come round again unchanged
 // Answers from its memory where it knows the first elements.
 #include <cmath>
 #include <cstdint>
