@@ -91,7 +91,8 @@ TEST(Meaning, GuardsElseAndGathers) {
 
 TEST(Meaning, SlashIsRealAmongValuesAndFloorsAmongIndices) {
   Tensors<double> out = meant(
-      "task t(n = 3)\ninput x : f32[n]\noutput a[i] = x[i] * (1 / n)\noutput b[i < n] = x[(i - 1) / 2] "
+      "task t(n = 3)\ninput x : f32[n]\noutput a[i] = x[i] * (1 / n)\noutput b[i < n] = x[(i - 1) "
+      "/ 2] "
       "else 9\n",
       {{"x", {3, 6, 9}}});
   EXPECT_DOUBLE_EQ(out["a"][1], 2.0);

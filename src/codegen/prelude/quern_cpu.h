@@ -9,7 +9,9 @@
 
 #if defined(__AVX512F__)
 enum { QN = 16 };
-#define Q_EACH_LANE(X) X(0), X(1), X(2), X(3), X(4), X(5), X(6), X(7), X(8), X(9), X(10), X(11), X(12), X(13), X(14), X(15)
+#define Q_EACH_LANE(X)                                                                           \
+  X(0), X(1), X(2), X(3), X(4), X(5), X(6), X(7), X(8), X(9), X(10), X(11), X(12), X(13), X(14), \
+      X(15)
 #elif defined(__AVX2__)
 enum { QN = 8 };
 #define Q_EACH_LANE(X) X(0), X(1), X(2), X(3), X(4), X(5), X(6), X(7)
@@ -22,12 +24,29 @@ typedef float qv __attribute__((vector_size(QN * 4)));
 typedef int32_t qvi __attribute__((vector_size(QN * 4)));
 typedef float q_unaligned __attribute__((vector_size(QN * 4), aligned(4), may_alias));
 
-struct QOne { static constexpr int n = 1; };
-struct QFull { static constexpr int n = QN; };
-struct QPart { int n; };
-template <int I> struct QU { static constexpr int v = I; };
-template <class W> struct q_of { typedef qv value; typedef qvi mask; };
-template <> struct q_of<QOne> { typedef float value; typedef bool mask; };
+struct QOne {
+  static constexpr int n = 1;
+};
+struct QFull {
+  static constexpr int n = QN;
+};
+struct QPart {
+  int n;
+};
+template <int I>
+struct QU {
+  static constexpr int v = I;
+};
+template <class W>
+struct q_of {
+  typedef qv value;
+  typedef qvi mask;
+};
+template <>
+struct q_of<QOne> {
+  typedef float value;
+  typedef bool mask;
+};
 
 // ---- threads and memory ----
 #ifdef _OPENMP
@@ -47,7 +66,8 @@ extern "C" void* aligned_alloc(decltype(sizeof(0)), decltype(sizeof(0))) noexcep
 extern "C" void free(void*) noexcept;
 static void* q_scratch_data[4096];
 static int64_t q_scratch_bytes[4096];
-/// 64-byte aligned memory that is kept between calls and grows. Not for use inside a parallel region.
+/// 64-byte aligned memory that is kept between calls and grows. Not for use inside a parallel
+/// region.
 [[maybe_unused]] static void* q_scratch(int id, int64_t bytes) {
   if (q_scratch_bytes[id] < bytes) {
     free(q_scratch_data[id]);
@@ -119,7 +139,8 @@ QI qv q_ld(QPart w, const float* p) {
   return r;
 }
 #endif
-template <class W, class T> QI qv q_ld(W w, const T* p) {
+template <class W, class T>
+QI qv q_ld(W w, const T* p) {
   qv r{};
   for (int l = 0; l < w.n; ++l) r[l] = static_cast<float>(p[l]);
   return r;
@@ -135,7 +156,7 @@ QI qv q_ld_strided(QPart w, const float* p, int64_t stride) {
 /// Lanes p[0], p[2], …: two overlapping loads that stay inside the range touched anyway.
 QI qv q_even(const float* p) {
   const qv a = q_ld(QFull{}, p), b = q_ld(QFull{}, p + QN - 1);
-#define Q_PICK(i) ((i) * 2 < QN ? (i) * 2 : QN + (i) * 2 - (QN - 1))
+#define Q_PICK(i) ((i)*2 < QN ? (i)*2 : QN + (i)*2 - (QN - 1))
   return __builtin_shufflevector(a, b, Q_EACH_LANE(Q_PICK));
 #undef Q_PICK
 }
@@ -150,17 +171,26 @@ QI qv q_ld_strided(QFull, const float* p, int64_t stride) {
 #endif
   return q_ld_strided(QPart{QN}, p, stride);
 }
-template <class W, class T> QI typename q_of<W>::value q_ld_strided(W w, const T* p, int64_t stride);
-template <class T> QI float q_ld_strided(QOne w, const T* p, int64_t) { return q_ld(w, p); }
-template <class W, class T> QI typename q_of<W>::value q_ld_strided(W w, const T* p, int64_t stride) {
+template <class W, class T>
+QI typename q_of<W>::value q_ld_strided(W w, const T* p, int64_t stride);
+template <class T>
+QI float q_ld_strided(QOne w, const T* p, int64_t) {
+  return q_ld(w, p);
+}
+template <class W, class T>
+QI typename q_of<W>::value q_ld_strided(W w, const T* p, int64_t stride) {
   qv r{};
   for (int l = 0; l < w.n; ++l) r[l] = static_cast<float>(p[l * stride]);
   return r;
 }
 
 /// Whether guarded loads are known to be inside their tensors at the points at hand.
-struct QInside { static constexpr bool v = true; };
-struct QBorder { static constexpr bool v = false; };
+struct QInside {
+  static constexpr bool v = true;
+};
+struct QBorder {
+  static constexpr bool v = false;
+};
 template <class W, class T, class V>
 QI typename q_of<W>::value q_ld_else(QInside, W w, bool, const T* row, int64_t i, int64_t stride,
                                      int64_t, V) {
@@ -168,11 +198,13 @@ QI typename q_of<W>::value q_ld_else(QInside, W w, bool, const T* row, int64_t i
 }
 /// row[i], row[i + stride], … where the index is in [0, extent) and `ok`, else `other`.
 template <class T>
-QI float q_ld_else(QBorder, QOne, bool ok, const T* row, int64_t i, int64_t, int64_t extent, float other) {
+QI float q_ld_else(QBorder, QOne, bool ok, const T* row, int64_t i, int64_t, int64_t extent,
+                   float other) {
   return ok && i >= 0 && i < extent ? static_cast<float>(row[i]) : other;
 }
 template <class W, class T>
-QI qv q_ld_else(QBorder, W w, bool ok, const T* row, int64_t i, int64_t stride, int64_t extent, qv other) {
+QI qv q_ld_else(QBorder, W w, bool ok, const T* row, int64_t i, int64_t stride, int64_t extent,
+                qv other) {
   if (!ok) return other;
   const int64_t last = i + (w.n - 1) * stride;
   if (i >= 0 && last >= 0 && i < extent && last < extent) return q_ld_strided(w, row + i, stride);
@@ -199,14 +231,22 @@ QI bool q_not(bool a) { return !a; }
 QI qvi q_and(qvi a, qvi b) { return a & b; }
 QI qvi q_or(qvi a, qvi b) { return a | b; }
 QI qvi q_not(qvi a) { return ~a; }
-template <class F> QI float q_lanes(QOne w, int64_t v, F f) { return f(w, v); }
-template <class W, class F> QI qv q_lanes(W w, int64_t v, F f) {
+template <class F>
+QI float q_lanes(QOne w, int64_t v, F f) {
+  return f(w, v);
+}
+template <class W, class F>
+QI qv q_lanes(W w, int64_t v, F f) {
   qv r{};
   for (int l = 0; l < w.n; ++l) r[l] = f(QOne{}, v + l);
   return r;
 }
-template <class F> QI bool q_lane_mask(QOne w, int64_t v, F f) { return f(w, v); }
-template <class W, class F> QI qvi q_lane_mask(W w, int64_t v, F f) {
+template <class F>
+QI bool q_lane_mask(QOne w, int64_t v, F f) {
+  return f(w, v);
+}
+template <class W, class F>
+QI qvi q_lane_mask(W w, int64_t v, F f) {
   qvi r{};
   for (int l = 0; l < w.n; ++l) r[l] = f(QOne{}, v + l) ? -1 : 0;
   return r;
@@ -238,13 +278,21 @@ QI void q_st(QPart w, float* p, qv x) {
   for (int l = 0; l < w.n; ++l) p[l] = x[l];
 }
 #endif
-template <class T> QI void q_st(QOne, T* p, float x) { *p = static_cast<T>(x); }
-template <class W, class T> QI void q_st(W w, T* p, qv x) {
+template <class T>
+QI void q_st(QOne, T* p, float x) {
+  *p = static_cast<T>(x);
+}
+template <class W, class T>
+QI void q_st(W w, T* p, qv x) {
   for (int l = 0; l < w.n; ++l) p[l] = static_cast<T>(x[l]);
 }
 QI void q_st_strided(QOne w, float* p, int64_t, float x) { q_st(w, p, x); }
-template <class T> QI void q_st_strided(QOne w, T* p, int64_t, float x) { q_st(w, p, x); }
-template <class W, class T> QI void q_st_strided(W w, T* p, int64_t stride, qv x) {
+template <class T>
+QI void q_st_strided(QOne w, T* p, int64_t, float x) {
+  q_st(w, p, x);
+}
+template <class W, class T>
+QI void q_st_strided(W w, T* p, int64_t stride, qv x) {
   for (int l = 0; l < w.n; ++l) p[l * stride] = static_cast<T>(x[l]);
 }
 /// Past the caches; `p` must be aligned to a whole vector (q_head), else this is a plain store.
@@ -346,7 +394,8 @@ QI qv q_copysign(qv x, qv sign) {
   return (qv)(((qvi)x & 0x7fffffff) | ((qvi)sign & static_cast<int32_t>(0x80000000)));
 }
 
-/// x / d for many x: r is 1 / d. Rounds like a division (bar divisors whose significand is all ones).
+/// x / d for many x: r is 1 / d. Rounds like a division (bar divisors whose significand is all
+/// ones).
 QI float q_div(float x, float d, float) { return x / d; }
 QI qv q_div(qv x, float d, float r) {
   const qv q = x * r;
@@ -466,12 +515,12 @@ QI qv q_erf(qv x) {
   return t > 0.921875f ? large : b;
 }
 // By lane through libm.
-#define Q_BY_LANE(name, call)                                   \
-  QI float name(float x) { return call(x); }                    \
-  QI qv name(qv x) {                                            \
-    qv r{};                                                     \
-    for (int l = 0; l < QN; ++l) r[l] = call(x[l]);             \
-    return r;                                                   \
+#define Q_BY_LANE(name, call)                       \
+  QI float name(float x) { return call(x); }        \
+  QI qv name(qv x) {                                \
+    qv r{};                                         \
+    for (int l = 0; l < QN; ++l) r[l] = call(x[l]); \
+    return r;                                       \
   }
 Q_BY_LANE(q_sin, __builtin_sinf)
 Q_BY_LANE(q_cos, __builtin_cosf)
@@ -493,21 +542,34 @@ QI float q_erf(float x) { return q_erf(q_splat(x))[0]; }
 // ---- reductions ----
 struct QSum {
   static constexpr float id() { return 0.0f; }
-  template <class V> static QI V op(V a, V b) { return a + b; }
+  template <class V>
+  static QI V op(V a, V b) {
+    return a + b;
+  }
 };
 struct QProd {
   static constexpr float id() { return 1.0f; }
-  template <class V> static QI V op(V a, V b) { return a * b; }
+  template <class V>
+  static QI V op(V a, V b) {
+    return a * b;
+  }
 };
 struct QMax {
   static constexpr float id() { return -__builtin_inff(); }
-  template <class V> static QI V op(V a, V b) { return q_max(a, b); }
+  template <class V>
+  static QI V op(V a, V b) {
+    return q_max(a, b);
+  }
 };
 struct QMin {
   static constexpr float id() { return __builtin_inff(); }
-  template <class V> static QI V op(V a, V b) { return q_min(a, b); }
+  template <class V>
+  static QI V op(V a, V b) {
+    return q_min(a, b);
+  }
 };
-template <class Op> QI float q_across(qv v) {
+template <class Op>
+QI float q_across(qv v) {
   float a[QN];
   __builtin_memcpy(a, &v, sizeof a);
   for (int width = QN / 2; width > 0; width /= 2) {
@@ -515,50 +577,82 @@ template <class Op> QI float q_across(qv v) {
   }
   return a[0];
 }
-template <class Op> QI float q_across(float v) { return v; }
+template <class Op>
+QI float q_across(float v) {
+  return v;
+}
 /// Folds n accumulators, pairwise, to one.
-template <class Op, int N, class V> QI V q_fold(V (&a)[N]) {
+template <class Op, int N, class V>
+QI V q_fold(V (&a)[N]) {
   for (int n = N; n > 1; n = (n + 1) / 2) {
     for (int i = 0; i < n / 2; ++i) a[i] = Op::op(a[i], a[i + (n + 1) / 2]);
   }
   return a[0];
 }
 /// Best value and its first position, one pair a lane. Sign +1: the largest; -1: the smallest.
-template <class V, class I> struct QBest { V value; I at; };
+template <class V, class I>
+struct QBest {
+  V value;
+  I at;
+};
 typedef QBest<qv, qvi> q_best;
 typedef QBest<float, int32_t> q_best1;
-template <class W> struct q_best_of { typedef q_best type; };
-template <> struct q_best_of<QOne> { typedef q_best1 type; };
-template <class Op> QI void q_none(q_best& b) { b = {q_splat(Op::id()), qvi{}}; }
-template <class Op> QI void q_none(q_best1& b) { b = {Op::id(), 0}; }
+template <class W>
+struct q_best_of {
+  typedef q_best type;
+};
+template <>
+struct q_best_of<QOne> {
+  typedef q_best1 type;
+};
+template <class Op>
+QI void q_none(q_best& b) {
+  b = {q_splat(Op::id()), qvi{}};
+}
+template <class Op>
+QI void q_none(q_best1& b) {
+  b = {Op::id(), 0};
+}
 struct QArgMax : QMax {
-  template <class V> static QI auto better(V a, V b) { return a > b; }
+  template <class V>
+  static QI auto better(V a, V b) {
+    return a > b;
+  }
 };
 struct QArgMin : QMin {
-  template <class V> static QI auto better(V a, V b) { return a < b; }
+  template <class V>
+  static QI auto better(V a, V b) {
+    return a < b;
+  }
 };
-template <class Op> QI void q_take(QOne, q_best1& b, float x, int32_t at) {
+template <class Op>
+QI void q_take(QOne, q_best1& b, float x, int32_t at) {
   if (Op::better(x, b.value)) b = {x, at};
 }
-template <class Op> QI void q_take(QFull, q_best& b, qv x, qvi at) {
+template <class Op>
+QI void q_take(QFull, q_best& b, qv x, qvi at) {
   const qvi m = Op::better(x, b.value);
   b.value = m ? x : b.value;
   b.at = m ? at : b.at;
 }
-template <class Op> QI void q_take(QPart w, q_best& b, qv x, qvi at) {
+template <class Op>
+QI void q_take(QPart w, q_best& b, qv x, qvi at) {
   const qvi m = Op::better(x, b.value) & q_alive(w);
   b.value = m ? x : b.value;
   b.at = m ? at : b.at;
 }
-template <class Op> QI void q_join(q_best1& a, float x, int32_t at) {
+template <class Op>
+QI void q_join(q_best1& a, float x, int32_t at) {
   if (Op::better(x, a.value) || (x == a.value && at < a.at)) a = {x, at};
 }
-template <class Op> QI int64_t q_first(const q_best1* b, int n) {
+template <class Op>
+QI int64_t q_first(const q_best1* b, int n) {
   q_best1 r = b[0];
   for (int i = 1; i < n; ++i) q_join<Op>(r, b[i].value, b[i].at);
   return r.at;
 }
-template <class Op> QI int64_t q_first(const q_best* b, int n) {
+template <class Op>
+QI int64_t q_first(const q_best* b, int n) {
   q_best1 r = {b[0].value[0], b[0].at[0]};
   for (int i = 0; i < n; ++i) {
     for (int l = 0; l < QN; ++l) q_join<Op>(r, b[i].value[l], b[i].at[l]);
@@ -566,13 +660,16 @@ template <class Op> QI int64_t q_first(const q_best* b, int n) {
   return r.at;
 }
 QI int32_t q_at(QOne, int64_t i, int) { return static_cast<int32_t>(i); }
-template <class W> QI qvi q_at(W, int64_t i, int step) {
+template <class W>
+QI qvi q_at(W, int64_t i, int step) {
   return q_splati(static_cast<int32_t>(i)) + (step ? q_iotai() : qvi{});
 }
-template <class T> QI void q_st_at(QOne, T* p, int64_t, const q_best1& b) {
+template <class T>
+QI void q_st_at(QOne, T* p, int64_t, const q_best1& b) {
   *p = static_cast<T>(b.at);
 }
-template <class W, class T> QI void q_st_at(W w, T* p, int64_t stride, const q_best& b) {
+template <class W, class T>
+QI void q_st_at(W w, T* p, int64_t stride, const q_best& b) {
   for (int l = 0; l < w.n; ++l) p[l * stride] = static_cast<T>(b.at[l]);
 }
 QI float q_best_at(const q_best1& b) { return static_cast<float>(b.at); }
@@ -580,18 +677,21 @@ QI qv q_best_at(const q_best& b) { return __builtin_convertvector(b.at, qv); }
 
 // ---- scans ----
 /// Lane l becomes lane l - S, the first S lanes `fill`; and the other way round.
-template <int S> QI qv q_up(qv v, float fill) {
-#define Q_UP(i) ((i) < S ? QN + (i) : (i) - S)
+template <int S>
+QI qv q_up(qv v, float fill) {
+#define Q_UP(i) ((i) < S ? QN + (i) : (i)-S)
   return __builtin_shufflevector(v, q_splat(fill), Q_EACH_LANE(Q_UP));
 #undef Q_UP
 }
-template <int S> QI qv q_down(qv v, float fill) {
+template <int S>
+QI qv q_down(qv v, float fill) {
 #define Q_DOWN(i) ((i) + S)
   return __builtin_shufflevector(v, q_splat(fill), Q_EACH_LANE(Q_DOWN));
 #undef Q_DOWN
 }
 /// Running op over lanes, from the first (or the last, for `reverse`).
-template <class Op, bool reverse> QI qv q_prefix(qv v) {
+template <class Op, bool reverse>
+QI qv q_prefix(qv v) {
   v = Op::op(v, reverse ? q_down<1>(v, Op::id()) : q_up<1>(v, Op::id()));
   v = Op::op(v, reverse ? q_down<2>(v, Op::id()) : q_up<2>(v, Op::id()));
 #if defined(__AVX2__) || defined(__AVX512F__)
@@ -603,12 +703,14 @@ template <class Op, bool reverse> QI qv q_prefix(qv v) {
   return v;
 }
 /// One step of a scan along lanes: the scanned vector; `carry` moves on.
-template <class Op, bool reverse, bool exclusive> QI float q_scan(QOne, float x, float& carry) {
+template <class Op, bool reverse, bool exclusive>
+QI float q_scan(QOne, float x, float& carry) {
   const float before = carry;
   carry = Op::op(carry, x);
   return exclusive ? before : carry;
 }
-template <class Op, bool reverse, bool exclusive, class W> QI qv q_scan(W w, qv x, float& carry) {
+template <class Op, bool reverse, bool exclusive, class W>
+QI qv q_scan(W w, qv x, float& carry) {
   const qv before = q_splat(carry);
   const qv inside = q_prefix<Op, reverse>(q_keep(w, x, Op::id()));
   const qv after = Op::op(before, inside);
@@ -618,15 +720,26 @@ template <class Op, bool reverse, bool exclusive, class W> QI qv q_scan(W w, qv 
 }
 
 // ---- loops ----
-template <int U> struct q_times {
-  template <class F> static QI void run(F& f) { q_times<U - 1>::run(f); f(QU<U - 1>{}); }
+template <int U>
+struct q_times {
+  template <class F>
+  static QI void run(F& f) {
+    q_times<U - 1>::run(f);
+    f(QU<U - 1>{});
+  }
 };
-template <> struct q_times<0> {
-  template <class F> static QI void run(F&) {}
+template <>
+struct q_times<0> {
+  template <class F>
+  static QI void run(F&) {}
 };
-template <int U, class F> QI void q_unroll(F f) { q_times<U>::run(f); }
+template <int U, class F>
+QI void q_unroll(F f) {
+  q_times<U>::run(f);
+}
 /// f(W, i, QU<u>) over [b, e): U whole vectors at a time, then one, then a partial one.
-template <int U, class F> QI void q_loop(QFull w, int64_t b, int64_t e, F f) {
+template <int U, class F>
+QI void q_loop(QFull w, int64_t b, int64_t e, F f) {
   for (; b + U * QN <= e; b += U * QN) {
     q_unroll<U>([&](auto u) __attribute__((always_inline)) { f(w, b + decltype(u)::v * QN, u); });
   }
@@ -635,62 +748,76 @@ template <int U, class F> QI void q_loop(QFull w, int64_t b, int64_t e, F f) {
   }
   if (b < e) f(QPart{static_cast<int>(e - b)}, b, QU<0>{});
 }
-template <int U, class F> QI void q_loop(QOne w, int64_t b, int64_t e, F f) {
+template <int U, class F>
+QI void q_loop(QOne w, int64_t b, int64_t e, F f) {
   for (; b + U <= e; b += U) {
     q_unroll<U>([&](auto u) __attribute__((always_inline)) { f(w, b + decltype(u)::v, u); });
   }
   for (; b < e; ++b) f(w, b, QU<0>{});
 }
 /// As q_loop, but first up to where whole-vector stores to `out + b` are aligned.
-template <int U, class F> QI void q_loop_aligned(QFull w, const float* out, int64_t b, int64_t e, F f) {
+template <int U, class F>
+QI void q_loop_aligned(QFull w, const float* out, int64_t b, int64_t e, F f) {
   const int64_t head = q_imin(q_head(out + b), e - b);
   if (head > 0) f(QPart{static_cast<int>(head)}, b, QU<0>{});
   q_loop<U>(w, b + head, e, f);
 }
-template <int U, class F> QI void q_loop_aligned(QOne w, const float*, int64_t b, int64_t e, F f) {
+template <int U, class F>
+QI void q_loop_aligned(QOne w, const float*, int64_t b, int64_t e, F f) {
   q_loop<U>(w, b, e, f);
 }
 /// The same from the last element to the first, for reverse scans.
-template <class F> QI void q_loop_down(QFull w, int64_t b, int64_t e, F f) {
+template <class F>
+QI void q_loop_down(QFull w, int64_t b, int64_t e, F f) {
   for (; e - QN >= b; e -= QN) f(w, e - QN, QU<0>{});
   if (b < e) f(QPart{static_cast<int>(e - b)}, b, QU<0>{});
 }
-template <class F> QI void q_loop_down(QOne w, int64_t b, int64_t e, F f) {
+template <class F>
+QI void q_loop_down(QOne w, int64_t b, int64_t e, F f) {
   for (; e > b; --e) f(w, e - 1, QU<0>{});
 }
 /// f(W, i, QU<T>) over [b, e): tiles of T vectors, then of one, then a partial one.
-template <int T, class F> QI void q_tiles(QFull w, int64_t b, int64_t e, F f) {
+template <int T, class F>
+QI void q_tiles(QFull w, int64_t b, int64_t e, F f) {
   for (; b + T * QN <= e; b += T * QN) f(w, b, QU<T>{});
   if constexpr (T > 1) {
     for (; b + QN <= e; b += QN) f(w, b, QU<1>{});
   }
   if (b < e) f(QPart{static_cast<int>(e - b)}, b, QU<1>{});
 }
-template <int T, class F> QI void q_tiles(QOne w, int64_t b, int64_t e, F f) {
+template <int T, class F>
+QI void q_tiles(QOne w, int64_t b, int64_t e, F f) {
   for (; b < e; ++b) f(w, b, QU<1>{});
 }
-template <int T, class F> QI void q_tiles_aligned(QFull w, const float* out, int64_t b, int64_t e, F f) {
+template <int T, class F>
+QI void q_tiles_aligned(QFull w, const float* out, int64_t b, int64_t e, F f) {
   const int64_t head = q_imin(q_head(out + b), e - b);
   if (head > 0) f(QPart{static_cast<int>(head)}, b, QU<1>{});
   q_tiles<T>(w, b + head, e, f);
 }
-template <int T, class F> QI void q_tiles_aligned(QOne w, const float*, int64_t b, int64_t e, F f) {
+template <int T, class F>
+QI void q_tiles_aligned(QOne w, const float*, int64_t b, int64_t e, F f) {
   q_tiles<T>(w, b, e, f);
 }
-template <class W> QI int64_t q_step(W) { return QN; }
+template <class W>
+QI int64_t q_step(W) {
+  return QN;
+}
 QI int64_t q_step(QOne) { return 1; }
 
 /// In-register transpose of QN vectors.
-template <int S> QI void q_swap(qv& a, qv& b) {
-#define Q_LOW(i) (((i) & S) == 0 ? (i) : QN + (i) - S)
-#define Q_HIGH(i) (((i) & S) == 0 ? (i) + S : QN + (i))
+template <int S>
+QI void q_swap(qv& a, qv& b) {
+#define Q_LOW(i) (((i)&S) == 0 ? (i) : QN + (i)-S)
+#define Q_HIGH(i) (((i)&S) == 0 ? (i) + S : QN + (i))
   const qv low = __builtin_shufflevector(a, b, Q_EACH_LANE(Q_LOW));
   b = __builtin_shufflevector(a, b, Q_EACH_LANE(Q_HIGH));
   a = low;
 #undef Q_LOW
 #undef Q_HIGH
 }
-template <int S> QI void q_swaps(qv (&t)[QN]) {
+template <int S>
+QI void q_swaps(qv (&t)[QN]) {
 #pragma GCC unroll 16
   for (int i = 0; i < QN; ++i) {
     if ((i & S) == 0) q_swap<S>(t[i], t[i + S]);
