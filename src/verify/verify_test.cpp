@@ -103,7 +103,13 @@ TEST_F(Verify, TimedWorkloadProbesAtFullSize) {
   const Binary trusted = naive(program);
   const WorkloadMaker maker{program, referee, trusted, 2};
   const Workload timed = *maker.timed(*ir::bind_sizes(program, "full"), 9, 0);
-  ASSERT_EQ(timed.datasets.size(), 3u);
+  ASSERT_EQ(timed.datasets.size(), 4u) << "two under the bound, a twin, a probe";
+  ASSERT_EQ(timed.twin, 2);
+  int altered = 0;
+  for (size_t i = 0; i < timed.datasets[0].inputs[0].size(); ++i) {
+    altered += timed.datasets[0].inputs[0][i] != timed.datasets[2].inputs[0][i];
+  }
+  EXPECT_GT(altered, 0);
   EXPECT_TRUE(timed.policies.back().bitwise);
   EXPECT_TRUE(timed.datasets.back().exact);
 }
