@@ -146,6 +146,13 @@ int LocalEvaluator::timed_slots() const {
   return static_cast<int>(std::clamp<size_t>(kSlotBytes / bytes, 1, kMostSlots));
 }
 
+/// A call that takes this long hangs, or is too slow to be of use: many times the naive lowering.
+double LocalEvaluator::call_limit_s(const Workload& workload, bool trusted) const {
+  constexpr double kTimesNaive = 20;
+  if (trusted) return kTrustedCallS;
+  return options_.call_limit_s + kTimesNaive * workload.naive_ns * 1e-9;
+}
+
 KernelLimits LocalEvaluator::limits(bool trusted) const {
   KernelLimits limits;
   limits.threads = options_.threads;
@@ -323,7 +330,7 @@ Outcome<Done> LocalEvaluator::verify_hidden(const Built& built, const Binary& bi
   options.align = Align::kRight;
   options.limits = limits(built.trusted);
   options.trusted = built.trusted;
-  options.call_limit_s = built.trusted ? kTrustedCallS : options_.call_limit_s;
+  options.call_limit_s = call_limit_s(hidden, built.trusted);
   auto kernel = LoadedKernel::start(program_, hidden, binary, built.entry, options);
   if (!kernel) return kernel.has_error() ? Outcome<Done>(kernel.error()) : kernel.verdict();
   std::vector<std::byte> first;
@@ -352,7 +359,7 @@ Outcome<LoadedKernel> LocalEvaluator::start_timed(const Built& built) {
   options.slots = timed_slots();
   options.limits = limits(built.trusted);
   options.trusted = built.trusted;
-  options.call_limit_s = built.trusted ? kTrustedCallS : options_.call_limit_s;
+  options.call_limit_s = call_limit_s(timed_, built.trusted);
   return LoadedKernel::start(program_, timed_, built.binaries.back(), built.entry, options);
 }
 

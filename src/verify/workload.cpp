@@ -20,8 +20,9 @@ constexpr double kTrustedFactor = 3;  // alpha
 constexpr double kLargestFactor = 64;
 
 /// Runs a trusted binary on one data set and compares with what is expected of it.
-Result<std::vector<CompareReport>> run_trusted(const WorkloadMaker& maker, const ir::Sizes& sizes,
+Result<std::vector<CompareReport>> run_trusted(const WorkloadMaker& maker, Workload& workload,
                                                const Dataset& data) {
+  const ir::Sizes& sizes = workload.sizes;
   KernelLayout layout;
   layout.sizes = free_size_values(maker.program, sizes);
   layout.inputs = input_bytes(maker.program, sizes);
@@ -42,6 +43,7 @@ Result<std::vector<CompareReport>> run_trusted(const WorkloadMaker& maker, const
   auto ran = (*process)->run(1, 600);
   if (ran.has_error()) return ran.error();
   if (ran.has_verdict()) return failed(ran.verdict());
+  workload.naive_ns = std::max(workload.naive_ns, *ran);
   std::vector<CompareReport> reports;
   for (size_t i = 0; i < data.outputs.size(); ++i) {
     reports.push_back(compare((*process)->output(0, static_cast<int>(i)), data.outputs[i], {}));
@@ -50,9 +52,9 @@ Result<std::vector<CompareReport>> run_trusted(const WorkloadMaker& maker, const
 }
 
 /// The accepted error factor, or nothing where the trusted implementation is no guide.
-Result<std::optional<double>> accepted_factor(const WorkloadMaker& maker, const ir::Sizes& sizes,
+Result<std::optional<double>> accepted_factor(const WorkloadMaker& maker, Workload& workload,
                                               const Dataset& data) {
-  QUERN_ASSIGN(const auto reports, run_trusted(maker, sizes, data));
+  QUERN_ASSIGN(const auto reports, run_trusted(maker, workload, data));
   double worst = 0;
   int64_t compared = 0;
   for (const CompareReport& report : reports) {
@@ -113,7 +115,7 @@ Result<Workload> WorkloadMaker::hidden(uint64_t seed, int64_t smallest) const {
   for (const InputMix& mix : mixes_for(program)) {
     Dataset data = draw_dataset(program, workload.sizes, mix, mix_seed(seed, ++stream));
     QUERN_TRY(oracle.expect(workload.sizes, data));
-    QUERN_ASSIGN(const auto factor, accepted_factor(*this, workload.sizes, data));
+    QUERN_ASSIGN(const auto factor, accepted_factor(*this, workload, data));
     ComparePolicy policy;
     policy.factor = factor.value_or(0);
     if (factor) add(workload, std::move(data), policy);
@@ -138,7 +140,7 @@ Result<Workload> WorkloadMaker::timed(const ir::Sizes& sizes, uint64_t seed,
   for (const Kind kind : {Kind::kDeclared, Kind::kNormal}) {
     Dataset data = draw_dataset(program, sizes, {kind}, mix_seed(seed, ++stream));
     QUERN_TRY(oracle.expect(sizes, data));
-    QUERN_ASSIGN(const auto factor, accepted_factor(*this, sizes, data));
+    QUERN_ASSIGN(const auto factor, accepted_factor(*this, workload, data));
     // The declared distribution is what the task is for: it stays, whatever the baseline does.
     if (!factor && kind != Kind::kDeclared) continue;
     ComparePolicy policy;

@@ -15,6 +15,7 @@ struct Workload {
   ir::Sizes sizes;
   std::vector<Dataset> datasets;
   std::vector<ComparePolicy> policies;  ///< one per data set
+  double naive_ns = 0;                  ///< of one call of the naive lowering: the slowest seen
   int twin = -1;  ///< the data set kept for timed launches: the first one, altered in places
 };
 
