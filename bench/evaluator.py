@@ -47,7 +47,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         stream(options.quern, task, sources[:1], folder)  # builds the oracle once
         fresh, fresh_s = stream(options.quern, task, sources[1:], folder)
-        known, _ = stream(options.quern, task, sources[1:], folder)
+        # The cache of evaluations lives as long as its process: send some sources again in one.
+        again, _ = stream(options.quern, task, sources[1:9] * 8, folder)
+        known = again[8:]
     overhead = [e["stages_ms"]["overhead"] for e in fresh]
     cached = [e["stages_ms"]["total"] for e in known if e.get("cached")]
     stages = sorted({stage for e in fresh for stage in e["stages_ms"]})

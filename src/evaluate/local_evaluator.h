@@ -27,7 +27,7 @@ class LocalEvaluator : public Evaluator {
     std::string clock = "steady";  ///< "simulated": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
-    double call_limit_s = 10;               ///< one call of a candidate, before it counts as a hang
+    double call_limit_s = 1;  ///< one call may take this and 20 times the naive lowering
     size_t memory_bytes = size_t{4} << 30;  ///< a candidate's own, beside its buffers
     Peaks peaks;
     Environment environment;
@@ -63,6 +63,7 @@ class LocalEvaluator : public Evaluator {
   Result<Duel> hashed_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
   KernelLimits limits(bool trusted) const;
+  double call_limit_s(const Workload& workload, bool trusted) const;
 
   ir::Program program_;
   ir::Sizes sizes_;
