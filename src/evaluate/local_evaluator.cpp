@@ -227,8 +227,10 @@ Result<std::vector<Evaluation>> LocalEvaluator::evaluate(const std::vector<Candi
     const bool was_fresh = next_built < fresh.size() && fresh[next_built].id == candidate.id;
     const Built* mine = was_fresh ? &built[next_built++] : nullptr;
     if (known != cache_.end()) {
+      const int64_t start = steady_now_ns();
       evaluations.push_back(known->second);
       evaluations.back().cached = true;
+      evaluations.back().stages_ms = {{"total", ms_since(start)}};
     } else {
       QUERN_CHECK(mine != nullptr, "a candidate was neither cached nor built");
       QUERN_ASSIGN(Evaluation evaluation, evaluate_built(candidate, *mine, request.incumbent_ns));

@@ -74,7 +74,13 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
   auto warm = kernel.run(std::min(calls_for(first_call_ns, policy), kernel.slots()));
   if (!warm) return warm.has_error() ? Outcome<Timing>(warm.error()) : warm.verdict();
   const int warm_calls = std::min(calls_for(first_call_ns, policy), kernel.slots());
-  const int calls = calls_for(*warm / warm_calls, policy);
+  int calls = calls_for(*warm / warm_calls, policy);
+  if (calls > warm_calls) {
+    // A few calls say little of many: the length of a whole batch settles it.
+    auto batch = kernel.run(calls);
+    if (!batch) return batch.has_error() ? Outcome<Timing>(batch.error()) : batch.verdict();
+    calls = calls_for(*batch / calls, policy);
+  }
   timing.calls_per_sample = calls;
   double spent_ns = 0;
   const int surprise = static_cast<int>(mix_seed(seed, 17) % 4);
