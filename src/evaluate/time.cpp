@@ -70,20 +70,21 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
     summarise(timing);
     return timing;
   }
-  // The first call ran cold; a short batch gives the length of a warm one.
-  auto warm = kernel.run(std::min(calls_for(first_call_ns, policy), kernel.slots()));
-  if (!warm) return warm.has_error() ? Outcome<Timing>(warm.error()) : warm.verdict();
-  const int warm_calls = std::min(calls_for(first_call_ns, policy), kernel.slots());
-  int calls = calls_for(*warm / warm_calls, policy);
-  if (calls > warm_calls) {
-    // A few calls say little of many: the length of a whole batch settles it.
-    auto batch = kernel.run(calls);
+  // The first call ran cold, and a few calls say little of many: batches settle the batch length.
+  int calls = 1;
+  for (int round = 0; round < 2 && first_call_ns < 4 * policy.batch_ns; ++round) {
+    const int trial =
+        round == 0 ? std::min(calls_for(first_call_ns, policy), kernel.slots()) : calls;
+    auto batch = kernel.run(trial);
     if (!batch) return batch.has_error() ? Outcome<Timing>(batch.error()) : batch.verdict();
-    calls = calls_for(*batch / calls, policy);
+    calls = calls_for(*batch / trial, policy);
+    if (calls <= trial) break;
   }
   timing.calls_per_sample = calls;
   double spent_ns = 0;
-  const int surprise = static_cast<int>(mix_seed(seed, 17) % 4);
+  // Calls of a second and more are long enough to count for several samples.
+  const int fewest = first_call_ns > 1e9 ? 1 : 3;
+  const int surprise = first_call_ns > 1e9 ? 0 : static_cast<int>(mix_seed(seed, 17) % 4);
   for (int sample = 0; sample < policy.max_samples; ++sample) {
     if (sample % kExchangeEvery == surprise) {
       exchange(kernel, mix_seed(seed, static_cast<uint64_t>(sample)));
@@ -97,7 +98,7 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
                             fastest > policy.reject_ratio * incumbent_ns;
     if (sample < surprise) continue;
     if (timing.early_rejected || precise(timing.samples_ns, policy)) break;
-    if (spent_ns > policy.limit_ns && timing.samples_ns.size() >= 3) break;
+    if (spent_ns > policy.limit_ns && static_cast<int>(timing.samples_ns.size()) >= fewest) break;
   }
   auto last = verified_sample(kernel, calls);
   if (!last) return last.has_error() ? Outcome<Timing>(last.error()) : last.verdict();
