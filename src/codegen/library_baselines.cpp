@@ -12,6 +12,7 @@
 #include "codegen/contraction_tables.h"
 #include "codegen/group.h"
 #include "codegen/library_match.h"
+#include "codegen/library_whole.h"
 #include "codegen/prelude.h"
 #include "codegen/tile_expr.h"
 
@@ -107,11 +108,12 @@ std::string cached(const ir::Program& program, const std::string& make, const st
       key_text(program), make, data);
 }
 
+std::string c_float(double value) { return fmt::format("static_cast<float>({})", value); }
+
 std::string posts_text(const Fused& fused) {
   if (!fused.activation) return "{}";
-  return fmt::format("{{Post{{dnnl_eltwise_{}, {}f, {}f}}}}", fused.activation->name,
-                     fmt::format("{:.1f}", fused.activation->alpha),
-                     fmt::format("{:.1f}", fused.activation->beta));
+  return fmt::format("{{Post{{dnnl_eltwise_{}, {}, {}}}}}", fused.activation->name,
+                     c_float(fused.activation->alpha), c_float(fused.activation->beta));
 }
 
 struct Layout {
@@ -201,6 +203,76 @@ std::string onednn_convolution(const ir::Program& program, const ConvolutionShap
                       cached(program, make, data), fused.last + 1);
 }
 
+/// Statements that fill `q_desc` for a primitive from q_x to q_y.
+std::string whole_descriptor(const Source& source, const WholeOperation& op) {
+  switch (op.kind) {
+    case WholeOperation::Kind::kMap:
+      return fmt::format(
+          "    dnnl_eltwise_desc_t q_desc;\n"
+          "    must(dnnl_eltwise_forward_desc_init(&q_desc, dnnl_forward_inference, "
+          "dnnl_eltwise_{}, &q_x, {}, {}));\n",
+          op.map.name, c_float(op.map.alpha), c_float(op.map.beta));
+    case WholeOperation::Kind::kSoftmax:
+      return fmt::format(
+          "    dnnl_softmax_v2_desc_t q_desc;\n"
+          "    must(dnnl_softmax_v2_forward_desc_init(&q_desc, dnnl_forward_inference, "
+          "dnnl_softmax_{}, &q_x, &q_y, {}));\n",
+          op.algorithm, op.axis);
+    case WholeOperation::Kind::kReduction:
+      return fmt::format(
+          "    dnnl_reduction_desc_t q_desc;\n"
+          "    must(dnnl_reduction_desc_init(&q_desc, dnnl_reduction_{}, &q_x, &q_y, 0, 0));\n",
+          op.algorithm);
+    case WholeOperation::Kind::kPooling:
+      return fmt::format(
+          "    const Dims q_stride = {}, q_kernel = {}, q_gap = {}, q_before = {}, q_after = {};\n"
+          "    dnnl_pooling_v2_desc_t q_desc;\n"
+          "    must(dnnl_pooling_v2_forward_desc_init(&q_desc, dnnl_forward_inference, "
+          "dnnl_pooling_{}, &q_x, &q_y, q_stride.data(), q_kernel.data(), q_gap.data(), "
+          "q_before.data(), q_after.data()));\n",
+          source.dims(op.stride), source.dims(op.kernel), source.dims(op.gap),
+          source.dims(op.before), source.dims(op.after), op.algorithm);
+    case WholeOperation::Kind::kNorm:
+      break;
+  }
+  const bool scale = op.by_column && !op.gamma.empty(), shift = op.by_column && !op.beta.empty();
+  return fmt::format(
+      "    const auto q_param = plain({}), q_statistic = plain({});\n"
+      "    dnnl_layer_normalization_desc_t q_desc;\n"
+      "    must(dnnl_layer_normalization_forward_desc_init(&q_desc, dnnl_forward_inference, &q_x, "
+      "&q_statistic, {}, 0u{}{}));\n",
+      source.dims({op.x_dims[1]}), source.dims({op.x_dims[0]}), c_float(op.eps),
+      scale ? " | dnnl_use_scale" : "", shift ? " | dnnl_use_shift" : "");
+}
+
+std::string onednn_whole(const ir::Program& program, const WholeOperation& op) {
+  const Source source(program);
+  std::string make =
+      fmt::format("    [[maybe_unused]] const auto q_x = plain({}), q_y = plain({});\n",
+                  source.dims(op.x_dims), source.dims(op.y_dims)) +
+      whole_descriptor(source, op);
+  std::string ports =
+      "{DNNL_ARG_SRC, false, q_x, {}, {}, {}}, {DNNL_ARG_DST, true, q_y, {}, {}, {}}";
+  std::string data = fmt::format("{}, {}", tensor_id(op.x), tensor_id(op.y)), after;
+  const auto param = [](const std::string& name) {
+    return name.empty() ? "nullptr" : tensor_id(name);
+  };
+  if (op.by_column) {
+    for (const auto& [name, arg] : {std::pair{op.gamma, "SCALE"}, {op.beta, "SHIFT"}}) {
+      if (name.empty()) continue;
+      ports += fmt::format(", {{DNNL_ARG_{}, false, q_param, {{}}, {{}}, {{}}}}", arg);
+      data += ", " + tensor_id(name);
+    }
+  } else if (!op.gamma.empty() || !op.beta.empty()) {
+    after = fmt::format("  scale_and_shift({}, {}, {}, {}, {}, {});\n", tensor_id(op.y),
+                        param(op.gamma), param(op.beta), c_int(program, op.outer),
+                        c_int(program, op.scaled), c_int(program, op.inner));
+  }
+  make += fmt::format("    q_op = new Op(&q_desc, {{}}, {{{}}});\n", ports);
+  return source.entry("// quern: libraries = dnnl\n" + std::string(dnnl_prelude()),
+                      cached(program, make, data) + after, program.statements.size() + 1);
+}
+
 /// OpenBLAS 0.3.21 does not know newer processors by name and falls back to SSE; the variable says
 /// which kernels the instruction set allows. It is read when the library is loaded, so it must be
 /// set before: hence no link-time dependency.
@@ -265,13 +337,15 @@ bool only_maps_after(const ir::Program& program, size_t first) {
 std::vector<BaselineSource> library_baselines(const ir::Program& program, const ir::Sizes& sizes) {
   std::vector<BaselineSource> out;
   if (program.statements.empty()) return out;
-  if (!only_maps_after(program, 1)) return out;
-  if (auto shape = match_matmul(program, 0, sizes)) {
+  const bool product = only_maps_after(program, 1);
+  if (auto shape = product ? match_matmul(program, 0, sizes) : std::nullopt) {
     if (shape->blas) out.push_back({"openblas", openblas_matmul(program, *shape), {"dl"}});
     out.push_back({"onednn", onednn_matmul(program, *shape), {"dnnl"}});
-  } else if (auto window = match_convolution(program, 0, sizes)) {
+  } else if (auto window = product ? match_convolution(program, 0, sizes) : std::nullopt) {
     out.push_back({"onednn", onednn_convolution(program, *window, true), {"dnnl"}});
     out.push_back({"onednn-plain", onednn_convolution(program, *window, false), {"dnnl"}});
+  } else if (auto whole = match_whole(program, sizes)) {
+    out.push_back({"onednn", onednn_whole(program, *whole), {"dnnl"}});
   }
   return out;
 }
