@@ -266,11 +266,77 @@ std::string onednn_whole(const ir::Program& program, const WholeOperation& op) {
   } else if (!op.gamma.empty() || !op.beta.empty()) {
     after = fmt::format("  scale_and_shift({}, {}, {}, {}, {}, {});\n", tensor_id(op.y),
                         param(op.gamma), param(op.beta), c_int(program, op.outer),
-                        c_int(program, op.scaled), c_int(program, op.inner));
+                        c_int(program, op.middle), c_int(program, op.inner));
   }
   make += fmt::format("    q_op = new Op(&q_desc, {{}}, {{{}}});\n", ports);
   return source.entry("// quern: libraries = dnnl\n" + std::string(dnnl_prelude()),
                       cached(program, make, data) + after, program.statements.size() + 1);
+}
+
+/// A sum as the product with a vector of ones, far quicker than the library's own reduction where
+/// that falls back to plain loops; the mean scales the result.
+std::string onednn_sum_product(const ir::Program& program, const WholeOperation& op) {
+  const Source source(program);
+  const IntExpr one = ir::int_constant(1);
+  const bool rows = op.inner == one;
+  const std::string n = c_int(program, op.middle);
+  const std::string x = source.dims(rows ? std::vector{op.outer, op.middle}
+                                         : std::vector{op.outer, op.middle, op.inner});
+  const std::string y =
+      source.dims(rows ? std::vector{op.outer, one} : std::vector{op.outer, one, op.inner});
+  const std::string post =
+      op.algorithm == "mean"
+          ? fmt::format("{{Post{{dnnl_eltwise_linear, 1.0f / static_cast<float>({}), 0.0f}}}}", n)
+          : "{}";
+  const std::string make = fmt::format(
+      "    const auto q_x = plain({0}), q_y = plain({1}), q_ones = plain({2});\n"
+      "    dnnl_matmul_desc_t q_desc;\n"
+      "    must(dnnl_matmul_desc_init(&q_desc, &{3}, &{4}, nullptr, &q_y));\n"
+      "    q_op = new Op(&q_desc, {5}, {{{{DNNL_ARG_SRC, false, {3}, {{}}, {{}}, {{}}}}, "
+      "{{DNNL_ARG_WEIGHTS, false, {4}, {{}}, {{}}, {{}}}}, "
+      "{{DNNL_ARG_DST, true, q_y, {{}}, {{}}, {{}}}}}});\n",
+      x, y, source.dims(rows ? std::vector{op.middle, one} : std::vector{one, one, op.middle}),
+      rows ? "q_x" : "q_ones", rows ? "q_ones" : "q_x", post);
+  const std::string in = tensor_id(op.x), ones = fmt::format("ones({})", n);
+  const std::string data =
+      fmt::format("{}, {}, {}", rows ? in : ones, rows ? ones : in, tensor_id(op.y));
+  return source.entry("// quern: libraries = dnnl\n" + std::string(dnnl_prelude()),
+                      cached(program, make, data), program.statements.size() + 1);
+}
+
+/// The greatest over an outer axis as pooling of channels that lie last.
+std::string onednn_outer_pooling(const ir::Program& program, const WholeOperation& op) {
+  const Source source(program);
+  const IntExpr one = ir::int_constant(1);
+  const IntExpr line = op.middle * op.inner;
+  const std::string make = fmt::format(
+      "    const auto q_x = plain({}, {}), q_y = plain({}, {});\n"
+      "    const Dims q_stride = {{1, 1}}, q_none = {{0, 0}}, q_kernel = {};\n"
+      "    dnnl_pooling_v2_desc_t q_desc;\n"
+      "    must(dnnl_pooling_v2_forward_desc_init(&q_desc, dnnl_forward_inference, "
+      "dnnl_pooling_max, &q_x, &q_y, q_stride.data(), q_kernel.data(), q_none.data(), "
+      "q_none.data(), q_none.data()));\n"
+      "    q_op = new Op(&q_desc, {{}}, {{{{DNNL_ARG_SRC, false, q_x, {{}}, {{}}, {{}}}}, "
+      "{{DNNL_ARG_DST, true, q_y, {{}}, {{}}, {{}}}}}});\n",
+      source.dims({op.outer, op.inner, one, op.middle}), source.dims({line, one, line, op.inner}),
+      source.dims({op.outer, op.inner, one, one}), source.dims({op.inner, one, op.inner, op.inner}),
+      source.dims({one, op.middle}));
+  const std::string data = fmt::format("{}, {}", tensor_id(op.x), tensor_id(op.y));
+  return source.entry("// quern: libraries = dnnl\n" + std::string(dnnl_prelude()),
+                      cached(program, make, data), program.statements.size() + 1);
+}
+
+void add_whole(const ir::Program& program, const WholeOperation& op,
+               std::vector<BaselineSource>& out) {
+  const bool reduction = op.kind == WholeOperation::Kind::kReduction && op.neighbours;
+  const bool inner = op.inner == ir::int_constant(1);
+  const bool sum = op.algorithm == "sum" || op.algorithm == "mean";
+  // Its reduction over an outer axis is a plain loop against the memory's order.
+  if (!reduction || inner || (!sum && op.algorithm != "max"))
+    out.push_back({"onednn", onednn_whole(program, op), {"dnnl"}});
+  if (reduction && sum) out.push_back({"onednn-matmul", onednn_sum_product(program, op), {"dnnl"}});
+  if (reduction && !inner && op.algorithm == "max")
+    out.push_back({"onednn-pooling", onednn_outer_pooling(program, op), {"dnnl"}});
 }
 
 /// OpenBLAS 0.3.21 does not know newer processors by name and falls back to SSE; the variable says
@@ -345,7 +411,7 @@ std::vector<BaselineSource> library_baselines(const ir::Program& program, const 
     out.push_back({"onednn", onednn_convolution(program, *window, true), {"dnnl"}});
     out.push_back({"onednn-plain", onednn_convolution(program, *window, false), {"dnnl"}});
   } else if (auto whole = match_whole(program, sizes)) {
-    out.push_back({"onednn", onednn_whole(program, *whole), {"dnnl"}});
+    add_whole(program, *whole, out);
   }
   return out;
 }

@@ -10,7 +10,7 @@ namespace quern {
 
 /// A complete candidate source (plan lines, entry, any sizes) that leaves the work to a library.
 struct BaselineSource {
-  std::string name;  ///< "openblas", "onednn", "onednn-plain"
+  std::string name;  ///< "openblas", "onednn", "onednn-plain", …
   std::string source;
   std::vector<std::string> libraries;  ///< to link, as `-l` takes them
 };
@@ -22,6 +22,7 @@ struct BaselineSource {
 ///   same on the tensors as they are. Bias and activation are fused where oneDNN can.
 ///   Beside products and convolutions: softmax, layer and group norm, pooling, activations,
 ///   reductions.
+/// - "onednn-matmul", "onednn-pooling": a reduction as the product with ones, or as pooling.
 std::vector<BaselineSource> library_baselines(const ir::Program& program, const ir::Sizes& sizes);
 
 }  // namespace quern

@@ -311,10 +311,26 @@ class WholeMatcher {
         op_.y_dims = op_.x_dims;
         for (size_t d = 0; d < op_.x_dims.size(); ++d)
           if (mask >> d & 1) op_.y_dims[d] = ir::int_constant(1);
+        view_reduced(mask);
         return true;
       }
     }
     return false;
+  }
+  void view_reduced(unsigned mask) {
+    size_t from = 0;
+    while (!(mask >> from & 1)) ++from;
+    size_t to = from;
+    while (mask >> to & 1) ++to;
+    op_.neighbours = mask >> to == 0;
+    view(op_.x_dims, from, to);
+  }
+  /// Views x as [outer, middle, inner], the middle from dimension `from` to before `to`.
+  void view(const std::vector<IntExpr>& dims, size_t from, size_t to) {
+    const auto at = [&](size_t d) { return dims.begin() + static_cast<int64_t>(d); };
+    op_.outer = product({at(0), at(from)});
+    op_.middle = product({at(from), at(to)});
+    op_.inner = product({at(to), dims.end()});
   }
   /// Whether the output is as large as what the reduction over `mask` leaves.
   bool fits(unsigned mask) const {
@@ -452,12 +468,9 @@ class WholeMatcher {
     return y;
   }
   void place(const std::vector<IntExpr>& dims, size_t from, size_t to) {
-    const auto at = [&](size_t d) { return dims.begin() + static_cast<int64_t>(d); };
-    op_.outer = product({at(0), at(from)});
-    op_.scaled = product({at(from), at(to)});
-    op_.inner = product({at(to), dims.end()});
+    view(dims, from, to);
     op_.by_column = std::all_of(trials_.begin(), trials_.end(), [&](const Trial& t) {
-      return ir::evaluate(op_.scaled, t.sizes) == ir::evaluate(op_.x_dims[1], t.sizes) &&
+      return ir::evaluate(op_.middle, t.sizes) == ir::evaluate(op_.x_dims[1], t.sizes) &&
              ir::evaluate(op_.inner, t.sizes) == 1;
     });
   }

@@ -23,8 +23,10 @@ struct WholeOperation {
   std::string algorithm;
   double eps = 0;           ///< kNorm: added to the variance
   std::string gamma, beta;  ///< kNorm: scale and shift, empty where there is none
-  /// kNorm: y viewed as [outer, scaled, inner]; gamma and beta are indexed by the middle.
-  ir::IntExpr outer, scaled, inner;
+  /// kNorm: x viewed as [outer, middle, inner]; gamma and beta are indexed by the middle.
+  /// kReduction: the same view, reduced over the middle, where `neighbours` are reduced.
+  ir::IntExpr outer, middle, inner;
+  bool neighbours = false;
   bool by_column = false;  ///< kNorm: gamma and beta run along the columns
   std::vector<ir::IntExpr> kernel, stride, gap, before, after;  ///< kPooling, spatial dimensions
 };

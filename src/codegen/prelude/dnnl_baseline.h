@@ -126,4 +126,10 @@ struct Op {
   }
 }
 
+[[maybe_unused]] const float* ones(int64_t count) {
+  static std::vector<float> kept;
+  if ((int64_t)kept.size() < count) kept.assign(count, 1.0f);
+  return kept.data();
+}
+
 }  // namespace
