@@ -77,14 +77,16 @@ ir::Tensors<double> draw(const ir::Program& program, const ir::Sizes& sizes, uin
 /// Up to three runs at sizes that differ from each other; too few where sizes must obey rules that
 /// none of the tried ones do.
 std::vector<Trial> run_trials(const ir::Program& program) {
-  constexpr int64_t kMostWork = 300'000;
+  constexpr int64_t kMostWork = 400'000;
   std::vector<Trial> trials;
+  // Steps of 4 and 8 and none: for sizes that must be divisible.
   for (const auto& [first, step] : {std::pair<int64_t, int64_t>{2, 1},
                                     {5, 2},
-                                    {4, 2},
+                                    {4, 4},
+                                    {8, 4},
                                     {8, 8},
                                     {13, 1},
-                                    {16, 16},
+                                    {16, 0},
                                     {24, 5},
                                     {35, 1}}) {
     std::map<std::string, int64_t> free;

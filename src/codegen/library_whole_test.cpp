@@ -82,6 +82,29 @@ ir::Program norm(bool two, size_t along, double eps) {
        map("y", all, plus(times(times(gap, L("scale", at)), param("g")), param("h")))});
 }
 
+/// Group norm of x[b, c, h, w] by groups of c / 4 neighbouring channels, scale and shift by
+/// channel.
+ir::Program group_norm() {
+  const ir::IntExpr width = div(S("c"), C(4)), channel = A("g") * width + A("k");
+  const Axes all = {{"n", S("b")}, {"m", S("c")}, {"i", S("h")}, {"j", S("w")}};
+  const Axes kept = {{"n", S("b")}, {"g", C(4)}};
+  const Axes members = {{"k", width}, {"i", S("h")}, {"j", S("w")}};
+  const ir::Expr x = L("x", {A("n"), channel, A("i"), A("j")});
+  const ir::Expr count = ir::index_value(width * S("h") * S("w"));
+  const ir::Expr gap = less(x, L("mean", {A("n"), A("g")}));
+  const ir::Expr variance = over(L("squares", {A("n"), A("g")}), count);
+  const std::vector<ir::IntExpr> group = {A("n"), div(A("m"), width)};
+  const ir::Expr placed = less(L("x", {A("n"), A("m"), A("i"), A("j")}), L("mean", group));
+  return program(
+      {"b", "c", "h", "w"},
+      {{"x", {S("b"), S("c"), S("h"), S("w")}}, {"g", {S("c")}}, {"h", {S("c")}}},
+      {sum("total", kept, members, x), map("mean", kept, over(L("total", {A("n"), A("g")}), count)),
+       sum("squares", kept, members, times(gap, gap)),
+       map("scale", kept, op(Op::kRsqrt, {plus(variance, c(1e-5))})),
+       map("y", all,
+           plus(times(times(placed, L("scale", group)), L("g", {A("m")})), L("h", {A("m")})))});
+}
+
 struct Window {
   int64_t kernel, stride, padding, dilation = 1;
   bool mean = false;
@@ -126,6 +149,7 @@ struct WholeCase {
   ir::Program program;
   Kind kind;
   std::string algorithm;
+  std::array<int64_t, 2> sizes = {7, 11};  ///< the first free size of each run
 };
 
 std::vector<WholeCase> whole_cases() {
@@ -154,6 +178,7 @@ std::vector<WholeCase> whole_cases() {
       {"layer_norm", norm(false, 2, 1e-5), Kind::kNorm, ""},
       {"instance_norm", norm(false, 1, 1e-3), Kind::kNorm, ""},
       {"sample_norm", norm(true, 1, 0.25), Kind::kNorm, ""},
+      {"group_norm", group_norm(), Kind::kNorm, "", {8, 12}},
       {"max_pool", pooling({.kernel = 4, .stride = 1, .padding = 1}), Kind::kPooling, "max"},
       {"max_pool_dilated", pooling({.kernel = 2, .stride = 3, .padding = 1, .dilation = 2}),
        Kind::kPooling, "max"},
@@ -199,7 +224,8 @@ void check_baseline(const WholeCase& item, const BaselineSource& baseline) {
   ASSERT_NE(entry, nullptr);
   std::vector<std::string> reads;
   for (const ir::InputDecl& input : item.program.inputs) reads.push_back(input.name);
-  for (int64_t first : {7, 11, 7}) {  // the last meets the primitive made by the first
+  for (int64_t first : {item.sizes[0], item.sizes[1],
+                        item.sizes[0]}) {  // the last meets the primitive made by the first
     const ir::Sizes sizes = odd_sizes(item.program, first);
     const Tensors tensors = ir::run<double>(item.program, sizes, draw_inputs(item.program, sizes));
     check_call(item.name, tensors, reads, {"y"}, [&](const std::vector<float*>& data) {
@@ -211,7 +237,7 @@ void check_baseline(const WholeCase& item, const BaselineSource& baseline) {
 void check_whole(WholeCase item) {
   SCOPED_TRACE(item.name);
   item.program.name = item.name;
-  const auto baselines = library_baselines(item.program, odd_sizes(item.program, 7));
+  const auto baselines = library_baselines(item.program, odd_sizes(item.program, item.sizes[0]));
   ASSERT_FALSE(baselines.empty());
   for (const BaselineSource& baseline : baselines) check_baseline(item, baseline);
 }
@@ -225,7 +251,7 @@ TEST(LibraryWhole, AgreesWithTheDefinitionAtOddSizes) {
 
 TEST(LibraryWhole, TellsEveryOperationFromTheOthers) {
   for (const WholeCase& item : whole_cases()) {
-    const auto got = match_whole(item.program, odd_sizes(item.program, 7));
+    const auto got = match_whole(item.program, odd_sizes(item.program, item.sizes[0]));
     ASSERT_TRUE(got.has_value()) << item.name;
     EXPECT_EQ(got->kind, item.kind) << item.name;
     EXPECT_EQ(item.kind == Kind::kMap ? got->map.name : got->algorithm, item.algorithm)

@@ -83,15 +83,16 @@ struct Op {
     for (Port& port : ports) connect(port, pd);
   }
   void connect(Port& port, dnnl_primitive_desc_t pd) {
-    const dnnl_memory_desc_t* own = dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, port.arg);
+    const dnnl_memory_desc_t* own =
+        dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, port.arg);
     must(dnnl_memory_create(&port.outer, &port.user, engine(), DNNL_MEMORY_NONE));
     port.inner = port.outer;
     port.reorder = nullptr;
     if (!dnnl_memory_desc_equal(own, &port.user)) {
       must(dnnl_memory_create(&port.inner, own, engine(), DNNL_MEMORY_ALLOCATE));
       dnnl_primitive_desc_t move;
-      const dnnl_memory_desc_t *from = port.output ? own : &port.user;
-      const dnnl_memory_desc_t *to = port.output ? &port.user : own;
+      const dnnl_memory_desc_t* from = port.output ? own : &port.user;
+      const dnnl_memory_desc_t* to = port.output ? &port.user : own;
       must(dnnl_reorder_primitive_desc_create(&move, from, engine(), to, engine(), nullptr));
       must(dnnl_primitive_create(&port.reorder, move));
     }
@@ -105,7 +106,8 @@ struct Op {
   /// `data`: one pointer a port, in their order.
   void run(std::initializer_list<const void*> data) {
     auto at = data.begin();
-    for (Port& port : ports) must(dnnl_memory_set_data_handle(port.outer, const_cast<void*>(*at++)));
+    for (Port& port : ports)
+      must(dnnl_memory_set_data_handle(port.outer, const_cast<void*>(*at++)));
     for (Port& port : ports)
       if (port.reorder && !port.output) move(port);
     must(dnnl_primitive_execute(primitive, stream(), (int)args.size(), args.data()));
