@@ -12,6 +12,7 @@
 #include "codegen/contraction_tables.h"
 #include "codegen/group.h"
 #include "codegen/library_match.h"
+#include "codegen/library_whole.h"
 #include "codegen/prelude.h"
 #include "codegen/tile_expr.h"
 
@@ -107,11 +108,12 @@ std::string cached(const ir::Program& program, const std::string& make, const st
       key_text(program), make, data);
 }
 
+std::string c_float(double value) { return fmt::format("static_cast<float>({})", value); }
+
 std::string posts_text(const Fused& fused) {
   if (!fused.activation) return "{}";
-  return fmt::format("{{Post{{dnnl_eltwise_{}, {}f, {}f}}}}", fused.activation->name,
-                     fmt::format("{:.1f}", fused.activation->alpha),
-                     fmt::format("{:.1f}", fused.activation->beta));
+  return fmt::format("{{Post{{dnnl_eltwise_{}, {}, {}}}}}", fused.activation->name,
+                     c_float(fused.activation->alpha), c_float(fused.activation->beta));
 }
 
 struct Layout {
@@ -201,6 +203,142 @@ std::string onednn_convolution(const ir::Program& program, const ConvolutionShap
                       cached(program, make, data), fused.last + 1);
 }
 
+/// Statements that fill `q_desc` for a primitive from q_x to q_y.
+std::string whole_descriptor(const Source& source, const WholeOperation& op) {
+  switch (op.kind) {
+    case WholeOperation::Kind::kMap:
+      return fmt::format(
+          "    dnnl_eltwise_desc_t q_desc;\n"
+          "    must(dnnl_eltwise_forward_desc_init(&q_desc, dnnl_forward_inference, "
+          "dnnl_eltwise_{}, &q_x, {}, {}));\n",
+          op.map.name, c_float(op.map.alpha), c_float(op.map.beta));
+    case WholeOperation::Kind::kSoftmax:
+      return fmt::format(
+          "    dnnl_softmax_v2_desc_t q_desc;\n"
+          "    must(dnnl_softmax_v2_forward_desc_init(&q_desc, dnnl_forward_inference, "
+          "dnnl_softmax_{}, &q_x, &q_y, {}));\n",
+          op.algorithm, op.axis);
+    case WholeOperation::Kind::kReduction:
+      return fmt::format(
+          "    dnnl_reduction_desc_t q_desc;\n"
+          "    must(dnnl_reduction_desc_init(&q_desc, dnnl_reduction_{}, &q_x, &q_y, 0, 0));\n",
+          op.algorithm);
+    case WholeOperation::Kind::kPooling:
+      return fmt::format(
+          "    const Dims q_stride = {}, q_kernel = {}, q_gap = {}, q_before = {}, q_after = {};\n"
+          "    dnnl_pooling_v2_desc_t q_desc;\n"
+          "    must(dnnl_pooling_v2_forward_desc_init(&q_desc, dnnl_forward_inference, "
+          "dnnl_pooling_{}, &q_x, &q_y, q_stride.data(), q_kernel.data(), q_gap.data(), "
+          "q_before.data(), q_after.data()));\n",
+          source.dims(op.stride), source.dims(op.kernel), source.dims(op.gap),
+          source.dims(op.before), source.dims(op.after), op.algorithm);
+    case WholeOperation::Kind::kNorm:
+      break;
+  }
+  const bool scale = op.by_column && !op.gamma.empty(), shift = op.by_column && !op.beta.empty();
+  return fmt::format(
+      "    const auto q_param = plain({}), q_statistic = plain({});\n"
+      "    dnnl_layer_normalization_desc_t q_desc;\n"
+      "    must(dnnl_layer_normalization_forward_desc_init(&q_desc, dnnl_forward_inference, &q_x, "
+      "&q_statistic, {}, 0u{}{}));\n",
+      source.dims({op.x_dims[1]}), source.dims({op.x_dims[0]}), c_float(op.eps),
+      scale ? " | dnnl_use_scale" : "", shift ? " | dnnl_use_shift" : "");
+}
+
+std::string onednn_whole(const ir::Program& program, const WholeOperation& op) {
+  const Source source(program);
+  std::string make =
+      fmt::format("    [[maybe_unused]] const auto q_x = plain({}), q_y = plain({});\n",
+                  source.dims(op.x_dims), source.dims(op.y_dims)) +
+      whole_descriptor(source, op);
+  std::string ports =
+      "{DNNL_ARG_SRC, false, q_x, {}, {}, {}}, {DNNL_ARG_DST, true, q_y, {}, {}, {}}";
+  std::string data = fmt::format("{}, {}", tensor_id(op.x), tensor_id(op.y)), after;
+  const auto param = [](const std::string& name) {
+    return name.empty() ? "nullptr" : tensor_id(name);
+  };
+  if (op.by_column) {
+    for (const auto& [name, arg] : {std::pair{op.gamma, "SCALE"}, {op.beta, "SHIFT"}}) {
+      if (name.empty()) continue;
+      ports += fmt::format(", {{DNNL_ARG_{}, false, q_param, {{}}, {{}}, {{}}}}", arg);
+      data += ", " + tensor_id(name);
+    }
+  } else if (!op.gamma.empty() || !op.beta.empty()) {
+    after = fmt::format("  scale_and_shift({}, {}, {}, {}, {}, {});\n", tensor_id(op.y),
+                        param(op.gamma), param(op.beta), c_int(program, op.outer),
+                        c_int(program, op.middle), c_int(program, op.inner));
+  }
+  make += fmt::format("    q_op = new Op(&q_desc, {{}}, {{{}}});\n", ports);
+  return source.entry("// quern: libraries = dnnl\n" + std::string(dnnl_prelude()),
+                      cached(program, make, data) + after, program.statements.size() + 1);
+}
+
+/// A sum as the product with a vector of ones, far quicker than the library's own reduction where
+/// that falls back to plain loops; the mean scales the result.
+std::string onednn_sum_product(const ir::Program& program, const WholeOperation& op) {
+  const Source source(program);
+  const IntExpr one = ir::int_constant(1);
+  const bool rows = op.inner == one;
+  const std::string n = c_int(program, op.middle);
+  const std::string x = source.dims(rows ? std::vector{op.outer, op.middle}
+                                         : std::vector{op.outer, op.middle, op.inner});
+  const std::string y =
+      source.dims(rows ? std::vector{op.outer, one} : std::vector{op.outer, one, op.inner});
+  const std::string post =
+      op.algorithm == "mean"
+          ? fmt::format("{{Post{{dnnl_eltwise_linear, 1.0f / static_cast<float>({}), 0.0f}}}}", n)
+          : "{}";
+  const std::string make = fmt::format(
+      "    const auto q_x = plain({0}), q_y = plain({1}), q_ones = plain({2});\n"
+      "    dnnl_matmul_desc_t q_desc;\n"
+      "    must(dnnl_matmul_desc_init(&q_desc, &{3}, &{4}, nullptr, &q_y));\n"
+      "    q_op = new Op(&q_desc, {5}, {{{{DNNL_ARG_SRC, false, {3}, {{}}, {{}}, {{}}}}, "
+      "{{DNNL_ARG_WEIGHTS, false, {4}, {{}}, {{}}, {{}}}}, "
+      "{{DNNL_ARG_DST, true, q_y, {{}}, {{}}, {{}}}}}});\n",
+      x, y, source.dims(rows ? std::vector{op.middle, one} : std::vector{one, one, op.middle}),
+      rows ? "q_x" : "q_ones", rows ? "q_ones" : "q_x", post);
+  const std::string in = tensor_id(op.x), ones = fmt::format("ones({})", n);
+  const std::string data =
+      fmt::format("{}, {}, {}", rows ? in : ones, rows ? ones : in, tensor_id(op.y));
+  return source.entry("// quern: libraries = dnnl\n" + std::string(dnnl_prelude()),
+                      cached(program, make, data), program.statements.size() + 1);
+}
+
+/// The greatest over an outer axis as pooling of channels that lie last.
+std::string onednn_outer_pooling(const ir::Program& program, const WholeOperation& op) {
+  const Source source(program);
+  const IntExpr one = ir::int_constant(1);
+  const IntExpr line = op.middle * op.inner;
+  const std::string make = fmt::format(
+      "    const auto q_x = plain({}, {}), q_y = plain({}, {});\n"
+      "    const Dims q_stride = {{1, 1}}, q_none = {{0, 0}}, q_kernel = {};\n"
+      "    dnnl_pooling_v2_desc_t q_desc;\n"
+      "    must(dnnl_pooling_v2_forward_desc_init(&q_desc, dnnl_forward_inference, "
+      "dnnl_pooling_max, &q_x, &q_y, q_stride.data(), q_kernel.data(), q_none.data(), "
+      "q_none.data(), q_none.data()));\n"
+      "    q_op = new Op(&q_desc, {{}}, {{{{DNNL_ARG_SRC, false, q_x, {{}}, {{}}, {{}}}}, "
+      "{{DNNL_ARG_DST, true, q_y, {{}}, {{}}, {{}}}}}});\n",
+      source.dims({op.outer, op.inner, one, op.middle}), source.dims({line, one, line, op.inner}),
+      source.dims({op.outer, op.inner, one, one}), source.dims({op.inner, one, op.inner, op.inner}),
+      source.dims({one, op.middle}));
+  const std::string data = fmt::format("{}, {}", tensor_id(op.x), tensor_id(op.y));
+  return source.entry("// quern: libraries = dnnl\n" + std::string(dnnl_prelude()),
+                      cached(program, make, data), program.statements.size() + 1);
+}
+
+void add_whole(const ir::Program& program, const WholeOperation& op,
+               std::vector<BaselineSource>& out) {
+  const bool reduction = op.kind == WholeOperation::Kind::kReduction && op.neighbours;
+  const bool inner = op.inner == ir::int_constant(1);
+  const bool sum = op.algorithm == "sum" || op.algorithm == "mean";
+  // Its reduction over an outer axis is a plain loop against the memory's order.
+  if (!reduction || inner || (!sum && op.algorithm != "max"))
+    out.push_back({"onednn", onednn_whole(program, op), {"dnnl"}});
+  if (reduction && sum) out.push_back({"onednn-matmul", onednn_sum_product(program, op), {"dnnl"}});
+  if (reduction && !inner && op.algorithm == "max")
+    out.push_back({"onednn-pooling", onednn_outer_pooling(program, op), {"dnnl"}});
+}
+
 /// OpenBLAS 0.3.21 does not know newer processors by name and falls back to SSE; the variable says
 /// which kernels the instruction set allows. It is read when the library is loaded, so it must be
 /// set before: hence no link-time dependency.
@@ -265,13 +403,15 @@ bool only_maps_after(const ir::Program& program, size_t first) {
 std::vector<BaselineSource> library_baselines(const ir::Program& program, const ir::Sizes& sizes) {
   std::vector<BaselineSource> out;
   if (program.statements.empty()) return out;
-  if (!only_maps_after(program, 1)) return out;
-  if (auto shape = match_matmul(program, 0, sizes)) {
+  const bool product = only_maps_after(program, 1);
+  if (auto shape = product ? match_matmul(program, 0, sizes) : std::nullopt) {
     if (shape->blas) out.push_back({"openblas", openblas_matmul(program, *shape), {"dl"}});
     out.push_back({"onednn", onednn_matmul(program, *shape), {"dnnl"}});
-  } else if (auto window = match_convolution(program, 0, sizes)) {
+  } else if (auto window = product ? match_convolution(program, 0, sizes) : std::nullopt) {
     out.push_back({"onednn", onednn_convolution(program, *window, true), {"dnnl"}});
     out.push_back({"onednn-plain", onednn_convolution(program, *window, false), {"dnnl"}});
+  } else if (auto whole = match_whole(program, sizes)) {
+    add_whole(program, *whole, out);
   }
   return out;
 }

@@ -2,9 +2,6 @@
 #include "codegen/library_match.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <limits>
 #include <utility>
 
 #include "codegen/contraction_match.h"
@@ -39,7 +36,8 @@ bool equal(const IntExpr& a, const IntExpr& b, const std::vector<ir::Sizes>& at)
   });
 }
 
-/// `coefficient * axis` inside an index that is affine in it; 0 where it is absent.
+}  // namespace
+
 std::optional<IntExpr> coefficient(const IntExpr& index, const Axis& axis) {
   auto parts = separate(index, {axis}, {});
   if (!parts) return std::nullopt;
@@ -51,6 +49,8 @@ std::optional<IntExpr> coefficient(const IntExpr& index, const Axis& axis) {
   if (!value || !axes_of(*value).empty()) return std::nullopt;
   return value;
 }
+
+namespace {
 
 /// The one stride of flattened `axes` in a tensor, if they flatten.
 std::optional<IntExpr> flat_stride(const IntExpr& offset, const std::vector<Axis>& axes,
@@ -307,90 +307,6 @@ class WindowMatcher {
   ConvolutionShape shape_;
 };
 
-/// `body` with every load of `tensor` set to x; nothing where it needs anything else.
-std::optional<double> value_at(const Expr& body, const std::string& tensor, double x) {
-  if (body.kind == Expr::Kind::kConstant) return body.value;
-  if (body.kind == Expr::Kind::kLoad) {
-    if (body.name != tensor || !body.args.empty()) return std::nullopt;
-    return x;
-  }
-  if (body.kind != Expr::Kind::kOp) return std::nullopt;
-  std::array<double, 3> v{};
-  for (size_t i = 0; i < body.args.size(); ++i) {
-    auto arg = value_at(body.args[i], tensor, x);
-    if (!arg) return std::nullopt;
-    v[i] = *arg;
-  }
-  switch (body.op) {
-    case Op::kNeg:
-      return -v[0];
-    case Op::kAbs:
-      return std::fabs(v[0]);
-    case Op::kExp:
-      return std::exp(v[0]);
-    case Op::kLog:
-      return std::log(v[0]);
-    case Op::kLog1p:
-      return std::log1p(v[0]);
-    case Op::kExpm1:
-      return std::expm1(v[0]);
-    case Op::kSqrt:
-      return std::sqrt(v[0]);
-    case Op::kRsqrt:
-      return 1 / std::sqrt(v[0]);
-    case Op::kTanh:
-      return std::tanh(v[0]);
-    case Op::kErf:
-      return std::erf(v[0]);
-    case Op::kAdd:
-      return v[0] + v[1];
-    case Op::kSub:
-      return v[0] - v[1];
-    case Op::kMul:
-      return v[0] * v[1];
-    case Op::kDiv:
-      return v[0] / v[1];
-    case Op::kMax:
-      return std::max(v[0], v[1]);
-    case Op::kMin:
-      return std::min(v[0], v[1]);
-    case Op::kPow:
-      return std::pow(v[0], v[1]);
-    case Op::kLt:
-      return v[0] < v[1];
-    case Op::kLe:
-      return v[0] <= v[1];
-    case Op::kGt:
-      return v[0] > v[1];
-    case Op::kGe:
-      return v[0] >= v[1];
-    case Op::kSelect:
-      return v[0] != 0 ? v[1] : v[2];
-    default:
-      return std::nullopt;
-  }
-}
-
-struct KnownActivation {
-  Activation activation;
-  double (*value)(double);
-};
-constexpr double kTanhScale = 0.7978845608028654;  // sqrt(2 / pi)
-const std::array<KnownActivation, 11> kActivations = {{
-    {{"relu", 0, 0}, [](double x) { return std::max(x, 0.0); }},
-    {{"gelu_erf", 0, 0}, [](double x) { return x * 0.5 * (1 + std::erf(x / std::sqrt(2.0))); }},
-    {{"gelu_tanh", 0, 0},
-     [](double x) { return 0.5 * x * (1 + std::tanh(kTanhScale * (x + 0.044715 * x * x * x))); }},
-    {{"logistic", 0, 0}, [](double x) { return 1 / (1 + std::exp(-x)); }},
-    {{"tanh", 0, 0}, [](double x) { return std::tanh(x); }},
-    {{"swish", 1, 0}, [](double x) { return x / (1 + std::exp(-x)); }},
-    {{"elu", 1, 0}, [](double x) { return x > 0 ? x : std::expm1(x); }},
-    {{"soft_relu", 1, 0}, [](double x) { return std::log1p(std::exp(x)); }},
-    {{"mish", 0, 0}, [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }},
-    {{"abs", 0, 0}, [](double x) { return std::fabs(x); }},
-    {{"square", 0, 0}, [](double x) { return x * x; }},
-}};
-
 int readers(const ir::Program& program, const std::string& tensor) {
   int count = 0;
   for (const ir::Statement& statement : program.statements) {
@@ -417,18 +333,6 @@ bool reads_in_place(const ir::Statement& statement, const std::string& tensor) {
 std::optional<ConvolutionShape> match_convolution(const ir::Program& program, size_t statement,
                                                   const ir::Sizes& sizes) {
   return WindowMatcher(program, statement, sizes).match();
-}
-
-std::optional<Activation> match_activation(const Expr& body, const std::string& tensor) {
-  for (const KnownActivation& known : kActivations) {
-    bool same = true;
-    for (double x : {-7.3, -2.2, -1.0, -0.35, 0.0, 0.2, 0.9, 1.7, 3.1, 8.4}) {
-      auto value = value_at(body, tensor, x);
-      same &= value && std::fabs(*value - known.value(x)) <= 1e-6 * (1 + std::fabs(x));
-    }
-    if (same) return known.activation;
-  }
-  return std::nullopt;
 }
 
 Fused fuse_tail(const ir::Program& program, size_t statement, bool allow_bias,

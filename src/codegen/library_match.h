@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "codegen/library_activation.h"
 #include "ir/program.h"
 
 /// Programs that a library offers as one call, recognised by structure.
@@ -39,14 +40,8 @@ struct ConvolutionShape {
 std::optional<ConvolutionShape> match_convolution(const ir::Program& program, size_t statement,
                                                   const ir::Sizes& sizes);
 
-/// An activation by its oneDNN name ("relu"), with that library's parameters.
-struct Activation {
-  const char* name;
-  double alpha, beta;
-};
-/// The function of one variable that `body` is of `tensor` (read at one place), told from its
-/// values; nothing where it is none that the library has.
-std::optional<Activation> match_activation(const ir::Expr& body, const std::string& tensor);
+/// `coefficient * axis` inside an index that is affine in it; 0 where the axis is absent.
+std::optional<ir::IntExpr> coefficient(const ir::IntExpr& index, const ir::Axis& axis);
 
 /// Statements after `statement` that a primitive does itself: a bias along `axis`, an activation.
 struct Fused {

@@ -24,6 +24,7 @@ constexpr int kMostSlots = 8;
 /// A candidate this close to the incumbent is verified on the second hidden shape too.
 constexpr double kNearRecord = 1.1;
 constexpr double kFloorAlarm = 0.9;
+constexpr const char* kTimedShape = "timed shape";
 constexpr double kTrustedCallS = 300;  // a naive lowering may take long, and never hangs
 constexpr uint64_t kNoLimit = uint64_t{1} << 40;
 
@@ -53,12 +54,13 @@ std::vector<std::pair<std::string, int64_t>> size_macros(const ir::Program& prog
   return macros;
 }
 
-/// Which of a candidate's checks speak for its level.
-std::string level_of(const std::vector<Check>& checks, const Workload& timed) {
-  for (size_t i = 0; i < timed.datasets.size(); ++i) {
-    if (timed.policies[i].bitwise) return "V2";
+/// The highest level that a check at the timed shape speaks for.
+std::string level_of(const std::vector<Check>& checks) {
+  std::string level = checks.empty() ? "V0" : "V1";
+  for (const Check& check : checks) {
+    if (check.name.starts_with(kTimedShape) && check.level == "V2") level = "V2";
   }
-  return checks.empty() ? "V0" : "V1";
+  return level;
 }
 
 std::string method_of(const std::vector<Check>& checks, const std::string& level) {
@@ -293,7 +295,7 @@ Outcome<Passed> LocalEvaluator::judge(const Built& built, double incumbent_ns,
     return call_ns.has_error() ? Outcome<Passed>(call_ns.error()) : call_ns.verdict();
   }
   Passed passed;
-  passed.level = level_of(evaluation.checks, timed_);
+  passed.level = level_of(evaluation.checks);
   if (options_.clock != "simulated") {
     const int64_t timing_start = steady_now_ns();
     auto timing = take_time(*kernel, built, *call_ns, incumbent_ns);
@@ -376,7 +378,7 @@ Outcome<double> LocalEvaluator::verify_timed(LoadedKernel& kernel, bool trusted,
     auto ran = kernel.run(1);  // begins with slot 0
     if (!ran) return ran;
     call_ns = *ran;
-    auto checked = kernel.verify(1, "timed shape", &evaluation.checks);
+    auto checked = kernel.verify(1, kTimedShape, &evaluation.checks);
     if (!checked) return checked.has_error() ? Outcome<double>(checked.error()) : checked.verdict();
   }
   return call_ns;

@@ -117,4 +117,21 @@ struct Op {
   }
 };
 
+/// y[outer, n, inner] * scale[n] + shift[n] in place, for what a primitive does not do itself.
+[[maybe_unused]] void scale_and_shift(float* y, const float* scale, const float* shift,
+                                      int64_t outer, int64_t n, int64_t inner) {
+#pragma omp parallel for
+  for (int64_t row = 0; row < outer * n; ++row) {
+    const float a = scale ? scale[row % n] : 1.0f, b = shift ? shift[row % n] : 0.0f;
+    float* at = y + row * inner;
+    for (int64_t i = 0; i < inner; ++i) at[i] = at[i] * a + b;
+  }
+}
+
+[[maybe_unused]] const float* ones(int64_t count) {
+  static std::vector<float> kept;
+  if ((int64_t)kept.size() < count) kept.assign(count, 1.0f);
+  return kept.data();
+}
+
 }  // namespace
