@@ -10,11 +10,7 @@ namespace quern {
 
 /// A complete candidate source (plan lines, entry, any sizes) that leaves the work to a library.
 struct BaselineSource {
-<<<<<<< HEAD
-  std::string name;  ///< "openblas", "onednn", "onednn-plain"
-=======
   std::string name;  ///< "openblas", "onednn", "onednn-plain", …
->>>>>>> lib
   std::string source;
   std::vector<std::string> libraries;  ///< to link, as `-l` takes them
 };
