@@ -349,17 +349,10 @@ QI qv q_copysign(qv x, qv sign) {
 /// x / d for many x: r is 1 / d. Rounds like a division (bar divisors whose significand is all ones).
 QI float q_div(float x, float d, float) { return x / d; }
 QI qv q_div(qv x, float d, float r) {
+  if (!(__builtin_fabsf(r) > 1e-37f && __builtin_fabsf(r) < 1e37f)) return x / d;
   const qv q = x * r;
-  const qv a = q_abs(q);
-  const qvi odd = ((a < 1e-30f) & (x != 0.0f)) | ~(a < 1e30f);
-#if defined(__AVX512F__) && !defined(__clang__)
-  if (__builtin_ia32_cvtd2mask512(odd) != 0) return x / d;
-#else
-  int any = 0;
-  for (int l = 0; l < QN; ++l) any |= odd[l];
-  if (any != 0) return x / d;
-#endif
-  return q + (x - q * d) * r;
+  const qv y = q + (x - q * d) * r;
+  return y == y ? y : q;  // infinities have no remainder
 }
 
 /// x * 2^n for whole n in [-300, 300], right into the denormals.
@@ -375,16 +368,16 @@ QI qv q_scale(qv x, qv n) {
 /// exp(x): within 1 ulp; +inf above 88.72, denormals down to 0, NaN stays.
 QI qv q_exp(qv x) {
   x = q_min(q_splat(89.0f), q_max(q_splat(-104.0f), x));
-  const qv n = q_nearest(x * 1.44269504f);
+  const qv n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
   qv r = x - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;
-  qv p = 1.9875691500e-4f - qv{};
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  qv p = q_splat(0.00138145501f);
+  p = p * r + 0.00836874794f;
+  p = p * r + 0.0416683909f;
+  p = p * r + 0.166665204f;
+  p = p * r + 0.499999934f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
   return q_scale(p, n);
 }
 /// log(x): within 1 ulp; log(0) = -inf, negative gives NaN.
