@@ -17,6 +17,7 @@ using ir::Statement;
 
 constexpr const char* kParts = "0parts";    ///< size: number of parts of an rfactor
 constexpr const char* kPartAxis = "0part";  ///< its axis
+constexpr int kPageElements = 1024;         ///< of a page of memory
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -277,6 +278,10 @@ class NestPrinter {
     style.unroll = static_cast<int>(std::clamp<int64_t>(wanted, 1, 16));
     style.tile = style.unroll;
     style.prefetch_rows = static_cast<int>(group_.param("prefetch", 0));
+    const auto passes = std::count_if(stages_.begin(), stages_.end(), [](const Stage& stage) {
+      return !stage.space.empty() || !stage.reduce.empty();
+    });
+    if (passes == 1) style.prefetch_lanes = kPageElements * style.prefetch_rows;
     style.streamed = streamed();
     return style;
   }

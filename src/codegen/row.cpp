@@ -212,9 +212,27 @@ void RowPrinter::print_finish(const Stage& stage, const Item& item) {
                         c_type(statement.type), statement.name));
 }
 
+/// A single pass over memory asks for what it will read a few pages on: the processor's own
+/// prefetchers stop at page ends.
+void RowPrinter::print_lane_prefetches(const Stage& stage, Lines* body) const {
+  std::set<std::string> asked;
+  for (int member : stage.members) {
+    for (const Expr* load : ir::loads_of(item(member).statement.body)) {
+      if (program_.find_input(load->name) == nullptr || !load->args.empty()) continue;
+      const ir::IntExpr offset = flat_offset(program_.shape_of(load->name), load->indices);
+      const auto lane = coefficient(offset, stage.lane);
+      if (!lane || *lane != ir::int_constant(1)) continue;
+      if (!asked.insert(load->name).second) continue;
+      body->add(fmt::format("__builtin_prefetch({} + {} + {});", tensor_id(load->name),
+                            c_int(program_, offset), style_.prefetch_lanes));
+    }
+  }
+}
+
 /// While one pass over a cached row computes, memory can already fetch a later row: asks for the
 /// elements that the first stage will load there. The stages must have the same loops.
 void RowPrinter::print_prefetches(const Stage& stage, Lines* body) const {
+  if (style_.prefetch_lanes > 0) return print_lane_prefetches(stage, body);
   if (first_ == nullptr || style_.prefetch_rows <= 0) return;
   const Item& first = item(first_->members[0]);
   if (first.loops() != item(stage.members[0]).loops() || first_->lane != stage.lane) return;

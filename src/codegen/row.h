@@ -14,9 +14,10 @@ namespace quern {
 /// How the stages of a row are printed.
 struct RowStyle {
   bool vectorize = true;
-  int unroll = 1;         ///< vectors a step of maps, and accumulators of row reductions
-  int tile = 1;           ///< vectors side by side in reductions along outer axes
-  int prefetch_rows = 0;  ///< rows ahead that later stages ask for what the first one loads
+  int unroll = 1;          ///< vectors a step of maps, and accumulators of row reductions
+  int tile = 1;            ///< vectors side by side in reductions along outer axes
+  int prefetch_rows = 0;   ///< rows ahead that later stages ask for what the first one loads
+  int prefetch_lanes = 0;  ///< elements ahead that a nest of one pass asks for
   std::set<std::string> streamed;  ///< tensors stored past the caches
 };
 
@@ -49,6 +50,7 @@ class RowPrinter {
                    Lines* out) const;
   ir::IntExpr store_stride(const Item& item) const;
   PointPrinter printer_for(const Stage& stage, const Item& item, bool lanes) const;
+  void print_lane_prefetches(const Stage& stage, Lines* body) const;
   void print_prefetches(const Stage& stage, Lines* body) const;
   std::string inside_condition(
       const Stage& stage, const std::vector<std::pair<ir::IntExpr, ir::IntExpr>>& guards) const;

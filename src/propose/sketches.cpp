@@ -63,7 +63,7 @@ struct Options {
   bool tensorize = true;
   bool stream = true;
   bool parts = true;
-  bool prefetch = false;  ///< fetch the next row while later passes compute
+  bool prefetch = false;  ///< fetch the next row, or page, while this one computes
   int accumulators = 4;
 };
 
@@ -177,7 +177,7 @@ void set_parameters(Builder* builder, const Options& options) {
       builder->add("fuse_loops", name);
       builder->add("interleave_accumulators", name,
                    {{"count", std::to_string(options.accumulators)}});
-      if (options.prefetch && statements.size() > 1) {
+      if (options.prefetch) {
         builder->add("prefetch", name, {{"distance", "1"}});
       }
       if (options.parts && wants_parts(*builder, statements[0])) builder->add("rfactor", name);
@@ -210,7 +210,7 @@ std::vector<Sketch> sketches(const Program& program, const ir::Sizes& sizes,
                              const RulesMachine& machine) {
   const std::pair<Options, const char*> kinds[] = {
       {{}, "fused rows, streaming stores"},
-      {{.prefetch = true}, "fused rows, streaming stores, next row fetched ahead"},
+      {{.prefetch = true}, "fused rows, streaming stores, fetched ahead"},
       {{.stream = false}, "fused rows"},
       {{.inline_costly = true}, "fused rows, everything recomputed"},
       {{.inline_costly = true, .stream = false}, "fused rows, everything recomputed, plain stores"},

@@ -398,17 +398,10 @@ QI qv q_copysign(qv x, qv sign) {
 /// ones).
 QI float q_div(float x, float d, float) { return x / d; }
 QI qv q_div(qv x, float d, float r) {
+  if (!(__builtin_fabsf(r) > 1e-37f && __builtin_fabsf(r) < 1e37f)) return x / d;
   const qv q = x * r;
-  const qv a = q_abs(q);
-  const qvi odd = ((a < 1e-30f) & (x != 0.0f)) | ~(a < 1e30f);
-#if defined(__AVX512F__) && !defined(__clang__)
-  if (__builtin_ia32_cvtd2mask512(odd) != 0) return x / d;
-#else
-  int any = 0;
-  for (int l = 0; l < QN; ++l) any |= odd[l];
-  if (any != 0) return x / d;
-#endif
-  return q + (x - q * d) * r;
+  const qv y = q + (x - q * d) * r;
+  return y == y ? y : q;  // infinities have no remainder
 }
 
 /// x * 2^n for whole n in [-300, 300], right into the denormals.
@@ -424,16 +417,16 @@ QI qv q_scale(qv x, qv n) {
 /// exp(x): within 1 ulp; +inf above 88.72, denormals down to 0, NaN stays.
 QI qv q_exp(qv x) {
   x = q_min(q_splat(89.0f), q_max(q_splat(-104.0f), x));
-  const qv n = q_nearest(x * 1.44269504f);
+  const qv n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
   qv r = x - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;
-  qv p = 1.9875691500e-4f - qv{};
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  qv p = q_splat(0.00138145501f);
+  p = p * r + 0.00836874794f;
+  p = p * r + 0.0416683909f;
+  p = p * r + 0.166665204f;
+  p = p * r + 0.499999934f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
   return q_scale(p, n);
 }
 /// log(x): within 1 ulp; log(0) = -inf, negative gives NaN.
@@ -495,6 +488,36 @@ QI qv q_tanh(qv x) {
   const qv large = 1.0f - 2.0f / (q_exp(t + t) + 1.0f);
   return t < 0.625f ? small : q_copysign(large, x);
 }
+#if defined(__AVX512F__)
+/// Lane l is table[at[l] mod 16].
+QI qv q_lookup(qv table, qvi at) {
+#if defined(__clang__)
+  return __builtin_ia32_permvarsf512(table, at);
+#else
+  return __builtin_ia32_permvarsf512_mask(table, at, qv{}, static_cast<unsigned short>(0xffff));
+#endif
+}
+// erf(x) / x around k / 3.875, as polynomials in the distance times 3.875; [d][k]: of degree d.
+static constexpr qv q_erf_table[5] = {
+    {1.12837917f, 1.10382279f, 1.03570783f, 0.938303614f, 0.828924617f, 0.722274836f, 0.627399719f, 0.547688249f, 0.482677721f, 0.43011588f, 0.387398217f, 0.352251745f, 0.322912826f, 0.2980763f, 0.276785625f, 0.258333322f},
+    {0.0f, -0.0481421485f, -0.0856040866f, -0.106215617f, -0.110039137f, -0.101756561f, -0.0874636371f, -0.0720735763f, -0.058347395f, -0.0472212468f, -0.0385952187f, -0.0319904034f, -0.0269029509f, -0.0229278086f, -0.0197702193f, -0.0172221915f},
+    {-0.0250488455f, -0.0221623502f, -0.0147705975f, -0.00586192274f, 0.0016188946f, 0.00613314213f, 0.00774297896f, 0.00742084137f, 0.00623453871f, 0.00490549283f, 0.003763227f, 0.0028844391f, 0.00223677282f, 0.00176270523f, 0.00141199751f, 0.00114812276f},
+    {0.0f, 0.00183563456f, 0.00288423093f, 0.00285254645f, 0.00203239461f, 0.000985646935f, 0.000156568921f, -0.000298494592f, -0.000444725608f, -0.000420465857f, -0.00033680933f, -0.000251627842f, -0.000184100178f, -0.000135281601f, -0.000100916363f, -7.66319779e-05f},
+    {0.000497986844f, 0.0003867423f, 0.000125730639f, -0.00012861444f, -0.000257703161f, -0.000247614219f, -0.000161211844f, -6.95675112e-05f, -9.37756105e-06f, 1.70876426e-05f, 2.25628077e-05f, 1.93712252e-05f, 1.44032717e-05f, 1.01911814e-05f, 7.16591112e-06f, 5.10158617e-06f}};
+/// Within 4 ulp: one table of polynomials for all of [-3.99, 3.99], no division, no branch.
+QI qv q_erf(qv x) {
+  x = q_min(q_splat(3.99f), q_max(q_splat(-3.99f), x));
+  const qv t = q_abs(x);
+  const qv k = t * 3.875f + 8388608.0f;  // its last bits are the whole number nearest to t * 3.875
+  const qv r = t * 3.875f - (k - 8388608.0f);
+  qv p = q_lookup(q_erf_table[4], (qvi)k);
+  p = p * r + q_lookup(q_erf_table[3], (qvi)k);
+  p = p * r + q_lookup(q_erf_table[2], (qvi)k);
+  p = p * r + q_lookup(q_erf_table[1], (qvi)k);
+  p = p * r + q_lookup(q_erf_table[0], (qvi)k);
+  return x * p;
+}
+#else
 QI qv q_erf(qv x) {
   const qv t = q_abs(x), s = x * x;
   qv a = -1.72853470e-5f * t + 3.83197126e-4f;
@@ -514,6 +537,7 @@ QI qv q_erf(qv x) {
   b = b * x + x;
   return t > 0.921875f ? large : b;
 }
+#endif
 // By lane through libm.
 #define Q_BY_LANE(name, call)                       \
   QI float name(float x) { return call(x); }        \
