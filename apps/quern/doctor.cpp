@@ -122,6 +122,8 @@ Result<int> doctor(const Context& context, const DoctorArguments& arguments) {
     int threads = arguments.threads > 0 ? arguments.threads : available_processors();
     say("measuring, about two seconds\n");
     QUERN_ASSIGN(Peaks peaks, measure_peaks(*compiler, threads));
+    auto kept = load_peaks(peaks_path(context, threads));
+    if (kept && kept->cpu == peaks.cpu && kept->threads == threads) peaks = best_of(peaks, *kept);
     QUERN_TRY(save_peaks(peaks, peaks_path(context, threads)));
     json["peaks"] = peaks_json(peaks);
     json["environment"] = to_json(probe_machine(*compiler, threads, &peaks));

@@ -25,6 +25,7 @@ constexpr int kMostSlots = 8;
 constexpr double kNearRecord = 1.1;
 constexpr double kFloorAlarm = 0.9;
 constexpr const char* kTimedShape = "timed shape";
+constexpr const char* kMemoryBound = "memory bandwidth";
 constexpr double kTrustedCallS = 300;  // a naive lowering may take long, and never hangs
 constexpr uint64_t kNoLimit = uint64_t{1} << 40;
 
@@ -93,7 +94,7 @@ Work work_of(const ir::Program& program, const ir::Sizes& sizes, const Peaks& pe
   const double memory_ns = bandwidth > 0 ? work.bytes / bandwidth : 0;
   const double arithmetic_ns = peaks.fma_gflops > 0 ? work.flops / peaks.fma_gflops : 0;
   work.floor_ns = std::max(memory_ns, arithmetic_ns);
-  work.bound = memory_ns >= arithmetic_ns ? "memory bandwidth" : "arithmetic";
+  work.bound = memory_ns >= arithmetic_ns ? kMemoryBound : "arithmetic";
   return work;
 }
 
@@ -259,14 +260,8 @@ Result<Evaluation> LocalEvaluator::evaluate_built(const Candidate& candidate, co
     if (judged.has_verdict()) evaluation.verdict = judged.verdict();
     if (judged) {
       if (options_.clock == "simulated") judged->timing = hashed_timing(candidate);
-      const double median_ns = judged->timing.median_ns;
-      if (work_.floor_ns > 0 && median_ns > 0 && options_.clock != "simulated") {
-        evaluation.roofline = work_.floor_ns / median_ns;
-        if (median_ns < kFloorAlarm * work_.floor_ns && work_.bound == "memory bandwidth") {
-          evaluation.alarm = fmt::format(
-              "faster than the physics floor of {:.0f} ns ({}): not a record until explained",
-              work_.floor_ns, work_.bound);
-        }
+      if (options_.clock != "simulated") {
+        QUERN_TRY(weigh(judged->timing.median_ns, evaluation));
       }
       evaluation.verdict = *judged;
     }
@@ -275,6 +270,25 @@ Result<Evaluation> LocalEvaluator::evaluate_built(const Candidate& candidate, co
   evaluation.stages_ms["total"] = run_ms + built.compile_ms;
   evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
   return evaluation;
+}
+
+/// Sets the time against the physics floor. The floor rests on our own measurement of the machine,
+/// perhaps taken beside a busy neighbour: before the first alarm it is measured again.
+Result<void> LocalEvaluator::weigh(double median_ns, Evaluation& evaluation) {
+  if (work_.floor_ns <= 0 || median_ns <= 0) return {};
+  if (median_ns < kFloorAlarm * work_.floor_ns && !peaks_doubted_) {
+    peaks_doubted_ = true;
+    QUERN_ASSIGN(const Peaks again, measure_peaks(*compiler_, options_.threads));
+    options_.peaks = best_of(again, options_.peaks);
+    work_ = work_of(program_, sizes_, options_.peaks);
+  }
+  evaluation.roofline = work_.floor_ns / median_ns;
+  if (median_ns < kFloorAlarm * work_.floor_ns && work_.bound == kMemoryBound) {
+    evaluation.alarm =
+        fmt::format("faster than the physics floor of {:.0f} ns ({}): not a record until explained",
+                    work_.floor_ns, work_.bound);
+  }
+  return {};
 }
 
 Outcome<Passed> LocalEvaluator::judge(const Built& built, double incumbent_ns,

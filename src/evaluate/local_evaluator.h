@@ -60,6 +60,7 @@ class LocalEvaluator : public Evaluator {
   Outcome<double> verify_timed(LoadedKernel& kernel, bool trusted, Evaluation& evaluation);
   Outcome<Timing> take_time(LoadedKernel& kernel, const Built& built, double call_ns,
                             double incumbent_ns);
+  Result<void> weigh(double median_ns, Evaluation& evaluation);
   Result<Duel> hashed_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
   KernelLimits limits(bool trusted) const;
@@ -72,6 +73,7 @@ class LocalEvaluator : public Evaluator {
   std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
   Workload timed_;
   Work work_;
+  bool peaks_doubted_ = false;               ///< they were measured again, since a kernel beat them
   std::map<std::string, Evaluation> cache_;  ///< by candidate id
   std::set<std::string> trusted_;            ///< ids of our own baselines
 };

@@ -199,6 +199,16 @@ Result<Peaks> measure_peaks(const CpuCompiler& compiler, int threads) {
   return peaks;
 }
 
+Peaks best_of(const Peaks& a, const Peaks& b) {
+  Peaks best = a;
+  best.fma_gflops = std::max(a.fma_gflops, b.fma_gflops);
+  for (size_t i = 0; i < best.curve.size() && i < b.curve.size(); ++i) {
+    best.curve[i].copy_gbs = std::max(a.curve[i].copy_gbs, b.curve[i].copy_gbs);
+    best.curve[i].read_gbs = std::max(a.curve[i].read_gbs, b.curve[i].read_gbs);
+  }
+  return best;
+}
+
 Result<void> save_peaks(const Peaks& peaks, const std::string& path) {
   Json curve = Json::array();
   for (const BandwidthPoint& point : peaks.curve) {

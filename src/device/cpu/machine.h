@@ -38,6 +38,10 @@ struct Peaks {
 /// kEnvironment when the probes do not build or run.
 Result<Peaks> measure_peaks(const CpuCompiler& compiler, int threads);
 
+/// The better figure of two measurements, point by point: a busy neighbour only ever makes a
+/// machine look slower than it is.
+Peaks best_of(const Peaks& a, const Peaks& b);
+
 /// JSON, one file. Errors of `load_peaks`: missing, malformed.
 Result<void> save_peaks(const Peaks& peaks, const std::string& path);
 Result<Peaks> load_peaks(const std::string& path);
