@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 
 #include "base/file.h"
@@ -105,7 +106,8 @@ Result<std::string> read_candidate(const std::string& path) {
   if (trim(source).empty()) {
     return Error{ErrorKind::kInput, fmt::format("{} is empty", path), "a candidate is C++ source"};
   }
-  if (source.find('\0') != std::string::npos) {
+  const auto control = [](unsigned char c) { return c < ' ' && !std::isspace(c); };
+  if (std::any_of(source.begin(), source.end(), control)) {
     return Error{ErrorKind::kInput, fmt::format("{} is a binary file", path),
                  "a candidate is C++ source, not a compiled library"};
   }
