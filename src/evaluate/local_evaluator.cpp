@@ -20,7 +20,7 @@ namespace {
 
 /// Buffers of the timed slots together; more slots make small tasks harder to memoise.
 constexpr size_t kSlotBytes = size_t{64} << 20;
-constexpr int kMostSlots = 8;
+constexpr int kMostSlots = 4;
 /// A candidate this close to the incumbent is verified on the second hidden shape too.
 constexpr double kNearRecord = 1.1;
 constexpr double kFloorAlarm = 0.9;
