@@ -7,6 +7,7 @@
 
 #include "codegen/group.h"
 #include "codegen/row.h"
+#include "codegen/window.h"
 
 namespace quern {
 namespace {
@@ -355,6 +356,17 @@ void print_rfactor(const Program& program, const Group& group, int number,
   out->add("}");
 }
 
+/// Lanes of both halves run along the last spatial axis.
+void print_window(const SplitWindow& split, const Group& group, int number,
+                  const std::vector<std::string>& writes, Lines* out) {
+  Group halves = group;
+  for (size_t s = 0; s < 2; ++s) {
+    const Statement& half = split.statements[s];
+    halves.params["axis." + half.name] = static_cast<int64_t>(half.axes.size()) - 1;
+  }
+  NestPrinter(split.program, halves, number, split.statements, writes, out).print();
+}
+
 }  // namespace
 
 Result<std::string> emit_nest_group(const Program& program, const Group& group, int group_number) {
@@ -366,6 +378,9 @@ Result<std::string> emit_nest_group(const Program& program, const Group& group, 
   out.add("[[maybe_unused]] constexpr QBorder inside{};");
   if (group.param("rfactor", 0) != 0) {
     print_rfactor(program, group, group_number, statements, writes, &out);
+  } else if (const auto split = split_window(program, statements);
+             split && group.param("vectorize", 0) != 0) {
+    print_window(*split, group, group_number, writes, &out);
   } else {
     NestPrinter(program, group, group_number, statements, writes, &out).print();
   }

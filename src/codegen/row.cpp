@@ -250,7 +250,7 @@ void RowPrinter::print_prefetches(const Stage& stage, Lines* body) const {
     const auto step = coefficient(offset, std::to_string(row));
     const auto lane = coefficient(offset, stage.lane);
     if (!step || !lane || *lane != ir::int_constant(1)) continue;
-    body->add(fmt::format("__builtin_prefetch({} + {} + {} * {});", tensor_id(load->name),
+    body->add(fmt::format("__builtin_prefetch({} + {} + {} * {}, 0, 2);", tensor_id(load->name),
                           c_int(program_, offset), style_.prefetch_rows, c_int(program_, *step)));
     return;
   }
