@@ -39,6 +39,9 @@ class NestPrinter {
   /// The first reduce loop of the only statement covers a part of its range.
   void in_parts() { in_parts_ = true; }
 
+  /// The first statement is the first half of a split window.
+  void in_windows() { in_windows_ = true; }
+
   void print() {
     plan();
     print_scratch();
@@ -284,6 +287,7 @@ class NestPrinter {
     });
     if (passes == 1) style.prefetch_lanes = kPageElements * style.prefetch_rows;
     style.streamed = streamed();
+    if (in_windows_) style.window = statements_[0].name;
     return style;
   }
 
@@ -298,6 +302,7 @@ class NestPrinter {
   std::vector<Stage> stages_;
   std::optional<Loop> blocked_;
   bool in_parts_ = false;
+  bool in_windows_ = false;
 };
 
 /// The two halves of an rfactor: partial results by part, then their combination.
@@ -364,7 +369,9 @@ void print_window(const SplitWindow& split, const Group& group, int number,
     const Statement& half = split.statements[s];
     halves.params["axis." + half.name] = static_cast<int64_t>(half.axes.size()) - 1;
   }
-  NestPrinter(split.program, halves, number, split.statements, writes, out).print();
+  NestPrinter nest(split.program, halves, number, split.statements, writes, out);
+  nest.in_windows();
+  nest.print();
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ bool contains(const std::vector<int>& list, int value) {
 
 bool is_reduction(const Item& item) { return item.statement.kind == Statement::Kind::kReduce; }
 
+constexpr int kAheadOfWindow = 512;  ///< elements from the end of a window
+
 std::string accumulator_id(const Item& item) { return "c_" + item.statement.name; }
 
 }  // namespace
@@ -172,6 +174,42 @@ void RowPrinter::print_member(const Stage& stage, const Item& item, PointPrinter
   }
 }
 
+/// Where a row of partial window results starts to load from: whole vectors are best aligned there.
+std::string RowPrinter::window_source(const Stage& stage) const {
+  const Item& made = item(stage.members[0]);
+  if (made.statement.name != style_.window || made.statement.body.indices.empty()) return "";
+  const Expr& load = made.statement.body;
+  std::vector<std::string> names = {stage.lane};
+  for (const Loop& loop : stage.reduce) names.push_back(loop.name);
+  const std::vector<ir::IntExpr> zeros(names.size(), ir::int_constant(0));
+  const ir::IntExpr offset = flat_offset(program_.shape_of(load.name), load.indices);
+  return fmt::format("{} + {}", tensor_id(load.name),
+                     c_int(program_, ir::substitute(offset, names, zeros)));
+}
+
+/// The end of a window asks for what later rows of windows will read.
+void RowPrinter::print_window_prefetches(const Stage& stage) {
+  if (style_.prefetch_rows <= 0 || first_ != nullptr) return;
+  std::vector<std::string> names;
+  std::vector<ir::IntExpr> last;
+  for (const Loop& loop : stage.reduce) {
+    if (loop.extent.kind != ir::IntExpr::Kind::kConstant) return;
+    names.push_back(loop.name);
+    last.push_back(ir::int_constant(loop.extent.value - 1));
+  }
+  for (int member : stage.members) {
+    for (const Expr* load : ir::loads_of(item(member).statement.body)) {
+      if (program_.find_input(load->name) == nullptr || load->indices.empty()) continue;
+      const ir::IntExpr offset = flat_offset(program_.shape_of(load->name), load->indices);
+      const auto lane = coefficient(offset, stage.lane);
+      if (!lane || *lane != ir::int_constant(1)) continue;
+      out_->add(fmt::format("__builtin_prefetch({} + {} + {});", tensor_id(load->name),
+                            c_int(program_, ir::substitute(offset, names, last)),
+                            kAheadOfWindow * style_.prefetch_rows));
+    }
+  }
+}
+
 std::string RowPrinter::lane_loop(const Stage& stage, const std::string& suffix) const {
   const Loop& loop = lane_of(stage);
   for (int member : stage.lane_is_spatial && !stage.tails.empty() ? stage.tails : stage.members) {
@@ -186,6 +224,11 @@ std::string RowPrinter::lane_loop(const Stage& stage, const std::string& suffix)
                        suffix.empty() ? style_.unroll : style_.tile,
                        style_.vectorize ? "QFull{}" : "QOne{}", tensor_id(made.statement.name),
                        offset, loop.begin, loop_end(program_, loop));
+  }
+  if (const std::string source = window_source(stage); !source.empty()) {
+    return fmt::format("q_tiles_aligned<{}>({}, {}, {}, {}", style_.tile,
+                       style_.vectorize ? "QFull{}" : "QOne{}", source, loop.begin,
+                       loop_end(program_, loop));
   }
   return fmt::format("{}<{}>({}, {}, {}", suffix.empty() ? "q_loop" : "q_tiles",
                      suffix.empty() ? style_.unroll : style_.tile,
@@ -416,6 +459,7 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
   }
   out_->add(unrolled);
   out_->add("[[maybe_unused]] " + at);
+  print_window_prefetches(stage);
   for (int member : stage.members) {
     const Item& made = item(member);
     if (!is_reduction(made)) continue;
