@@ -49,11 +49,16 @@ class NestPrinter {
     const bool parallel = group_.param("parallel", 0) != 0;
     if (parallel) out_->add("#pragma omp parallel");
     out_->add("{");
-    print_share(parallel);
+    RowPrinter row(program_, items_, style(), stored(), out_);
+    const bool ahead = in_windows_ && group_.param("chunk", 0) == 0;
+    if (ahead) {
+      print_ahead(parallel, &row);
+    } else {
+      print_share(parallel);
+    }
     print_row_axes();
     print_row_buffers();
-    RowPrinter row(program_, items_, style(), stored(), out_);
-    for (size_t s = 0; s < stages_.size(); ++s) {
+    for (size_t s = ahead ? 1 : 0; s < stages_.size(); ++s) {
       row.print(stages_[s]);
       // The pass right after the first one over the row asks for the next row.
       const bool loops = !stages_[s].reduce.empty();
@@ -142,10 +147,29 @@ class NestPrinter {
     return fmt::format("q_block({}, rows, {} * QN, q_threads())", extent, granule);
   }
 
-  void print_share(bool parallel) {
+  void print_self(bool parallel) {
     out_->add(fmt::format("const int64_t self = {}, team = {};", parallel ? "q_thread()" : "0",
                           parallel ? "q_team()" : "1"));
     out_->add("static_cast<void>(self);");
+  }
+
+  /// The first stage runs one row ahead of the others, into the other of two buffers: loads that
+  /// straddle stores just made would wait until these, and streaming stores before them, are out.
+  void print_ahead(bool parallel, RowPrinter* row) {
+    print_self(parallel);
+    out_->add("const int64_t first = units * self / team, last = units * (self + 1) / team;");
+    out_->add("const auto ahead = [&](const int64_t unit) {");
+    print_row_axes();
+    print_row_buffers();
+    row->print(stages_[0]);
+    out_->add("};");
+    out_->add("if (first < last) ahead(first);");
+    out_->add("for (int64_t unit = first; unit < last; ++unit) {");
+    out_->add("if (unit + 1 < last) ahead(unit + 1);");
+  }
+
+  void print_share(bool parallel) {
+    print_self(parallel);
     const int64_t chunk = group_.param("chunk", 0);
     if (parallel && chunk > 0) {
       out_->add("static_cast<void>(team);");
@@ -228,10 +252,10 @@ class NestPrinter {
       const std::string type = c_type(items_[i].statement.type);
       out_->add(fmt::format("const int64_t n_{} = ({} + 63) / 64 * 64;", name,
                             c_int(program_, row_elements(i))));
-      out_->add(
-          fmt::format("{0}* const b_{1} = static_cast<{0}*>(q_scratch({2}, n_{1} * q_threads() * "
-                      "static_cast<int64_t>(sizeof({0}))));",
-                      type, name, id++));
+      out_->add(fmt::format(
+          "{0}* const b_{1} = static_cast<{0}*>(q_scratch({2}, n_{1} * q_threads() * {3} * "
+          "static_cast<int64_t>(sizeof({0}))));",
+          type, name, id++, in_windows_ ? 2 : 1));
     }
   }
 
@@ -249,8 +273,9 @@ class NestPrinter {
         if (rows_.bindings[i][a].factor) row = std::move(row) * *rows_.bindings[i][a].factor;
         start.push_back(std::move(row));
       }
-      out_->add(fmt::format("{}* const {} = b_{} + n_{} * self - ({});", c_type(statement.type),
+      out_->add(fmt::format("{}* const {} = b_{} + n_{} * {} - ({});", c_type(statement.type),
                             tensor_id(statement.name), statement.name, statement.name,
+                            in_windows_ ? "(2 * self + unit % 2)" : "self",
                             c_offset(program_, program_.shape_of(statement.name), start)));
     }
   }
