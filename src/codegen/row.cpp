@@ -21,6 +21,7 @@ bool contains(const std::vector<int>& list, int value) {
 bool is_reduction(const Item& item) { return item.statement.kind == Statement::Kind::kReduce; }
 
 constexpr int kAheadOfWindow = 512;  ///< elements from the end of a window
+constexpr int kStepsAhead = 6;       ///< of a loop that walks down memory
 
 std::string accumulator_id(const Item& item) { return "c_" + item.statement.name; }
 
@@ -185,6 +186,29 @@ std::string RowPrinter::window_source(const Stage& stage) const {
   const ir::IntExpr offset = flat_offset(program_.shape_of(load.name), load.indices);
   return fmt::format("{} + {}", tensor_id(load.name),
                      c_int(program_, ir::substitute(offset, names, zeros)));
+}
+
+/// A long walk down memory touches a page a step: it asks for the elements some steps ahead.
+void RowPrinter::print_step_prefetches(const Stage& stage, Lines* body) const {
+  if (style_.prefetch_rows <= 0 || first_ != nullptr) return;
+  const auto far = std::find_if(stage.reduce.rbegin(), stage.reduce.rend(), [](const Loop& loop) {
+    return loop.extent.kind != ir::IntExpr::Kind::kConstant;
+  });
+  if (far == stage.reduce.rend()) return;
+  std::set<std::string> asked;
+  for (int member : stage.members) {
+    for (const Expr* load : ir::loads_of(item(member).statement.body)) {
+      if (program_.find_input(load->name) == nullptr || !load->args.empty()) continue;
+      const ir::IntExpr offset = flat_offset(program_.shape_of(load->name), load->indices);
+      const auto lane = coefficient(offset, stage.lane);
+      const auto step = coefficient(offset, far->name);
+      if (!lane || *lane != ir::int_constant(1) || !step || *step == ir::int_constant(0)) continue;
+      if (!asked.insert(load->name).second) continue;
+      body->add(fmt::format("__builtin_prefetch({} + {} + {} * {});", tensor_id(load->name),
+                            c_int(program_, offset), kStepsAhead * style_.prefetch_rows,
+                            c_int(program_, *step)));
+    }
+  }
 }
 
 /// The end of a window asks for what later rows of windows will read.
@@ -425,6 +449,7 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
   Lines body;
   std::vector<std::string> invariants;
   std::vector<std::pair<ir::IntExpr, ir::IntExpr>> guards;
+  print_step_prefetches(stage, &body);
   int number = 0;
   for (int member : stage.members) {
     PointPrinter printer = printer_for(stage, item(member), true);

@@ -59,6 +59,7 @@ class RowPrinter {
   void open_loops(const std::vector<Loop>& loops, const std::string& except);
   void close(size_t count);
   std::string window_source(const Stage& stage) const;
+  void print_step_prefetches(const Stage& stage, Lines* body) const;
   void print_window_prefetches(const Stage& stage);
   std::string lane_loop(const Stage& stage, const std::string& down) const;
   const Item& item(int index) const { return items_[static_cast<size_t>(index)]; }
