@@ -7,6 +7,7 @@
 
 #include "codegen/group.h"
 #include "codegen/row.h"
+#include "codegen/window.h"
 
 namespace quern {
 namespace {
@@ -38,6 +39,9 @@ class NestPrinter {
   /// The first reduce loop of the only statement covers a part of its range.
   void in_parts() { in_parts_ = true; }
 
+  /// The first statement is the first half of a split window.
+  void in_windows() { in_windows_ = true; }
+
   void print() {
     plan();
     print_scratch();
@@ -45,11 +49,16 @@ class NestPrinter {
     const bool parallel = group_.param("parallel", 0) != 0;
     if (parallel) out_->add("#pragma omp parallel");
     out_->add("{");
-    print_share(parallel);
+    RowPrinter row(program_, items_, style(), stored(), out_);
+    const bool ahead = in_windows_ && group_.param("chunk", 0) == 0;
+    if (ahead) {
+      print_ahead(parallel, &row);
+    } else {
+      print_share(parallel);
+    }
     print_row_axes();
     print_row_buffers();
-    RowPrinter row(program_, items_, style(), stored(), out_);
-    for (size_t s = 0; s < stages_.size(); ++s) {
+    for (size_t s = ahead ? 1 : 0; s < stages_.size(); ++s) {
       row.print(stages_[s]);
       // The pass right after the first one over the row asks for the next row.
       const bool loops = !stages_[s].reduce.empty();
@@ -138,10 +147,29 @@ class NestPrinter {
     return fmt::format("q_block({}, rows, {} * QN, q_threads())", extent, granule);
   }
 
-  void print_share(bool parallel) {
+  void print_self(bool parallel) {
     out_->add(fmt::format("const int64_t self = {}, team = {};", parallel ? "q_thread()" : "0",
                           parallel ? "q_team()" : "1"));
     out_->add("static_cast<void>(self);");
+  }
+
+  /// The first stage runs one row ahead of the others, into the other of two buffers: loads that
+  /// straddle stores just made would wait until these, and streaming stores before them, are out.
+  void print_ahead(bool parallel, RowPrinter* row) {
+    print_self(parallel);
+    out_->add("const int64_t first = units * self / team, last = units * (self + 1) / team;");
+    out_->add("const auto ahead = [&](const int64_t unit) {");
+    print_row_axes();
+    print_row_buffers();
+    row->print(stages_[0]);
+    out_->add("};");
+    out_->add("if (first < last) ahead(first);");
+    out_->add("for (int64_t unit = first; unit < last; ++unit) {");
+    out_->add("if (unit + 1 < last) ahead(unit + 1);");
+  }
+
+  void print_share(bool parallel) {
+    print_self(parallel);
     const int64_t chunk = group_.param("chunk", 0);
     if (parallel && chunk > 0) {
       out_->add("static_cast<void>(team);");
@@ -224,10 +252,10 @@ class NestPrinter {
       const std::string type = c_type(items_[i].statement.type);
       out_->add(fmt::format("const int64_t n_{} = ({} + 63) / 64 * 64;", name,
                             c_int(program_, row_elements(i))));
-      out_->add(
-          fmt::format("{0}* const b_{1} = static_cast<{0}*>(q_scratch({2}, n_{1} * q_threads() * "
-                      "static_cast<int64_t>(sizeof({0}))));",
-                      type, name, id++));
+      out_->add(fmt::format(
+          "{0}* const b_{1} = static_cast<{0}*>(q_scratch({2}, n_{1} * q_threads() * {3} * "
+          "static_cast<int64_t>(sizeof({0}))));",
+          type, name, id++, in_windows_ ? 2 : 1));
     }
   }
 
@@ -245,8 +273,9 @@ class NestPrinter {
         if (rows_.bindings[i][a].factor) row = std::move(row) * *rows_.bindings[i][a].factor;
         start.push_back(std::move(row));
       }
-      out_->add(fmt::format("{}* const {} = b_{} + n_{} * self - ({});", c_type(statement.type),
+      out_->add(fmt::format("{}* const {} = b_{} + n_{} * {} - ({});", c_type(statement.type),
                             tensor_id(statement.name), statement.name, statement.name,
+                            in_windows_ ? "(2 * self + unit % 2)" : "self",
                             c_offset(program_, program_.shape_of(statement.name), start)));
     }
   }
@@ -283,6 +312,7 @@ class NestPrinter {
     });
     if (passes == 1) style.prefetch_lanes = kPageElements * style.prefetch_rows;
     style.streamed = streamed();
+    if (in_windows_) style.window = statements_[0].name;
     return style;
   }
 
@@ -297,6 +327,7 @@ class NestPrinter {
   std::vector<Stage> stages_;
   std::optional<Loop> blocked_;
   bool in_parts_ = false;
+  bool in_windows_ = false;
 };
 
 /// The two halves of an rfactor: partial results by part, then their combination.
@@ -355,6 +386,19 @@ void print_rfactor(const Program& program, const Group& group, int number,
   out->add("}");
 }
 
+/// Lanes of both halves run along the last spatial axis.
+void print_window(const SplitWindow& split, const Group& group, int number,
+                  const std::vector<std::string>& writes, Lines* out) {
+  Group halves = group;
+  for (size_t s = 0; s < 2; ++s) {
+    const Statement& half = split.statements[s];
+    halves.params["axis." + half.name] = static_cast<int64_t>(half.axes.size()) - 1;
+  }
+  NestPrinter nest(split.program, halves, number, split.statements, writes, out);
+  nest.in_windows();
+  nest.print();
+}
+
 }  // namespace
 
 Result<std::string> emit_nest_group(const Program& program, const Group& group, int group_number) {
@@ -366,6 +410,9 @@ Result<std::string> emit_nest_group(const Program& program, const Group& group, 
   out.add("[[maybe_unused]] constexpr QBorder inside{};");
   if (group.param("rfactor", 0) != 0) {
     print_rfactor(program, group, group_number, statements, writes, &out);
+  } else if (const auto split = split_window(program, statements);
+             split && group.param("vectorize", 0) != 0) {
+    print_window(*split, group, group_number, writes, &out);
   } else {
     NestPrinter(program, group, group_number, statements, writes, &out).print();
   }

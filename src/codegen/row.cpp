@@ -172,6 +172,19 @@ void RowPrinter::print_member(const Stage& stage, const Item& item, PointPrinter
   }
 }
 
+/// Where a row of partial window results starts to load from: whole vectors are best aligned there.
+std::string RowPrinter::window_source(const Stage& stage) const {
+  const Item& made = item(stage.members[0]);
+  if (made.statement.name != style_.window || made.statement.body.indices.empty()) return "";
+  const Expr& load = made.statement.body;
+  std::vector<std::string> names = {stage.lane};
+  for (const Loop& loop : stage.reduce) names.push_back(loop.name);
+  const std::vector<ir::IntExpr> zeros(names.size(), ir::int_constant(0));
+  const ir::IntExpr offset = flat_offset(program_.shape_of(load.name), load.indices);
+  return fmt::format("{} + {}", tensor_id(load.name),
+                     c_int(program_, ir::substitute(offset, names, zeros)));
+}
+
 std::string RowPrinter::lane_loop(const Stage& stage, const std::string& suffix) const {
   const Loop& loop = lane_of(stage);
   for (int member : stage.lane_is_spatial && !stage.tails.empty() ? stage.tails : stage.members) {
@@ -186,6 +199,11 @@ std::string RowPrinter::lane_loop(const Stage& stage, const std::string& suffix)
                        suffix.empty() ? style_.unroll : style_.tile,
                        style_.vectorize ? "QFull{}" : "QOne{}", tensor_id(made.statement.name),
                        offset, loop.begin, loop_end(program_, loop));
+  }
+  if (const std::string source = window_source(stage); !source.empty()) {
+    return fmt::format("q_tiles_aligned<{}>({}, {}, {}, {}", style_.tile,
+                       style_.vectorize ? "QFull{}" : "QOne{}", source, loop.begin,
+                       loop_end(program_, loop));
   }
   return fmt::format("{}<{}>({}, {}, {}", suffix.empty() ? "q_loop" : "q_tiles",
                      suffix.empty() ? style_.unroll : style_.tile,
@@ -210,50 +228,6 @@ void RowPrinter::print_finish(const Stage& stage, const Item& item) {
   out_->add(fmt::format("{}[{}] = static_cast<{}>(i_{});", tensor_id(statement.name),
                         c_offset(program_, program_.shape_of(statement.name), item.store),
                         c_type(statement.type), statement.name));
-}
-
-/// A single pass over memory asks for what it will read a few pages on: the processor's own
-/// prefetchers stop at page ends.
-void RowPrinter::print_lane_prefetches(const Stage& stage, Lines* body) const {
-  std::set<std::string> asked;
-  for (int member : stage.members) {
-    for (const Expr* load : ir::loads_of(item(member).statement.body)) {
-      if (program_.find_input(load->name) == nullptr || !load->args.empty()) continue;
-      const ir::IntExpr offset = flat_offset(program_.shape_of(load->name), load->indices);
-      const auto lane = coefficient(offset, stage.lane);
-      if (!lane || *lane != ir::int_constant(1)) continue;
-      if (!asked.insert(load->name).second) continue;
-      body->add(fmt::format("__builtin_prefetch({} + {} + {});", tensor_id(load->name),
-                            c_int(program_, offset), style_.prefetch_lanes));
-    }
-  }
-}
-
-/// While one pass over a cached row computes, memory can already fetch a later row: asks for the
-/// elements that the first stage will load there. The stages must have the same loops.
-void RowPrinter::print_prefetches(const Stage& stage, Lines* body) const {
-  if (style_.prefetch_lanes > 0) return print_lane_prefetches(stage, body);
-  if (first_ == nullptr || style_.prefetch_rows <= 0) return;
-  const Item& first = item(first_->members[0]);
-  if (first.loops() != item(stage.members[0]).loops() || first_->lane != stage.lane) return;
-  for (const Expr* load : ir::loads_of(first.statement.body)) {
-    if (program_.find_input(load->name) == nullptr || load->indices.empty()) continue;
-    // The row axis that moves slowest through this tensor's memory but is the last row axis.
-    int row = -1;
-    for (const ir::IntExpr& index : load->indices) {
-      const bool is_row = index.kind == ir::IntExpr::Kind::kAxis && index.name[0] != 'x';
-      if (is_row) row = std::max(row, std::stoi(index.name));
-    }
-    const std::vector<ir::IntExpr> shape = program_.shape_of(load->name);
-    const ir::IntExpr offset = flat_offset(shape, load->indices);
-    if (row < 0) continue;
-    const auto step = coefficient(offset, std::to_string(row));
-    const auto lane = coefficient(offset, stage.lane);
-    if (!step || !lane || *lane != ir::int_constant(1)) continue;
-    body->add(fmt::format("__builtin_prefetch({} + {} + {} * {});", tensor_id(load->name),
-                          c_int(program_, offset), style_.prefetch_rows, c_int(program_, *step)));
-    return;
-  }
 }
 
 void RowPrinter::print_across_lanes(const Stage& stage) {
@@ -382,6 +356,7 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
   Lines body;
   std::vector<std::string> invariants;
   std::vector<std::pair<ir::IntExpr, ir::IntExpr>> guards;
+  print_step_prefetches(stage, &body);
   int number = 0;
   for (int member : stage.members) {
     PointPrinter printer = printer_for(stage, item(member), true);
@@ -416,6 +391,7 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
   }
   out_->add(unrolled);
   out_->add("[[maybe_unused]] " + at);
+  print_window_prefetches(stage);
   for (int member : stage.members) {
     const Item& made = item(member);
     if (!is_reduction(made)) continue;

@@ -18,6 +18,7 @@ struct RowStyle {
   int tile = 1;            ///< vectors side by side in reductions along outer axes
   int prefetch_rows = 0;   ///< rows ahead that later stages ask for what the first one loads
   int prefetch_lanes = 0;  ///< elements ahead that a nest of one pass asks for
+  std::string window;      ///< a row of partial window results; "" for none
   std::set<std::string> streamed;  ///< tensors stored past the caches
 };
 
@@ -57,6 +58,9 @@ class RowPrinter {
   void open_loop(const Loop& loop);
   void open_loops(const std::vector<Loop>& loops, const std::string& except);
   void close(size_t count);
+  std::string window_source(const Stage& stage) const;
+  void print_step_prefetches(const Stage& stage, Lines* body) const;
+  void print_window_prefetches(const Stage& stage);
   std::string lane_loop(const Stage& stage, const std::string& down) const;
   const Item& item(int index) const { return items_[static_cast<size_t>(index)]; }
   const Loop& lane_of(const Stage& stage) const;

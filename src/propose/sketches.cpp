@@ -211,6 +211,7 @@ std::vector<Sketch> sketches(const Program& program, const ir::Sizes& sizes,
   const std::pair<Options, const char*> kinds[] = {
       {{}, "fused rows, streaming stores"},
       {{.prefetch = true}, "fused rows, streaming stores, fetched ahead"},
+      {{.prefetch = true, .accumulators = 8}, "fused rows, fetched ahead, eight accumulators"},
       {{.stream = false}, "fused rows"},
       {{.inline_costly = true}, "fused rows, everything recomputed"},
       {{.inline_costly = true, .stream = false}, "fused rows, everything recomputed, plain stores"},
