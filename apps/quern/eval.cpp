@@ -17,6 +17,7 @@ struct EvalArguments {
   std::string task, first, second, size, compiler = "g++", clock = "steady";
   int threads = 0;
   uint64_t seed = 0;
+  int repeat = 1;
   bool stream = false, speedup = true;
 };
 
@@ -189,6 +190,15 @@ Result<int> compare(const Context& context, const EvalArguments& arguments) {
   }
   QUERN_ASSIGN(Duel duel, bench.evaluator->duel(b, a));
   duel.baseline = arguments.first;
+  if (arguments.repeat > 1) {
+    Json duels = Json::array({to_json(duel)});
+    while (static_cast<int>(duels.size()) < arguments.repeat && !interrupted()) {
+      QUERN_ASSIGN(const Duel next, bench.evaluator->duel(b, a));
+      duels.push_back(to_json(next));
+    }
+    print_json({{"duels", duels}});
+    return kImproved;
+  }
   if (context.json) {
     Json json = {{"task", bench.task.program.name},
                  {"size", bench.task.size},
@@ -244,6 +254,8 @@ Action add_compare(CLI::App& app) {
   add_common(app, a);
   app.add_option("A", a->first, "C++ source of one kernel")->required();
   app.add_option("B", a->second, "C++ source of the other")->required();
+  app.add_option("--repeat", a->repeat, "Run so many duels; prints them all as JSON")
+      ->check(CLI::Range(1, 100000));
   return [a](const Context& context) {
     Result<int> code = compare(context, *a);
     return code ? *code : fail(context, code.error());

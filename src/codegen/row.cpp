@@ -26,7 +26,7 @@ std::string accumulator_id(const Item& item) { return "c_" + item.statement.name
 
 std::string loop_end(const ir::Program& program, const Loop& loop) {
   if (!loop.end.empty()) return loop.end;
-  const std::string extent = c_int(program, loop.extent);
+  std::string extent = c_int(program, loop.extent);
   if (!loop.limit) return extent;
   return fmt::format("q_imin({}, {})", extent, c_int(program, *loop.limit));
 }
@@ -303,7 +303,9 @@ void RowPrinter::print_tails(const Stage& stage, bool lanes) {
 std::string RowPrinter::inside_condition(
     const Stage& stage, const std::vector<std::pair<ir::IntExpr, ir::IntExpr>>& guards) const {
   std::vector<std::string> tests;
-  for (const auto& [index, extent] : guards) {
+  for (const auto& guard : guards) {
+    const ir::IntExpr& index = guard.first;
+    const ir::IntExpr& extent = guard.second;
     std::string low;
     std::string high;
     std::vector<std::string> names;

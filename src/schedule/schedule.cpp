@@ -487,7 +487,8 @@ Reason check_step(const ActionInfo& action, const Step& step) {
     if (param.name.empty()) continue;
     if (Reason reason = check_argument(param, step); !reason.empty()) return reason;
   }
-  for (const auto& [name, value] : step.args) {
+  for (const auto& argument : step.args) {
+    const std::string& name = argument.first;
     const bool known = std::any_of(std::begin(action.params), std::end(action.params),
                                    [&](const ActionParam& param) { return param.name == name; });
     if (!known) return fmt::format("it has no argument `{}`", name);
