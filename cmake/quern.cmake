@@ -41,7 +41,9 @@ function(quern_library room)
   if(QUERN_TESTS AND tests)
     add_executable(${room}_test ${tests})
     target_link_libraries(${room}_test PRIVATE quern_${room} GTest::gtest GTest::gmock GTest::gtest_main)
+    # Tests that read the shipped tasks find them from the folder they run in.
     gtest_discover_tests(${room}_test TEST_PREFIX ${room}. DISCOVERY_MODE PRE_TEST
+      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
       PROPERTIES LABELS unit TIMEOUT 300)
   endif()
 endfunction()

@@ -11,7 +11,12 @@ namespace quern {
 namespace {
 
 std::filesystem::path tasks_folder() {
-  return std::filesystem::path(__FILE__).parent_path() / "../../tasks";
+  // From the folder the test runs in, upwards; `__FILE__` may be relative to another one.
+  namespace fs = std::filesystem;
+  for (fs::path at = fs::current_path(); at != at.root_path(); at = at.parent_path()) {
+    if (fs::exists(at / "tasks/softmax.task")) return at / "tasks";
+  }
+  return "tasks";
 }
 
 std::vector<std::string> task_names() {
