@@ -8,6 +8,8 @@
 namespace quern::cli {
 namespace {
 
+// A signal handler can reach nothing but a global.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
 volatile std::sig_atomic_t interrupts = 0;
 
 void on_interrupt(int) {
