@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/clock.h"
 #include "base/strings.h"
@@ -56,7 +57,7 @@ std::string format_ns(double ns) {
 }
 
 std::string format_seconds(double seconds) {
-  int whole = static_cast<int>(seconds + 0.5);
+  int whole = static_cast<int>(std::lround(seconds));
   if (whole < 60) return fmt::format("{} s", whole);
   return fmt::format("{} min {} s", whole / 60, whole % 60);
 }
