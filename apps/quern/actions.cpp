@@ -47,9 +47,10 @@ Action add_actions(CLI::App&) {
     std::string text;
     for (const ActionInfo& action : all_actions()) {
       list.push_back(action_json(action));
-      text += fmt::format("{:>2} {}\n   {}\n   {} · {} · {}: {}\n", action.id, signature(action),
+      text += fmt::format("{:>2} {}\n   {}\n   {} · {} · {}{}\n", action.id, signature(action),
                           action.summary, exactness_name(action.exactness),
-                          resource_name(action.resource), support_name(action.support), action.how);
+                          resource_name(action.resource), support_name(action.support),
+                          action.how.empty() ? "" : ": " + std::string(action.how));
     }
     if (context.json) {
       print_json(Json{{"actions", list}});

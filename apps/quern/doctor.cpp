@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/sandbox.h"
+#include "base/subprocess.h"
 #include "commands.h"
 #include "device/cpu/kernel_process.h"
 #include "task_source.h"
@@ -57,11 +58,15 @@ std::vector<Finding> findings(const Context& context, const DoctorArguments& arg
                   landlock > 0 ? fmt::format("version {}", landlock) : "not in this kernel",
                   "a kernel from 5.13 on with lsm=landlock,…; until then seccomp alone confines "
                   "candidates"});
-  if (compiler) {
-    const SandboxReport& sandbox = compiler->sandbox();
-    list.push_back({"namespaces", sandbox.network_removed, false, sandbox.text(),
-                    "sysctl kernel.unprivileged_userns_clone=1 (as root)"});
-  }
+  ::quern::Command trial;
+  trial.argv = {"true"};
+  trial.sandbox.no_network = true;
+  const auto alone = run_process(trial);
+  const bool network_removed = alone && alone->sandbox.network_removed;
+  list.push_back({"namespaces", network_removed, false,
+                  network_removed ? "candidates have a network of their own, without interfaces"
+                                  : "cannot make a network namespace",
+                  "sysctl kernel.unprivileged_userns_clone=1 (as root)"});
   return list;
 }
 
