@@ -46,8 +46,8 @@ double error_of(T got, double value, double scale, double unit, bool bitwise) {
   if (bitwise || !std::isfinite(value) || !std::isfinite(candidate)) {
     return std::numeric_limits<double>::infinity();
   }
-  // The smallest subnormal keeps exact zeros of underflowed results from being errors.
-  const double bound = unit * scale + std::numeric_limits<T>::denorm_min();
+  // Results below the normal range may be flushed to zero.
+  const double bound = unit * scale + std::numeric_limits<T>::min();
   if (bound <= 0) return std::numeric_limits<double>::infinity();
   return std::abs(candidate - value) / bound;
 }
@@ -69,7 +69,7 @@ constexpr int64_t kBlock = 256;
 QUERN_VECTOR_CLONES void scan_block(const float* got, const double* value, const double* scale,
                                     int64_t count, double factor, double* max_error,
                                     double* sum_squares) {
-  constexpr double kTiny = std::numeric_limits<float>::denorm_min();
+  constexpr double kTiny = std::numeric_limits<float>::min();
   double squares = 0;
   int bad = 0;
   for (int64_t i = 0; i < count; ++i) {

@@ -56,6 +56,11 @@ TEST(Compare, NonFiniteValuesMustAgree) {
   EXPECT_FALSE(check({NAN}, expected({1})).ok);
 }
 
+TEST(Compare, SubnormalResultsMayBeFlushedToZero) {
+  EXPECT_TRUE(check({0}, expected({1e-40}, 1e-40)).ok);
+  EXPECT_FALSE(check({0}, expected({1e-35}, 1e-35)).ok);
+}
+
 TEST(Compare, BitwiseRefusesTheSmallestDifference) {
   EXPECT_TRUE(check({3}, expected({3}), true).ok);
   EXPECT_FALSE(check({std::nextafter(3.0f, 4.0f)}, expected({3}, 100), true).ok);
