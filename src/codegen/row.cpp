@@ -334,6 +334,20 @@ std::string RowPrinter::inside_condition(
   return fmt::format("{}", fmt::join(tests, " && "));
 }
 
+/// One accumulator for each tile of the strip, at its neutral element.
+void RowPrinter::declare_tile_accumulators(const Stage& stage) {
+  for (int member : stage.members) {
+    const Statement& statement = item(member).statement;
+    if (!is_reduction(item(member))) continue;
+    const std::string acc = accumulator_id(item(member));
+    const std::string op = monoid_struct(statement.monoid);
+    const bool arg = is_arg(statement.monoid);
+    out_->add(fmt::format("{} {}[kTiles];", arg ? "B" : "V", acc));
+    out_->add(arg ? fmt::format("for (auto& c : {}) q_none<{}>(c);", acc, op)
+                  : fmt::format("for (auto& c : {}) c = q_wide(w, {}::id());", acc, op));
+  }
+}
+
 void RowPrinter::print_down_lanes(const Stage& stage) {
   out_->add("{");
   open_loops(stage.space, stage.lane);
@@ -345,16 +359,7 @@ void RowPrinter::print_down_lanes(const Stage& stage) {
   out_->add("using V [[maybe_unused]] = typename q_of<decltype(w)>::value;");
   out_->add("using B [[maybe_unused]] = typename q_best_of<decltype(w)>::type;");
   out_->add("constexpr int kTiles = decltype(tiles)::v;");
-  for (int member : stage.members) {
-    const Statement& statement = item(member).statement;
-    if (!is_reduction(item(member))) continue;
-    const std::string acc = accumulator_id(item(member));
-    const std::string op = monoid_struct(statement.monoid);
-    const bool arg = is_arg(statement.monoid);
-    out_->add(fmt::format("{} {}[kTiles];", arg ? "B" : "V", acc));
-    out_->add(arg ? fmt::format("for (auto& c : {}) q_none<{}>(c);", acc, op)
-                  : fmt::format("for (auto& c : {}) c = q_wide(w, {}::id());", acc, op));
-  }
+  declare_tile_accumulators(stage);
   Lines body;
   std::vector<std::string> invariants;
   std::vector<std::pair<ir::IntExpr, ir::IntExpr>> guards;

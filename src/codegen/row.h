@@ -40,7 +40,8 @@ class RowPrinter {
  private:
   void print_scalar(const Stage& stage);
   void print_across_lanes(const Stage& stage);  ///< lanes run along an inner (or reduced) loop
-  void print_down_lanes(const Stage& stage);    ///< lanes run along an outer loop of a reduction
+  void declare_tile_accumulators(const Stage& stage);
+  void print_down_lanes(const Stage& stage);  ///< lanes run along an outer loop of a reduction
   void print_scan_along(const Stage& stage);
   void print_scan_down(const Stage& stage);
   void print_member(const Stage& stage, const Item& item, PointPrinter* printer, Lines* out,
