@@ -159,7 +159,10 @@ double LocalEvaluator::call_limit_s(const Workload& workload, bool trusted) cons
 KernelLimits LocalEvaluator::limits(bool trusted) const {
   KernelLimits limits;
   limits.threads = options_.threads;
-  limits.memory_bytes = trusted ? kNoLimit : options_.memory_bytes;
+  const double buffers = ir::io_bytes(program_, sizes_);
+  limits.memory_bytes =
+      trusted ? kNoLimit
+              : std::max<uint64_t>(options_.memory_bytes, static_cast<uint64_t>(4 * buffers));
   return limits;
 }
 

@@ -27,8 +27,9 @@ class LocalEvaluator : public Evaluator {
     std::string clock = "steady";  ///< "simulated": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
-    double call_limit_s = 1;  ///< one call may take this and 20 times the naive lowering
-    size_t memory_bytes = size_t{4} << 30;  ///< a candidate's own, beside its buffers
+    double call_limit_s = 2;  ///< one call may take this and 20 times the naive lowering
+    /// A candidate may allocate this, or 4 times its buffers where that is more.
+    size_t memory_bytes = size_t{1} << 30;
     Peaks peaks;
     Environment environment;
   };
