@@ -12,8 +12,8 @@ namespace quern {
 /// How long and how often to time. Method: docs/measuring.md.
 struct TimingPolicy {
   double batch_ns = 5e6;  ///< a sample lasts at least this long
-  int min_samples = 6;    ///< fewer only when they would take longer than `limit_ns`
-  int max_samples = 12;
+  int min_samples = 5;    ///< fewer only when they would take longer than `limit_ns`
+  int max_samples = 8;
   double spread = 0.02;        ///< stop when the 95 % interval of the median is this narrow
   double limit_ns = 3e8;       ///< kernel time for all samples together
   double reject_ratio = 1.15;  ///< after 3 samples all slower than this × incumbent: stop
