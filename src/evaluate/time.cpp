@@ -113,14 +113,14 @@ Outcome<Duel> duel_kernels(LoadedKernel& candidate, LoadedKernel& baseline,
   LoadedKernel* const kernels[2] = {&candidate, &baseline};
   int calls[2];
   for (int side = 0; side < 2; ++side) {
-    // Twice: the first call of a fresh process pays for its page faults and caches.
-    double call_ns = 0;
-    for (int warm_up = 0; warm_up < 2; ++warm_up) {
-      auto ran = kernels[side]->run(kernels[side]->slots());
+    // The first calls of a fresh process pay for its page faults, and a few calls say little of
+    // many: batches of growing length settle the length.
+    calls[side] = kernels[side]->slots();
+    for (int round = 0; round < 3; ++round) {
+      auto ran = kernels[side]->run(calls[side]);
       if (!ran) return ran.has_error() ? Outcome<Duel>(ran.error()) : ran.verdict();
-      call_ns = *ran / kernels[side]->slots();
+      calls[side] = calls_for(*ran / calls[side], policy);
     }
-    calls[side] = calls_for(call_ns, policy);
   }
   Duel duel;
   std::vector<double> ratios;
