@@ -54,7 +54,7 @@ std::string text_of(const IntExpr& expr, int wanted) {
     case Kind::kMax:
       return "max(" + list_of(expr.args) + ")";
     case Kind::kGather:
-      return expr.name + "[" + list_of(expr.args) + "]";
+      return expr.args.empty() ? expr.name : expr.name + "[" + list_of(expr.args) + "]";
   }
   return "";
 }

@@ -180,9 +180,8 @@ bool Lowerer::integers(const Node& node, const Scope& scope, bool* named) const 
     case Node::Kind::kNumber:
       return is_whole(node);
     case Node::Kind::kName: {
-      bool scalar =
-          is_tensor(node.text) && rank(node.text) == 0 && !is_float(program_.type_of(node.text));
-      if (scope.find(node.text) == nullptr && !is_size(node.text) && !scalar) return false;
+      // A scalar tensor is read as a value, like any tensor that is not indexed.
+      if (scope.find(node.text) == nullptr && !is_size(node.text)) return false;
       *named = true;
       return true;
     }
