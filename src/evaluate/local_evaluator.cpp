@@ -315,7 +315,7 @@ Outcome<Passed> LocalEvaluator::judge(const Built& built, double incumbent_ns,
   passed.level = level_of(evaluation.checks);
   if (options_.clock != "simulated") {
     const int64_t timing_start = steady_now_ns();
-    auto timing = take_time(*kernel, built, *call_ns, incumbent_ns);
+    auto timing = take_time(*kernel, *call_ns, incumbent_ns);
     evaluation.stages_ms["time"] = ms_since(timing_start);
     evaluation.stages_ms["kernel"] += kernel->kernel_ns() * 1e-6;
     if (!timing) return timing.has_error() ? Outcome<Passed>(timing.error()) : timing.verdict();
@@ -401,7 +401,7 @@ Outcome<double> LocalEvaluator::verify_timed(LoadedKernel& kernel, bool trusted,
   return call_ns;
 }
 
-Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, const Built&, double call_ns,
+Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, double call_ns,
                                           double incumbent_ns) {
   // Every slot starts from the declared distribution; its twin is first seen in timed launches.
   for (int slot = 0; slot < kernel.slots(); ++slot) {

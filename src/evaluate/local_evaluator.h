@@ -59,8 +59,7 @@ class LocalEvaluator : public Evaluator {
   Outcome<Done> verify_second(const Built& built, Evaluation& evaluation);
   Outcome<LoadedKernel> start_timed(const Built& built);
   Outcome<double> verify_timed(LoadedKernel& kernel, bool trusted, Evaluation& evaluation);
-  Outcome<Timing> take_time(LoadedKernel& kernel, const Built& built, double call_ns,
-                            double incumbent_ns);
+  Outcome<Timing> take_time(LoadedKernel& kernel, double call_ns, double incumbent_ns);
   Result<void> weigh(double median_ns, Evaluation& evaluation);
   Result<Duel> hashed_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
