@@ -103,7 +103,8 @@ std::string key_text(const ir::Program& program) {
 /// The cached primitive, made by `make` (statements that assign `q_op`), then run on `data`.
 std::string cached(const ir::Program& program, const std::string& make, const std::string& data) {
   return fmt::format(
-      "  static std::map<Dims, Op*> q_made;\n  Op*& q_op = q_made[{}];\n  if (!q_op) {{\n{}  }}\n"
+      "  static auto& q_made = *new std::map<Dims, Op*>;\n  Op*& q_op = q_made[{}];\n  if (!q_op) "
+      "{{\n{}  }}\n"
       "  q_op->run({{{}}});\n",
       key_text(program), make, data);
 }

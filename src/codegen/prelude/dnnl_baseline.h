@@ -81,6 +81,9 @@ struct Op {
     must(dnnl_primitive_desc_create(&pd, desc, attr, engine(), nullptr));
     must(dnnl_primitive_create(&primitive, pd));
     for (Port& port : ports) connect(port, pd);
+    must(dnnl_primitive_desc_destroy(pd));
+    must(dnnl_post_ops_destroy(ops));
+    must(dnnl_primitive_attr_destroy(attr));
   }
   void connect(Port& port, dnnl_primitive_desc_t pd) {
     const dnnl_memory_desc_t* own =
@@ -95,6 +98,7 @@ struct Op {
       const dnnl_memory_desc_t* to = port.output ? &port.user : own;
       must(dnnl_reorder_primitive_desc_create(&move, from, engine(), to, engine(), nullptr));
       must(dnnl_primitive_create(&port.reorder, move));
+      must(dnnl_primitive_desc_destroy(move));
     }
     args.push_back({port.arg, port.inner});
   }
@@ -129,7 +133,7 @@ struct Op {
 }
 
 [[maybe_unused]] const float* ones(int64_t count) {
-  static std::vector<float> kept;
+  static std::vector<float>& kept = *new std::vector<float>;
   if ((int64_t)kept.size() < count) kept.assign(count, 1.0f);
   return kept.data();
 }
