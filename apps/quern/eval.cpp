@@ -210,10 +210,11 @@ Result<int> compare(const Context& context, const EvalArguments& arguments) {
     const char* what = !duel.different ? "no difference found"
                        : duel.low > 1  ? "B is faster"
                                        : "A is faster";
-    print(fmt::format(
-        "{}: B runs at {:.3f}× the speed of A (95 % interval {:.3f} to {:.3f}, {} "
-        "pairs)\n  A = {}\n  B = {}\n",
-        what, duel.speedup, duel.low, duel.high, duel.pairs, arguments.first, arguments.second));
+    print(
+        fmt::format("{}: B runs at {:.3f}× the speed of A (95 % interval {:.3f} to {:.3f}, {} "
+                    "pairs in {} rounds)\n  A = {}\n  B = {}\n",
+                    what, duel.speedup, duel.low, duel.high, duel.pairs, duel.rounds,
+                    arguments.first, arguments.second));
   }
   return kImproved;
 }

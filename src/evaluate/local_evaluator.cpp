@@ -413,29 +413,18 @@ Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, double call_ns,
 Result<Duel> LocalEvaluator::duel(const Candidate& candidate, const Candidate& baseline) {
   if (options_.clock == "simulated") return hashed_duel(candidate, baseline);
   QUERN_ASSIGN(const std::vector<Built> built, build({candidate, baseline}));
-  const auto failed = [&](size_t side, const Verdict& verdict) {
-    return Error{ErrorKind::kInput,
-                 fmt::format("{} cannot be timed in a duel: {}",
-                             side == 0 ? "the candidate"
-                                       : "the "
-                                         "baseline",
-                             verdict_reason(verdict)),
-                 verdict_evidence(verdict)};
-  };
-  std::vector<LoadedKernel> kernels;
+  Contender contenders[2] = {{"the candidate", {}}, {"the baseline", {}}};
   for (size_t side = 0; side < 2; ++side) {
-    if (built[side].verdict) return failed(side, *built[side].verdict);
-    auto kernel = start_timed(built[side]);
-    if (kernel.has_error()) return kernel.error();
-    if (kernel.has_verdict()) return failed(side, kernel.verdict());
-    for (int slot = 0; slot < kernel->slots(); ++slot) {
-      kernel->load(slot, 0);
-    }
-    kernels.push_back(std::move(*kernel));
+    contenders[side].start = [this, &mine = built[side]]() -> Outcome<LoadedKernel> {
+      if (mine.verdict) return *mine.verdict;
+      auto kernel = start_timed(mine);
+      for (int slot = 0; kernel && slot < kernel->slots(); ++slot) kernel->load(slot, 0);
+      return kernel;
+    };
   }
-  auto duel = duel_kernels(kernels[0], kernels[1], options_.timing, options_.duel, options_.seed);
-  if (duel.has_error()) return duel.error();
-  if (duel.has_verdict()) return failed(0, duel.verdict());
+  auto duel =
+      duel_kernels(contenders[0], contenders[1], options_.timing, options_.duel, options_.seed);
+  if (!duel) return duel;
   duel->baseline = baseline.note.empty() ? baseline.id : baseline.note;
   return std::move(*duel);
 }
@@ -446,7 +435,7 @@ Result<Duel> LocalEvaluator::hashed_duel(const Candidate& candidate,
   duel.candidate_ns = {hashed_timing(candidate).median_ns};
   duel.baseline_ns = {hashed_timing(baseline).median_ns};
   duel.speedup = duel.low = duel.high = duel.baseline_ns[0] / duel.candidate_ns[0];
-  duel.pairs = 1;
+  duel.rounds = duel.pairs = 1;
   duel.different = duel.speedup != 1;
   duel.baseline = baseline.note.empty() ? baseline.id : baseline.note;
   return duel;

@@ -24,8 +24,8 @@ double binomial_tail(int n, int k) {
 /// The sample sizes at which a duel is judged.
 std::vector<int> looks(const DuelPolicy& policy) {
   std::vector<int> sizes;
-  for (int n = policy.first_look; n < policy.max_pairs; n += (n + 1) / 2) sizes.push_back(n);
-  sizes.push_back(policy.max_pairs);
+  for (int n = policy.first_look; n < policy.max_ratios; n += (n + 1) / 2) sizes.push_back(n);
+  sizes.push_back(policy.max_ratios);
   return sizes;
 }
 
@@ -66,7 +66,7 @@ DuelState assess_duel(const std::vector<double>& ratios, const DuelPolicy& polic
   state.different = state.interval.low > 1 + margin || state.interval.high < 1 - margin;
   const bool precise =
       state.interval.high - state.interval.low <= policy.precise_enough * state.ratio;
-  state.finished = state.different || precise || n >= policy.max_pairs;
+  state.finished = state.different || precise || n >= policy.max_ratios;
   return state;
 }
 

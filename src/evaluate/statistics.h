@@ -17,16 +17,16 @@ struct Interval {
 /// distribution). With too few values for the confidence asked, it is the whole range.
 Interval median_interval(std::vector<double> values, double confidence);
 
-/// The sequential test of a duel: looks at growing samples of paired ratios and may stop early.
-/// The false-alarm probability over all looks together is at most `alpha` (each look spends an
-/// equal part of it), for ratios that are independent and centred on 1.
+/// The sequential test of a duel: looks at growing samples of ratios, one a round, and may stop
+/// early. The false-alarm probability over all looks together is at most `alpha` (each look spends
+/// an equal part of it), for ratios that are independent and centred on 1.
 struct DuelPolicy {
   double alpha = 0.005;
-  int first_look = 12;  ///< pairs before the first decision
-  int max_pairs = 48;
+  int first_look = 12;  ///< ratios before the first decision
+  int max_ratios = 48;
   double indifference = 0.005;   ///< ratios closer to 1 than this are never called different
   double precise_enough = 0.01;  ///< stop when the interval is narrower than this, relative
-  double limit_s = 20;           ///< no new pair is begun after this long
+  double limit_s = 20;           ///< no new round is begun after this long
 };
 
 struct DuelState {
@@ -36,8 +36,8 @@ struct DuelState {
   bool finished = false;
 };
 
-/// State of a duel after `ratios` (baseline time ÷ candidate time, one per pair). Decisions are
-/// taken only at the looks (first_look, then half as many again each time, and max_pairs).
+/// State of a duel after `ratios` (baseline time ÷ candidate time, one per round). Decisions are
+/// taken only at the looks (first_look, then half as many again each time, and max_ratios).
 DuelState assess_duel(const std::vector<double>& ratios, const DuelPolicy& policy);
 
 }  // namespace quern

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <thread>
 
 #include "base/clock.h"
@@ -16,6 +17,9 @@ namespace {
 constexpr int kExchangeEvery = 4;
 /// Lets the threads of the kernel timed before fall asleep: they spin for up to 0.1 ms.
 constexpr auto kSettle = std::chrono::microseconds(200);
+/// Pairs between two starts of the processes: as many as are cheap beside a start.
+constexpr size_t kPairsARound = 3;
+constexpr double kRoundNs = 3e7;
 
 /// Alters the inputs in randomly chosen slots, in place.
 void exchange(LoadedKernel& kernel, uint64_t word) {
@@ -107,50 +111,99 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
   return timing;
 }
 
-Outcome<Duel> duel_kernels(LoadedKernel& candidate, LoadedKernel& baseline,
-                           const TimingPolicy& policy, const DuelPolicy& duel_policy,
-                           uint64_t seed) {
-  LoadedKernel* const kernels[2] = {&candidate, &baseline};
-  int calls[2];
-  for (int side = 0; side < 2; ++side) {
-    // The first calls of a fresh process pay for its page faults, and a few calls say little of
-    // many: batches of growing length settle the length.
-    calls[side] = kernels[side]->slots();
-    for (int round = 0; round < 3; ++round) {
-      auto ran = kernels[side]->run(calls[side]);
-      if (!ran) return ran.has_error() ? Outcome<Duel>(ran.error()) : ran.verdict();
-      calls[side] = calls_for(*ran / calls[side], policy);
-    }
+namespace {
+
+struct Side {
+  const Contender* contender;
+  std::optional<LoadedKernel> kernel;
+  int calls = 0;  ///< per sample
+};
+
+Error cannot_duel(const Contender& contender, const Verdict& verdict) {
+  return Error{ErrorKind::kInput,
+               contender.name + " cannot be timed in a duel: " + verdict_reason(verdict),
+               verdict_evidence(verdict)};
+}
+
+/// One sample of `calls` calls, per call.
+Result<double> sample(Side& side, int calls) {
+  auto ran = side.kernel->run(calls);
+  if (ran.has_error()) return ran.error();
+  if (ran.has_verdict()) return cannot_duel(*side.contender, ran.verdict());
+  return *ran / calls;
+}
+
+/// Starts a fresh process and runs it until its first calls' page faults are paid. The number of
+/// calls a sample is settled once, on batches of growing length: a few calls say little of many.
+Result<void> start_side(Side& side, const TimingPolicy& policy) {
+  auto kernel = side.contender->start();
+  if (kernel.has_error()) return kernel.error();
+  if (kernel.has_verdict()) return cannot_duel(*side.contender, kernel.verdict());
+  side.kernel.emplace(std::move(*kernel));
+  const bool settled = side.calls > 0;
+  if (!settled) side.calls = side.kernel->slots();
+  for (int round = 0; round < (settled ? 1 : 3); ++round) {
+    QUERN_ASSIGN(const double call_ns, sample(side, side.calls));
+    if (!settled) side.calls = calls_for(call_ns, policy);
   }
+  return {};
+}
+
+/// Checks the outputs of timed launches that the kernel could not tell from others.
+Result<void> check_side(Side& side) {
+  auto last = verified_sample(*side.kernel, side.kernel->slots());
+  if (last.has_error()) return last.error();
+  if (last.has_verdict()) return cannot_duel(*side.contender, last.verdict());
+  return {};
+}
+
+/// Adds one pair of samples to the duel, in an order drawn from `word`.
+Result<double> time_pair(Side (&sides)[2], uint64_t word, Duel& duel) {
+  double times[2];
+  for (int turn = 0; turn < 2; ++turn) {
+    const size_t side = (static_cast<uint64_t>(turn) ^ word) & 1;
+    std::this_thread::sleep_for(kSettle);
+    QUERN_ASSIGN(times[side], sample(sides[side], sides[side].calls));
+  }
+  duel.candidate_ns.push_back(times[0]);
+  duel.baseline_ns.push_back(times[1]);
+  ++duel.pairs;
+  return times[1] / times[0];
+}
+
+}  // namespace
+
+Result<Duel> duel_kernels(const Contender& candidate, const Contender& baseline,
+                          const TimingPolicy& policy, const DuelPolicy& duel_policy,
+                          uint64_t seed) {
+  Side sides[2] = {{&candidate, {}, 0}, {&baseline, {}, 0}};
   Duel duel;
-  std::vector<double> ratios;
-  const double begin = static_cast<double>(steady_now_ns());
+  std::vector<double> ratios;  // one a round
+  const int64_t begin = steady_now_ns();
   for (DuelState state; !state.finished;) {
-    const int first = static_cast<int>(mix_seed(seed, ratios.size()) & 1);
-    double times[2];
-    for (int turn = 0; turn < 2; ++turn) {
-      const int side = turn == 0 ? first : 1 - first;
-      std::this_thread::sleep_for(kSettle);
-      auto ran = kernels[side]->run(calls[side]);
-      if (!ran) return ran.has_error() ? Outcome<Duel>(ran.error()) : ran.verdict();
-      times[side] = *ran / calls[side];
+    const uint64_t word = mix_seed(seed, ratios.size());
+    for (Side& side : sides) side.kernel.reset();
+    for (size_t turn = 0; turn < 2; ++turn) {
+      QUERN_TRY(start_side(sides[(turn ^ word) & 1], policy));
     }
-    duel.candidate_ns.push_back(times[0]);
-    duel.baseline_ns.push_back(times[1]);
-    ratios.push_back(times[1] / times[0]);
+    std::vector<double> pairs;
+    const int64_t round_begin = steady_now_ns();
+    do {
+      QUERN_ASSIGN(const double ratio, time_pair(sides, word >> (1 + pairs.size()), duel));
+      pairs.push_back(ratio);
+    } while (pairs.size() < kPairsARound &&
+             static_cast<double>(steady_now_ns() - round_begin) < kRoundNs);
+    ratios.push_back(median(pairs));
     state = assess_duel(ratios, duel_policy);
     duel.speedup = state.ratio;
     duel.low = state.interval.low;
     duel.high = state.interval.high;
     duel.different = state.different;
-    const bool enough = static_cast<int>(ratios.size()) >= 5;
-    if (enough && static_cast<double>(steady_now_ns()) - begin > duel_policy.limit_s * 1e9) break;
+    const bool enough = ratios.size() >= 5;
+    if (enough && seconds_between(begin, steady_now_ns()) > duel_policy.limit_s) break;
   }
-  duel.pairs = static_cast<int>(ratios.size());
-  for (LoadedKernel* kernel : kernels) {
-    auto last = verified_sample(*kernel, kernel->slots());
-    if (!last) return last.has_error() ? Outcome<Duel>(last.error()) : last.verdict();
-  }
+  duel.rounds = static_cast<int>(ratios.size());
+  for (Side& side : sides) QUERN_TRY(check_side(side));
   return duel;
 }
 

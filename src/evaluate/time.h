@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <string>
 
 #include "evaluate/loaded_kernel.h"
 #include "evaluate/statistics.h"
@@ -27,11 +29,18 @@ struct TimingPolicy {
 Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double incumbent_ns,
                             const TimingPolicy& policy, uint64_t seed);
 
-/// Times two verified kernels pair by pair, in random order within a pair, until the sequential
-/// test is settled. `Duel::speedup` is baseline ÷ candidate.
-Outcome<Duel> duel_kernels(LoadedKernel& candidate, LoadedKernel& baseline,
-                           const TimingPolicy& policy, const DuelPolicy& duel_policy,
-                           uint64_t seed);
+/// One side of a duel: a verified kernel that can be loaded any number of times.
+struct Contender {
+  std::string name;  ///< for messages
+  std::function<Outcome<LoadedKernel>()> start;
+};
+
+/// Times two kernels in rounds until the sequential test is settled. A round starts both anew, so
+/// that where their memory happens to lie differs from round to round and is noise that the
+/// interval covers, then times pairs in random order; its ratio is the median of theirs.
+/// `Duel::speedup` is baseline ÷ candidate.
+Result<Duel> duel_kernels(const Contender& candidate, const Contender& baseline,
+                          const TimingPolicy& policy, const DuelPolicy& duel_policy, uint64_t seed);
 
 /// Calls per sample so that it lasts at least `batch_ns`.
 int calls_for(double call_ns, const TimingPolicy& policy);

@@ -30,6 +30,7 @@ void fields(V& visit, T& t) {
   visit("speedup", t.speedup);
   visit("low", t.low);
   visit("high", t.high);
+  visit("rounds", t.rounds);
   visit("pairs", t.pairs);
   visit("different", t.different);
   visit("baseline_ns", t.baseline_ns);

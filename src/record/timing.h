@@ -18,13 +18,15 @@ struct Timing {
   std::string clock = "steady";  ///< "steady", or "simulated" under the deterministic clock
 };
 
-/// A duel: candidate against baseline, paired and interleaved in one run. `speedup` is the median
-/// of baseline ÷ candidate over pairs; the interval is the sequential test's at its stop.
+/// A duel: candidate against baseline, paired and interleaved in one run, both started anew each
+/// round. `speedup` is the median over rounds of baseline ÷ candidate (a round's is the median of
+/// its pairs); the interval is the sequential test's at its stop.
 struct Duel {
   std::string baseline;  ///< name of the baseline, or a candidate's id
   double speedup = 1;
   double low = 1;
   double high = 1;
+  int rounds = 0;
   int pairs = 0;
   bool different = false;            ///< the interval excludes 1
   std::vector<double> baseline_ns;   ///< per pair

@@ -79,7 +79,7 @@ Result<Duel> SimulatedEvaluator::duel(const Candidate& candidate, const Candidat
   ++duels_;
   Duel duel;
   duel.baseline = baseline.proposer == "baseline" ? baseline.note : baseline.id;
-  duel.pairs = 5;
+  duel.rounds = duel.pairs = 5;
   duel.baseline_ns.assign(5, time_ns(baseline));
   duel.candidate_ns.assign(5, time_ns(candidate));
   duel.speedup = time_ns(baseline) / time_ns(candidate);

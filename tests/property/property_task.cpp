@@ -131,8 +131,12 @@ class Builder {
     switch (pick(depth > 0 ? 5 : 2)) {
       case 0:
         return ir::apply(compare, {ir::index_value(index(1)), ir::index_value(extent())});
-      case 1:
-        return ir::apply(compare, {access(0), value(depth - 1)});
+      case 1: {
+        // Integers are compared as index expressions: the parser makes no value of such a load.
+        Expr left = access(0);
+        if (!is_float(program_.type_of(left.name))) left = ir::constant(0.5);
+        return ir::apply(compare, {std::move(left), value(depth - 1)});
+      }
       case 2:
         return ir::apply(Op::kAnd, {condition(depth - 1), condition(depth - 1)});
       case 3:
