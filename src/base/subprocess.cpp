@@ -222,6 +222,8 @@ ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
   std::swap(pidfd_, other.pidfd_);
   std::swap(out_, other.out_);
   std::swap(err_, other.err_);
+  std::swap(report_, other.report_);
+  std::swap(path_, other.path_);
   std::swap(out_text_, other.out_text_);
   std::swap(err_text_, other.err_text_);
   std::swap(cap_, other.cap_);
@@ -235,6 +237,19 @@ ChildProcess::~ChildProcess() {
 }
 
 Result<ChildProcess> ChildProcess::spawn(const Command& command) {
+  QUERN_ASSIGN(ChildProcess child, launch(command));
+  QUERN_TRY(child.confirm());
+  return child;
+}
+
+Result<void> ChildProcess::confirm() {
+  const int failed = hear_start(report_.get(), sandbox_);
+  report_.close();
+  if (failed != 0) return system_error("start", path_, failed);
+  return {};
+}
+
+Result<ChildProcess> ChildProcess::launch(const Command& command) {
   QUERN_CHECK(!command.argv.empty(), "a command needs a program");
   std::string path = find_program(command.argv[0]);
   if (path.empty()) {
@@ -275,9 +290,8 @@ Result<ChildProcess> ChildProcess::spawn(const Command& command) {
   child.err_ = std::move(err.read_end);
   add_flag(child.out_.get(), O_NONBLOCK);
   add_flag(child.err_.get(), O_NONBLOCK);
-  if (int failed = hear_start(report.read_end.get(), child.sandbox_)) {
-    return system_error("start", path, failed);
-  }
+  child.report_ = std::move(report.read_end);
+  child.path_ = std::move(path);
   return child;
 }
 
@@ -318,10 +332,15 @@ std::optional<ExitStatus> ChildProcess::wait(double deadline_s) {
   return status_;
 }
 
+void ChildProcess::doom() {
+  if (status_) return;
+  ::kill(-pid_, SIGKILL);
+  ::kill(pid_, SIGKILL);
+}
+
 ExitStatus ChildProcess::kill() {
   if (!status_) {
-    ::kill(-pid_, SIGKILL);
-    ::kill(pid_, SIGKILL);
+    doom();
     reap(true);
   }
   return *status_;

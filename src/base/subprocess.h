@@ -52,6 +52,9 @@ class ChildProcess {
  public:
   /// Errors: kEnvironment when the program is missing or a resource is short.
   static Result<ChildProcess> spawn(const Command& command);
+  /// The same without waiting until the program runs: `confirm` before anything else.
+  static Result<ChildProcess> launch(const Command& command);
+  Result<void> confirm();
 
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&& other) noexcept;
@@ -64,6 +67,8 @@ class ChildProcess {
   std::optional<ExitStatus> poll();
   /// Waits until the end or the deadline (nothing), reading what the child writes meanwhile.
   std::optional<ExitStatus> wait(double deadline_s);
+  /// SIGKILL to the whole group; `kill` or the destructor reaps.
+  void doom();
   /// SIGKILL to the whole group, then reaps.
   ExitStatus kill();
 
@@ -81,7 +86,8 @@ class ChildProcess {
   void reap(bool block);
 
   pid_t pid_ = -1;
-  FileDescriptor pidfd_, out_, err_;
+  FileDescriptor pidfd_, out_, err_, report_;
+  std::string path_;
   std::string out_text_, err_text_;
   size_t cap_ = 0;
   SandboxReport sandbox_;

@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 namespace quern {
 
-Outcome<LoadedKernel> LoadedKernel::start(const ir::Program& program, const Workload& workload,
-                                          const Binary& binary, const std::string& entry,
-                                          const Options& options) {
+Result<LoadedKernel> LoadedKernel::begin(const ir::Program& program, const Workload& workload,
+                                         const Binary& binary, const std::string& entry,
+                                         const Options& options) {
   KernelLayout layout;
   layout.sizes = free_size_values(program, workload.sizes);
   layout.inputs = input_bytes(program, workload.sizes);
@@ -20,24 +22,69 @@ Outcome<LoadedKernel> LoadedKernel::start(const ir::Program& program, const Work
   for (const ir::Statement* output : program.outputs()) {
     layout.output_names.push_back(output->name);
   }
-  auto process = KernelProcess::start(binary, entry, layout, options.limits, options.trusted);
-  if (process.has_error()) return process.error();
-  if (process.has_verdict()) return process.verdict();
   LoadedKernel kernel(program, workload, options);
-  kernel.process_ = std::move(*process);
-  kernel.assigned_.assign(static_cast<size_t>(options.slots), -1);
-  for (int slot = 0; slot < options.slots; ++slot) {
-    kernel.load(slot, workload.twin >= 0 ? 0 : slot % static_cast<int>(workload.datasets.size()));
-  }
-  kernel.poison();
+  KernelMemory memory;
+  if (options.memory != nullptr) memory = std::exchange(*options.memory, {});
+  std::vector<SharedBuffer> buffers;
+  if (memory.process != nullptr) buffers = memory.process->take_buffers();
+  const bool fresh = buffers.empty();
+  QUERN_ASSIGN(kernel.process_, KernelProcess::begin(binary, entry, layout, options.limits,
+                                                     options.trusted, std::move(buffers)));
+  kernel.assigned_ = std::move(memory.assigned);
+  if (fresh) kernel.assigned_.assign(static_cast<size_t>(options.slots), -1);
   return kernel;
+}
+
+Outcome<Done> LoadedKernel::ready() {
+  const bool fresh = assigned_.front() < 0;
+  for (int slot = 0; slot < slots(); ++slot) {
+    load(slot, workload_->twin >= 0 ? 0 : slot % static_cast<int>(workload_->datasets.size()));
+  }
+  if (fresh) poison();
+  return process_->await_start();
+}
+
+LoadedKernel::~LoadedKernel() {
+  if (process_ == nullptr || options_.memory == nullptr) return;
+  process_->doom();
+  *options_.memory = {std::move(process_), std::move(assigned_)};
+}
+
+Outcome<LoadedKernel> LoadedKernel::start(const ir::Program& program, const Workload& workload,
+                                          const Binary& binary, const std::string& entry,
+                                          const Options& options) {
+  auto kernel = begin(program, workload, binary, entry, options);
+  if (!kernel) return kernel.error();
+  auto ready = kernel->ready();
+  if (ready.has_error()) return ready.error();
+  if (ready.has_verdict()) return ready.verdict();
+  return std::move(*kernel);
+}
+
+/// Writes those elements of a slot in which `data` and the data set it holds differ: one is the
+/// other's twin.
+void LoadedKernel::alter(int slot, const Dataset& data) {
+  const Dataset& twin = workload_->datasets[static_cast<size_t>(workload_->twin)];
+  for (size_t i = 0; i < data.inputs.size(); ++i) {
+    const auto size = static_cast<size_t>(dtype_bytes(program_->inputs[i].type));
+    std::byte* const to = process_->input(slot, static_cast<int>(i)).data();
+    for (const int64_t element : twin.altered[i]) {
+      const size_t at = static_cast<size_t>(element) * size;
+      std::memcpy(to + at, data.inputs[i].data() + at, size);
+    }
+  }
 }
 
 void LoadedKernel::load(int slot, int dataset) {
   int& assigned = assigned_[static_cast<size_t>(slot)];
   if (assigned == dataset) return;
-  assigned = dataset;
+  const int before = std::exchange(assigned, dataset);
   const Dataset& data = workload_->datasets[static_cast<size_t>(dataset)];
+  const int twin = workload_->twin;
+  if (twin >= 0 && std::minmax(before, dataset) == std::minmax(0, twin)) {
+    alter(slot, data);
+    return;
+  }
   for (size_t i = 0; i < data.inputs.size(); ++i) {
     std::ranges::copy(data.inputs[i], process_->input(slot, static_cast<int>(i)).begin());
   }
@@ -81,6 +128,17 @@ Outcome<Done> LoadedKernel::verify_slot(int slot, const std::string& what,
   return Verdict(WrongResult{fmt::format("{} on {}", reason, check.name), check.detail});
 }
 
+/// Whether a slot holds the data set and the results of the first one.
+bool LoadedKernel::repeats(int slot) {
+  if (dataset(slot) != dataset(0)) return false;
+  for (size_t i = 0; i < program_->outputs().size(); ++i) {
+    const auto mine = process_->output(slot, static_cast<int>(i));
+    const auto first = process_->output(0, static_cast<int>(i));
+    if (std::memcmp(mine.data(), first.data(), mine.size()) != 0) return false;
+  }
+  return true;
+}
+
 Outcome<Done> LoadedKernel::verify(int slots, const std::string& what, std::vector<Check>* checks) {
   // Frozen, a candidate that reported itself done too early cannot finish behind our back.
   if (auto frozen = process_->freeze(); !frozen) return frozen;
@@ -89,7 +147,11 @@ Outcome<Done> LoadedKernel::verify(int slots, const std::string& what, std::vect
     result = Verdict(Rejected{"out_of_bounds_write", "wrote outside its outputs",
                               "guard bytes beside an output buffer were changed"});
   }
-  for (int slot = 0; slot < slots && result; ++slot) result = verify_slot(slot, what, checks);
+  for (int slot = 0; slot < slots && result; ++slot) {
+    // What agrees bit for bit with a right result needs no second comparison with the oracle.
+    if (checks == nullptr && slot > 0 && repeats(slot)) continue;
+    result = verify_slot(slot, what, checks);
+  }
   process_->thaw();
   return result;
 }

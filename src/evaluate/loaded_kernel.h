@@ -10,6 +10,13 @@
 
 namespace quern {
 
+/// Buffers between two kernels on the same workload with the same slots and alignment, and the data
+/// set that each slot holds.
+struct KernelMemory {
+  std::unique_ptr<KernelProcess> process;  ///< dying or dead; its buffers are what is kept
+  std::vector<int> assigned;
+};
+
 /// A candidate loaded in its own process with the buffers of one workload. Slots are independent
 /// sets of buffers that calls rotate over; each holds one data set of the workload.
 class LoadedKernel {
@@ -20,6 +27,9 @@ class LoadedKernel {
     KernelLimits limits;
     bool trusted = false;
     double call_limit_s = 10;  ///< one call, before it counts as a hang
+    /// Takes its buffers from here and gives them back at its end: the next kernel on the same
+    /// workload finds them made and filled. Must outlive the kernel.
+    KernelMemory* memory = nullptr;
   };
 
   /// `program` and `workload` must outlive the kernel. Slot s starts with data set s modulo their
@@ -27,7 +37,17 @@ class LoadedKernel {
   static Outcome<LoadedKernel> start(const ir::Program& program, const Workload& workload,
                                      const Binary& binary, const std::string& entry,
                                      const Options& options);
+  /// The same in two steps: the process starts up while we do something else. Nothing but `ready`
+  /// may be called in between.
+  static Result<LoadedKernel> begin(const ir::Program& program, const Workload& workload,
+                                    const Binary& binary, const std::string& entry,
+                                    const Options& options);
+  Outcome<Done> ready();
+  LoadedKernel(LoadedKernel&&) = default;
+  LoadedKernel& operator=(LoadedKernel&&) = delete;
+  ~LoadedKernel();
 
+  const Workload& workload() const { return *workload_; }
   int slots() const { return options_.slots; }
   int dataset(int slot) const { return assigned_[static_cast<size_t>(slot)]; }
 
@@ -36,6 +56,7 @@ class LoadedKernel {
   /// Turns the data set of a slot into its twin, or back.
   void flip(int slot);
   void poison() { process_->poison_outputs(); }
+  void poison(int slot) { process_->poison_outputs(slot); }
 
   /// Runs `calls` calls over the slots; nanoseconds for all of them, on our clock.
   Outcome<double> run(int calls);
@@ -53,13 +74,15 @@ class LoadedKernel {
  private:
   LoadedKernel(const ir::Program& program, const Workload& workload, Options options)
       : program_(&program), workload_(&workload), options_(options) {}
+  void alter(int slot, const Dataset& data);
+  bool repeats(int slot);
   Outcome<Done> verify_slot(int slot, const std::string& what, std::vector<Check>* checks);
 
   const ir::Program* program_;
   const Workload* workload_;
   Options options_;
   std::unique_ptr<KernelProcess> process_;
-  std::vector<int> assigned_;
+  std::vector<int> assigned_;  ///< data set of each slot; -1: none
   double kernel_ns_ = 0;
 };
 

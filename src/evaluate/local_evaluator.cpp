@@ -21,6 +21,8 @@ namespace {
 /// Buffers of the timed slots together; more slots make small tasks harder to memoise.
 constexpr size_t kSlotBytes = size_t{64} << 20;
 constexpr int kMostSlots = 4;
+/// Timed buffers up to this size are made before it is known that they will be needed.
+constexpr size_t kEagerBytes = size_t{16} << 20;
 /// A candidate this close to the incumbent is verified on the second hidden shape too.
 constexpr double kNearRecord = 1.1;
 constexpr double kFloorAlarm = 0.9;
@@ -143,10 +145,12 @@ Result<std::unique_ptr<LocalEvaluator>> LocalEvaluator::make(const ir::Program& 
 }
 
 int LocalEvaluator::timed_slots() const {
-  size_t bytes = 1;
-  for (uint64_t size : input_bytes(program_, sizes_)) bytes += size;
-  for (uint64_t size : output_bytes(program_, sizes_)) bytes += size;
+  const auto bytes = static_cast<size_t>(ir::io_bytes(program_, sizes_)) + 1;
   return static_cast<int>(std::clamp<size_t>(kSlotBytes / bytes, 1, kMostSlots));
+}
+
+bool LocalEvaluator::timed_is_small() const {
+  return timed_slots() * ir::io_bytes(program_, sizes_) <= static_cast<double>(kEagerBytes);
 }
 
 /// A call that takes this long hangs, or is too slow to be of use: many times the naive lowering.
@@ -297,19 +301,28 @@ Result<void> LocalEvaluator::weigh(double median_ns, Evaluation& evaluation) {
 Outcome<Passed> LocalEvaluator::judge(const Built& built, double incumbent_ns,
                                       Evaluation& evaluation) {
   const int64_t start = steady_now_ns();
-  auto hidden = verify_hidden(built, built.binaries.front(), hidden_.front(), evaluation);
-  if (!hidden) {
-    evaluation.stages_ms["verify"] = ms_since(start);
-    return hidden.has_error() ? Outcome<Passed>(hidden.error()) : hidden.verdict();
-  }
-  auto kernel = start_timed(built);
-  if (!kernel) return kernel.has_error() ? Outcome<Passed>(kernel.error()) : kernel.verdict();
-  evaluation.notes = kernel->notes();
-  auto call_ns = verify_timed(*kernel, built.trusted, evaluation);
+  // Small processes start beside each other; large buffers are made only for what may be right.
+  std::optional<Result<LoadedKernel>> timed;
+  auto small = begin_hidden(built, built.binaries.front(), hidden_.front());
+  if (small && timed_is_small()) timed.emplace(begin_timed(built, &timed_memory_));
+  auto hidden = verify_hidden(std::move(small), evaluation);
+  if (hidden && !timed) timed.emplace(begin_timed(built, &timed_memory_));
+  auto kernel = hidden ? start_timed(std::move(*timed)) : Outcome<LoadedKernel>(pass_on(hidden));
+  auto call_ns =
+      kernel ? verify_timed(*kernel, built.trusted, evaluation) : Outcome<double>(pass_on(kernel));
   evaluation.stages_ms["verify"] = ms_since(start);
+  if (!kernel) return pass_on(kernel);
+  evaluation.notes = kernel->notes();
   if (!call_ns) {
     evaluation.stages_ms["kernel"] += kernel->kernel_ns() * 1e-6;
-    return call_ns.has_error() ? Outcome<Passed>(call_ns.error()) : call_ns.verdict();
+    return pass_on(call_ns);
+  }
+  const auto near_record = [&](double ns) {
+    return incumbent_ns <= 0 || ns < kNearRecord * incumbent_ns;
+  };
+  std::optional<Result<LoadedKernel>> second;
+  if (!built.later && near_record(*call_ns)) {
+    second.emplace(begin_hidden(built, built.binaries.front(), hidden_.back()));
   }
   Passed passed;
   passed.level = level_of(evaluation.checks);
@@ -318,70 +331,84 @@ Outcome<Passed> LocalEvaluator::judge(const Built& built, double incumbent_ns,
     auto timing = take_time(*kernel, *call_ns, incumbent_ns);
     evaluation.stages_ms["time"] = ms_since(timing_start);
     evaluation.stages_ms["kernel"] += kernel->kernel_ns() * 1e-6;
-    if (!timing) return timing.has_error() ? Outcome<Passed>(timing.error()) : timing.verdict();
+    if (!timing) return pass_on(timing);
     passed.timing = *timing;
   }
-  const bool near_record =
-      incumbent_ns <= 0 || passed.timing.median_ns < kNearRecord * incumbent_ns;
-  if (near_record) {
-    auto second = verify_second(built, evaluation);
-    if (!second) return second.has_error() ? Outcome<Passed>(second.error()) : second.verdict();
+  if (near_record(passed.timing.median_ns)) {
+    auto verified = verify_second(built, std::move(second), evaluation);
+    if (!verified) return pass_on(verified);
   }
   passed.method = method_of(evaluation.checks, passed.level);
   return passed;
 }
 
 /// The second hidden shape: a specialised candidate is built for it only now.
-Outcome<Done> LocalEvaluator::verify_second(const Built& built, Evaluation& evaluation) {
+Outcome<Done> LocalEvaluator::verify_second(const Built& built,
+                                            std::optional<Result<LoadedKernel>> begun,
+                                            Evaluation& evaluation) {
+  if (begun) return verify_hidden(std::move(*begun), evaluation);
   if (!built.later) {
-    return verify_hidden(built, built.binaries.front(), hidden_.back(), evaluation);
+    return verify_hidden(begin_hidden(built, built.binaries.front(), hidden_.back()), evaluation);
   }
   auto binary = compiler_->compile(*built.later);
-  if (binary.has_error()) return binary.error();
-  if (binary.has_verdict()) return binary.verdict();
+  if (!binary) return pass_on(binary);
   if (!binary->build.cached) evaluation.stages_ms["compile"] += binary->build.compile_ms;
-  return verify_hidden(built, *binary, hidden_.back(), evaluation);
+  return verify_hidden(begin_hidden(built, *binary, hidden_.back()), evaluation);
 }
 
-/// Every data set of a hidden shape, each in a slot of its own between guard pages, twice.
-Outcome<Done> LocalEvaluator::verify_hidden(const Built& built, const Binary& binary,
-                                            const Workload& hidden, Evaluation& evaluation) {
+/// Every data set of a hidden shape gets a slot of its own between guard pages.
+Result<LoadedKernel> LocalEvaluator::begin_hidden(const Built& built, const Binary& binary,
+                                                  const Workload& hidden) {
   LoadedKernel::Options options;
   options.slots = static_cast<int>(hidden.datasets.size());
   options.align = Align::kRight;
   options.limits = limits(built.trusted);
   options.trusted = built.trusted;
   options.call_limit_s = call_limit_s(hidden, built.trusted);
-  auto kernel = LoadedKernel::start(program_, hidden, binary, built.entry, options);
-  if (!kernel) return kernel.has_error() ? Outcome<Done>(kernel.error()) : kernel.verdict();
+  options.memory = &hidden_memory_[&hidden == &hidden_.front() ? 0 : 1];
+  return LoadedKernel::begin(program_, hidden, binary, built.entry, options);
+}
+
+/// All data sets of a hidden shape, twice.
+Outcome<Done> LocalEvaluator::verify_hidden(Result<LoadedKernel> kernel, Evaluation& evaluation) {
+  if (!kernel) return kernel.error();
+  if (auto ready = kernel->ready(); !ready) return ready;
+  const int slots = kernel->slots();
   std::vector<std::byte> first;
   for (int round = 0; round < 2; ++round) {
-    kernel->poison();
-    auto ran = kernel->run(options.slots);
+    if (round > 0) kernel->poison();
+    auto ran = kernel->run(slots);
     evaluation.stages_ms["kernel"] += ran ? *ran * 1e-6 : 0;
-    if (!ran) return ran.has_error() ? Outcome<Done>(ran.error()) : ran.verdict();
+    if (!ran) return pass_on(ran);
     if (round == 0) {
-      auto checked = kernel->verify(options.slots, "hidden shape", &evaluation.checks);
+      auto checked = kernel->verify(slots, "hidden shape", &evaluation.checks);
       if (!checked) return checked;
-      first = kernel->outputs(options.slots);
+      first = kernel->outputs(slots);
     }
   }
-  if (first != kernel->outputs(options.slots)) {
+  if (first != kernel->outputs(slots)) {
     return Verdict(WrongResult{"two runs on the same inputs differ",
-                               "on " + hidden.name +
+                               "on " + kernel->workload().name +
                                    ": results depend on timing, on memory that "
                                    "was never written, or on state kept between calls"});
   }
   return Done{};
 }
 
-Outcome<LoadedKernel> LocalEvaluator::start_timed(const Built& built) {
+Result<LoadedKernel> LocalEvaluator::begin_timed(const Built& built, KernelMemory* memory) const {
   LoadedKernel::Options options;
   options.slots = timed_slots();
   options.limits = limits(built.trusted);
   options.trusted = built.trusted;
   options.call_limit_s = call_limit_s(timed_, built.trusted);
-  return LoadedKernel::start(program_, timed_, built.binaries.back(), built.entry, options);
+  options.memory = memory;
+  return LoadedKernel::begin(program_, timed_, built.binaries.back(), built.entry, options);
+}
+
+Outcome<LoadedKernel> LocalEvaluator::start_timed(Result<LoadedKernel> kernel) {
+  if (!kernel) return kernel.error();
+  if (auto ready = kernel->ready(); !ready) return pass_on(ready);
+  return std::move(*kernel);
 }
 
 /// Every data set of the timed shape through the first slot; the time of the last call.
@@ -391,12 +418,12 @@ Outcome<double> LocalEvaluator::verify_timed(LoadedKernel& kernel, bool trusted,
   for (int data = static_cast<int>(timed_.datasets.size()); data-- > 0;) {
     if (data == timed_.twin || (trusted && data > 0)) continue;
     kernel.load(0, data);
-    kernel.poison();
+    kernel.poison(0);
     auto ran = kernel.run(1);  // begins with slot 0
     if (!ran) return ran;
     call_ns = *ran;
     auto checked = kernel.verify(1, kTimedShape, &evaluation.checks);
-    if (!checked) return checked.has_error() ? Outcome<double>(checked.error()) : checked.verdict();
+    if (!checked) return pass_on(checked);
   }
   return call_ns;
 }
@@ -413,11 +440,12 @@ Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, double call_ns,
 Result<Duel> LocalEvaluator::duel(const Candidate& candidate, const Candidate& baseline) {
   if (options_.clock == "simulated") return hashed_duel(candidate, baseline);
   QUERN_ASSIGN(const std::vector<Built> built, build({candidate, baseline}));
+  timed_memory_ = {};  // each side of a duel makes its own, anew each round
   Contender contenders[2] = {{"the candidate", {}}, {"the baseline", {}}};
   for (size_t side = 0; side < 2; ++side) {
     contenders[side].start = [this, &mine = built[side]]() -> Outcome<LoadedKernel> {
       if (mine.verdict) return *mine.verdict;
-      auto kernel = start_timed(mine);
+      auto kernel = start_timed(begin_timed(mine, nullptr));
       for (int slot = 0; kernel && slot < kernel->slots(); ++slot) kernel->load(slot, 0);
       return kernel;
     };

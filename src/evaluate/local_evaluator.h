@@ -54,15 +54,19 @@ class LocalEvaluator : public Evaluator {
   Result<Evaluation> evaluate_built(const Candidate& candidate, const Built& built,
                                     double incumbent_ns);
   Outcome<Passed> judge(const Built& built, double incumbent_ns, Evaluation& evaluation);
-  Outcome<Done> verify_hidden(const Built& built, const Binary& binary, const Workload& hidden,
+  Result<LoadedKernel> begin_hidden(const Built& built, const Binary& binary,
+                                    const Workload& hidden);
+  Outcome<Done> verify_hidden(Result<LoadedKernel> kernel, Evaluation& evaluation);
+  Outcome<Done> verify_second(const Built& built, std::optional<Result<LoadedKernel>> begun,
                               Evaluation& evaluation);
-  Outcome<Done> verify_second(const Built& built, Evaluation& evaluation);
-  Outcome<LoadedKernel> start_timed(const Built& built);
+  Result<LoadedKernel> begin_timed(const Built& built, KernelMemory* memory) const;
+  Outcome<LoadedKernel> start_timed(Result<LoadedKernel> kernel);
   Outcome<double> verify_timed(LoadedKernel& kernel, bool trusted, Evaluation& evaluation);
   Outcome<Timing> take_time(LoadedKernel& kernel, double call_ns, double incumbent_ns);
   Result<void> weigh(double median_ns, Evaluation& evaluation);
   Result<Duel> hashed_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
+  bool timed_is_small() const;
   KernelLimits limits(bool trusted) const;
   double call_limit_s(const Workload& workload, bool trusted) const;
 
@@ -73,7 +77,8 @@ class LocalEvaluator : public Evaluator {
   std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
   Workload timed_;
   Work work_;
-  bool peaks_doubted_ = false;               ///< they were measured again, since a kernel beat them
+  bool peaks_doubted_ = false;  ///< they were measured again, since a kernel beat them
+  KernelMemory hidden_memory_[2], timed_memory_;
   std::map<std::string, Evaluation> cache_;  ///< by candidate id
   std::set<std::string> trusted_;            ///< ids of our own baselines
 };

@@ -80,7 +80,7 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
     const int trial =
         round == 0 ? std::min(calls_for(first_call_ns, policy), kernel.slots()) : calls;
     auto batch = kernel.run(trial);
-    if (!batch) return batch.has_error() ? Outcome<Timing>(batch.error()) : batch.verdict();
+    if (!batch) return pass_on(batch);
     calls = calls_for(*batch / trial, policy);
     if (calls <= trial) break;
   }
@@ -94,7 +94,7 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
       exchange(kernel, mix_seed(seed, static_cast<uint64_t>(sample)));
     }
     auto ran = sample == surprise ? verified_sample(kernel, calls) : kernel.run(calls);
-    if (!ran) return ran.has_error() ? Outcome<Timing>(ran.error()) : ran.verdict();
+    if (!ran) return pass_on(ran);
     spent_ns += *ran;
     timing.samples_ns.push_back(*ran / calls);
     const double fastest = *std::ranges::min_element(timing.samples_ns);
@@ -105,7 +105,7 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
     if (spent_ns > policy.limit_ns && static_cast<int>(timing.samples_ns.size()) >= fewest) break;
   }
   auto last = verified_sample(kernel, calls);
-  if (!last) return last.has_error() ? Outcome<Timing>(last.error()) : last.verdict();
+  if (!last) return pass_on(last);
   timing.samples_ns.push_back(*last / calls);
   summarise(timing);
   return timing;

@@ -51,6 +51,11 @@ std::string verdict_evidence(const Verdict& verdict);  ///< "" for Passed
 inline bool passed(const Verdict& verdict) { return std::holds_alternative<Passed>(verdict); }
 const Timing* timing_of(const Verdict& verdict);  ///< null unless passed
 
+/// Why a stage made no value, for the stage that called it to return.
+struct Stopped {
+  std::variant<Verdict, Error> why;
+};
+
 /// Result of an evaluation stage: a value, the candidate's verdict, or an error of ours.
 template <class T>
 class [[nodiscard]] Outcome {
@@ -58,6 +63,10 @@ class [[nodiscard]] Outcome {
   Outcome(T value) : state_(std::in_place_index<0>, std::move(value)) {}
   Outcome(Verdict verdict) : state_(std::in_place_index<1>, std::move(verdict)) {}
   Outcome(Error error) : state_(std::in_place_index<2>, std::move(error)) {}
+  Outcome(const Stopped& stopped)
+      : Outcome(std::holds_alternative<Error>(stopped.why)
+                    ? Outcome(std::get<Error>(stopped.why))
+                    : Outcome(std::get<Verdict>(stopped.why))) {}
 
   bool has_value() const { return state_.index() == 0; }
   bool has_verdict() const { return state_.index() == 1; }
@@ -88,5 +97,12 @@ class [[nodiscard]] Outcome {
 
 /// Success of a stage that makes nothing.
 struct Done {};
+
+/// The verdict or the error of a stage without a value.
+template <class T>
+Stopped pass_on(const Outcome<T>& outcome) {
+  if (outcome.has_error()) return {outcome.error()};
+  return {outcome.verdict()};
+}
 
 }  // namespace quern

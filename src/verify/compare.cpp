@@ -14,7 +14,7 @@
 namespace quern {
 namespace {
 
-constexpr int64_t kElementsPerThread = 1 << 19;
+constexpr int64_t kElementsPerThread = 1 << 17;
 
 /// Unit roundoff of the type an output is stored in.
 double unit_roundoff(DType type) { return type == DType::kF64 ? 0x1p-53 : 0x1p-24; }
@@ -64,28 +64,33 @@ double error_of(T got, double value, double scale, double unit, bool bitwise) {
 constexpr int64_t kBlock = 256;
 
 /// The largest and the summed squared error of a block in which every element is finite and within
-/// `factor`; anything else makes `max_error` NaN or larger than `factor`, and the block is then
-/// looked at element by element.
+/// `factor`; anything else makes `max_error` infinite, and the block is then looked at element by
+/// element. Sums are kept per lane, or each addition would wait for the one before.
 QUERN_VECTOR_CLONES void scan_block(const float* got, const double* value, const double* scale,
                                     int64_t count, double factor, double* max_error,
                                     double* sum_squares) {
   constexpr double kTiny = std::numeric_limits<float>::min();
-  double squares = 0;
-  int bad = 0;
-  for (int64_t i = 0; i < count; ++i) {
+  constexpr int64_t kLanes = 16;
+  double squares[kLanes] = {}, largest[kLanes] = {};
+  int64_t bad[kLanes] = {};
+  const auto look = [&](int64_t i, int64_t lane) {
     const double error =
         std::abs(static_cast<double>(got[i]) - value[i]) / (0x1p-24 * scale[i] + kTiny);
-    bad += !(error <= factor) | !(std::abs(value[i]) <= 3e38) | !(scale[i] <= 1e300);
-    squares += error * error;
+    bad[lane] |= !(error <= factor) | !(std::abs(value[i]) <= 3e38) | !(scale[i] <= 1e300);
+    squares[lane] += error * error;
+    largest[lane] = largest[lane] < error ? error : largest[lane];
+  };
+  int64_t first = 0;
+  for (; first + kLanes <= count; first += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) look(first + lane, lane);
   }
-  double largest = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const double error =
-        std::abs(static_cast<double>(got[i]) - value[i]) / (0x1p-24 * scale[i] + kTiny);
-    largest = largest < error ? error : largest;
+  for (; first < count; ++first) look(first, 0);
+  *max_error = *sum_squares = 0;
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    *sum_squares += squares[lane];
+    *max_error = bad[lane] != 0 ? std::numeric_limits<double>::infinity()
+                                : std::max(*max_error, largest[lane]);
   }
-  *max_error = bad != 0 ? std::numeric_limits<double>::infinity() : largest;
-  *sum_squares = squares;
 }
 
 /// Whether [first, last) of an f32 output is plainly right; its errors are then in `partial`.

@@ -168,6 +168,7 @@ Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Datase
   constexpr size_t kOneIn = 64;
   Dataset twin = draw_dataset(program, sizes, original.mix, seed);
   twin.mix.kind = Kind::kTwin;
+  twin.altered.resize(program.inputs.size());
   for (size_t i = 0; i < program.inputs.size(); ++i) {
     const auto size = static_cast<size_t>(dtype_bytes(program.inputs[i].type));
     const size_t count = original.inputs[i].size() / size;
@@ -179,6 +180,7 @@ Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Datase
         const size_t at = block + mix_seed(seed, block) % room;
         std::copy_n(twin.inputs[i].begin() + static_cast<long>(at * size), size,
                     altered.begin() + static_cast<long>(at * size));
+        twin.altered[i].push_back(static_cast<int64_t>(at));
       }
     }
     twin.inputs[i] = std::move(altered);

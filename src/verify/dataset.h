@@ -39,6 +39,8 @@ struct Dataset {
   uint64_t seed = 0;
   std::vector<std::vector<std::byte>> inputs;
   std::vector<ExpectedOutput> outputs;
+  /// Twins: which elements of each input differ from the original's.
+  std::vector<std::vector<int64_t>> altered;
   /// Probes: every element exact, so that outputs must agree bit for bit.
   bool exact = false;
 };

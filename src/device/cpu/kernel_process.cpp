@@ -97,10 +97,21 @@ Result<std::string> find_runner() {
                "build the target quern-runner, or install the whole package"};
 }
 
-KernelProcess::KernelProcess(KernelLayout layout, KernelLimits limits, bool trusted)
-    : layout_(std::move(layout)), limits_(limits), trusted_(trusted) {}
+KernelProcess::KernelProcess(const Binary& binary, std::string entry, KernelLayout layout,
+                             KernelLimits limits, bool trusted)
+    : binary_(binary),
+      entry_(std::move(entry)),
+      layout_(std::move(layout)),
+      limits_(limits),
+      trusted_(trusted) {}
 
 KernelProcess::~KernelProcess() = default;
+
+std::vector<SharedBuffer> KernelProcess::take_buffers() {
+  child_.reset();
+  if (!seccomp_) return {};
+  return std::move(buffers_);
+}
 
 Result<void> KernelProcess::make_buffers() {
   bool right = layout_.align == Align::kRight;
@@ -110,20 +121,20 @@ Result<void> KernelProcess::make_buffers() {
   }
   for (uint64_t bytes : layout_.outputs) {
     QUERN_ASSIGN(SharedBuffer buffer, SharedBuffer::make(bytes, layout_.slots, right, true));
-    buffer.set_canaries();
+    for (int slot = 0; slot < layout_.slots; ++slot) buffer.set_canaries(slot);
     buffers_.push_back(std::move(buffer));
   }
   return {};
 }
 
-Result<void> KernelProcess::make_control(const Binary& binary, const std::string& entry) {
+Result<void> KernelProcess::make_control() {
   QUERN_ASSIGN(control_memory_, SharedBuffer::make(sizeof(RunnerControl), 1, false, true));
   control_ = new (control_memory_.data(0).data()) RunnerControl();
-  if (binary.path.size() >= sizeof control_->library || entry.size() >= sizeof control_->entry) {
+  if (binary_.path.size() >= sizeof control_->library || entry_.size() >= sizeof control_->entry) {
     return bad_layout("the name of the library or of its entry is too long");
   }
-  std::memcpy(control_->library, binary.path.c_str(), binary.path.size() + 1);
-  std::memcpy(control_->entry, entry.c_str(), entry.size() + 1);
+  std::memcpy(control_->library, binary_.path.c_str(), binary_.path.size() + 1);
+  std::memcpy(control_->entry, entry_.c_str(), entry_.size() + 1);
   control_->sizes = static_cast<uint32_t>(layout_.sizes.size());
   control_->buffers = static_cast<uint32_t>(buffers_.size());
   control_->slots = static_cast<uint32_t>(layout_.slots);
@@ -139,7 +150,7 @@ Result<void> KernelProcess::make_control(const Binary& binary, const std::string
   return {};
 }
 
-Result<void> KernelProcess::spawn(const Binary& binary) {
+Result<void> KernelProcess::spawn() {
   QUERN_ASSIGN(std::string runner, find_runner());
   int setup[2];
   if (pipe2(setup, O_CLOEXEC | O_NONBLOCK) != 0) return system_error("make", "a pipe", errno);
@@ -162,11 +173,11 @@ Result<void> KernelProcess::spawn(const Binary& binary) {
     command.sandbox.restrict_files = true;
     command.sandbox.no_network = true;
     command.sandbox.read_exec = {runner, "/lib64/ld-linux-x86-64.so.2"};
-    command.sandbox.read_only = {binary.path, "/usr/lib",       "/lib",
-                                 "/lib64",    "/usr/local/lib", "/etc/ld.so.cache"};
+    command.sandbox.read_only = {binary_.path, "/usr/lib",       "/lib",
+                                 "/lib64",     "/usr/local/lib", "/etc/ld.so.cache"};
     command.limits.file_size_bytes = 1;
   }
-  QUERN_ASSIGN(child_, ChildProcess::spawn(command));
+  QUERN_ASSIGN(child_, ChildProcess::launch(command));
   return {};
 }
 
@@ -175,7 +186,8 @@ bool KernelProcess::set_up() const {
   return read(setup_.get(), &byte, 1) == 1;
 }
 
-Outcome<Done> KernelProcess::await_start(const Binary& binary, const std::string& entry) {
+Outcome<Done> KernelProcess::await_start() {
+  if (auto confirmed = child_->confirm(); !confirmed) return confirmed.error();
   auto answered = [](uint32_t value) { return value != 0; };
   Wait wait = wait_for(control_->started, answered, *child_, control_->dying, limits_.start_s);
   if (wait == Wait::kOverrun) {
@@ -199,9 +211,25 @@ Outcome<Done> KernelProcess::await_start(const Binary& binary, const std::string
   if (!loading) {
     return Error{ErrorKind::kEnvironment, "the runner could not start: " + message, ""};
   }
-  if (trouble == RunnerTrouble::kEntry) return missing_entry(binary, entry, layout_);
+  if (trouble == RunnerTrouble::kEntry) return missing_entry(binary_, entry_, layout_);
   return Verdict(LaunchFailed{"the candidate's library cannot be loaded",
-                              replace_all(message, binary.path, "candidate.so")});
+                              replace_all(message, binary_.path, "candidate.so")});
+}
+
+Result<std::unique_ptr<KernelProcess>> KernelProcess::begin(
+    const Binary& binary, const std::string& entry, const KernelLayout& layout,
+    const KernelLimits& limits, bool trusted, std::vector<SharedBuffer> buffers) {
+  QUERN_TRY(check_layout(layout, limits));
+  std::unique_ptr<KernelProcess> process(new KernelProcess(binary, entry, layout, limits, trusted));
+  if (buffers.empty()) {
+    QUERN_TRY(process->make_buffers());
+  } else {
+    process->buffers_ = std::move(buffers);
+    process->poison_outputs();
+  }
+  QUERN_TRY(process->make_control());
+  QUERN_TRY(process->spawn());
+  return process;
 }
 
 Outcome<std::unique_ptr<KernelProcess>> KernelProcess::start(const Binary& binary,
@@ -209,15 +237,12 @@ Outcome<std::unique_ptr<KernelProcess>> KernelProcess::start(const Binary& binar
                                                              const KernelLayout& layout,
                                                              const KernelLimits& limits,
                                                              bool trusted) {
-  if (auto ok = check_layout(layout, limits); !ok) return ok.error();
-  std::unique_ptr<KernelProcess> process(new KernelProcess(layout, limits, trusted));
-  if (auto ok = process->make_buffers(); !ok) return ok.error();
-  if (auto ok = process->make_control(binary, entry); !ok) return ok.error();
-  if (auto ok = process->spawn(binary); !ok) return ok.error();
-  Outcome<Done> started = process->await_start(binary, entry);
+  auto process = begin(binary, entry, layout, limits, trusted);
+  if (!process) return process.error();
+  Outcome<Done> started = (*process)->await_start();
   if (started.has_error()) return started.error();
   if (started.has_verdict()) return started.verdict();
-  return process;
+  return std::move(*process);
 }
 
 std::span<std::byte> KernelProcess::input(int slot, int index) {
@@ -229,12 +254,14 @@ std::span<std::byte> KernelProcess::output(int slot, int index) {
 }
 
 void KernelProcess::poison_outputs() {
+  for (int slot = 0; slot < layout_.slots; ++slot) poison_outputs(slot);
+}
+
+void KernelProcess::poison_outputs(int slot) {
   for (size_t i = layout_.inputs.size(); i < buffers_.size(); ++i) {
-    buffers_[i].set_canaries();
-    for (int slot = 0; slot < layout_.slots; ++slot) {
-      std::span<std::byte> data = buffers_[i].data(slot);
-      std::memset(data.data(), 0xff, data.size());
-    }
+    buffers_[i].set_canaries(slot);
+    std::span<std::byte> data = buffers_[i].data(slot);
+    std::memset(data.data(), 0xff, data.size());
   }
 }
 

@@ -53,7 +53,22 @@ class KernelProcess {
                                                        const KernelLayout& layout,
                                                        const KernelLimits& limits,
                                                        bool trusted = false);
+  /// The same in two steps: between them the buffers can be filled while the process loads.
+  /// `buffers`: what `take_buffers` of a process of the same layout gave, or nothing; inputs keep
+  /// what they hold, outputs are poisoned before the new process can see them.
+  static Result<std::unique_ptr<KernelProcess>> begin(const Binary& binary,
+                                                      const std::string& entry,
+                                                      const KernelLayout& layout,
+                                                      const KernelLimits& limits, bool trusted,
+                                                      std::vector<SharedBuffer> buffers = {});
+  /// Waits until the binary is loaded; before any other call but those that touch buffers.
+  Outcome<Done> await_start();
   ~KernelProcess();
+  /// Ends the process and gives its buffers away for the next one; nothing where this kernel could
+  /// not keep the candidate from leaving another process behind that still maps them.
+  std::vector<SharedBuffer> take_buffers();
+  /// Kills the process without waiting for its end: `take_buffers` then waits less.
+  void doom() { child_->doom(); }
   KernelProcess(const KernelProcess&) = delete;
   KernelProcess& operator=(const KernelProcess&) = delete;
 
@@ -63,6 +78,7 @@ class KernelProcess {
 
   /// Fills outputs with 0xff bytes (NaN, or -1) and renews the canaries around them.
   void poison_outputs();
+  void poison_outputs(int slot);
   /// False when something was written beside an output, inside its pages.
   bool canaries_ok() const;
 
@@ -88,15 +104,17 @@ class KernelProcess {
   std::string printed();
 
  private:
-  KernelProcess(KernelLayout layout, KernelLimits limits, bool trusted);
+  KernelProcess(const Binary& binary, std::string entry, KernelLayout layout, KernelLimits limits,
+                bool trusted);
   Result<void> make_buffers();
-  Result<void> make_control(const Binary& binary, const std::string& entry);
-  Result<void> spawn(const Binary& binary);
+  Result<void> make_control();
+  Result<void> spawn();
   bool set_up() const;
-  Outcome<Done> await_start(const Binary& binary, const std::string& entry);
   Outcome<Done> give_order(double limit_s);
   Verdict die(std::optional<TimedOut> overrun = std::nullopt);
 
+  Binary binary_;
+  std::string entry_;
   KernelLayout layout_;
   KernelLimits limits_;
   bool trusted_ = false;

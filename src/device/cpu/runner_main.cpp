@@ -173,9 +173,9 @@ void call(Entry entry, const uint64_t* a) {
         a[27], a[28], a[29], a[30], a[31]);
 }
 
-/// Waits for an order, first spinning a little when it is expected at once.
+/// Waits for an order, spinning at first: longer when it is expected at once.
 void await_order(uint32_t number, bool soon) {
-  for (int i = 0; soon && i < 20'000; ++i) {
+  for (int i = 0; i < (soon ? 20'000 : 1'500); ++i) {
     if (control->order.load(std::memory_order_acquire) == number) return;
     __builtin_ia32_pause();
   }

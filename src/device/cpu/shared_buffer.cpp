@@ -82,11 +82,9 @@ std::span<std::byte> SharedBuffer::slack_after(int slot) const {
   return {base_ + static_cast<uint64_t>(slot) * shape_.stride + end, shape_.stride - end};
 }
 
-void SharedBuffer::set_canaries() {
-  for (int slot = 0; slot < shape_.slots; ++slot) {
-    std::ranges::fill(slack_before(slot), kCanary);
-    std::ranges::fill(slack_after(slot), kCanary);
-  }
+void SharedBuffer::set_canaries(int slot) {
+  std::ranges::fill(slack_before(slot), kCanary);
+  std::ranges::fill(slack_after(slot), kCanary);
 }
 
 bool SharedBuffer::canaries_ok(int slot) const {

@@ -35,7 +35,7 @@ class SharedBuffer {
   int fd() const { return file_.get(); }
   std::span<std::byte> data(int slot) const;
   /// Fills what lies between the data and the page's ends with a known pattern.
-  void set_canaries();
+  void set_canaries(int slot);
   bool canaries_ok(int slot) const;
 
  private:
