@@ -4,13 +4,16 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "base/file.h"
 #include "base/strings.h"
 
 namespace quern {
@@ -71,6 +74,39 @@ int add_rule(int ruleset, const char* path, uint64_t access) {
   return reason;
 }
 
+/// A network namespace with no interfaces, and the user namespace that owns it.
+struct EmptyNetwork {
+  FileDescriptor user, network;
+};
+
+/// Namespaces live on in descriptors: a child makes them, we open them, it is killed.
+EmptyNetwork make_empty_network() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return {};
+  const FileDescriptor from(ends[0]);
+  FileDescriptor to(ends[1]);
+  const pid_t child = fork();
+  if (child < 0) return {};
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    const char made = unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 1 : 0;
+    if (write(to.get(), &made, 1) == 1) pause();
+    _exit(0);
+  }
+  to.close();
+  EmptyNetwork network;
+  char made = 0;
+  if (read(from.get(), &made, 1) == 1 && made == 1) {
+    const std::string folder = "/proc/" + std::to_string(child) + "/ns/";
+    network.user = FileDescriptor(open((folder + "user").c_str(), O_RDONLY | O_CLOEXEC));
+    network.network = FileDescriptor(open((folder + "net").c_str(), O_RDONLY | O_CLOEXEC));
+  }
+  ::kill(child, SIGKILL);
+  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return network;
+}
+
 }  // namespace
 
 int landlock_abi() {
@@ -86,6 +122,11 @@ std::string SandboxReport::text() const {
 }
 
 PreparedSandbox::PreparedSandbox(const Sandbox& sandbox) : abi_(landlock_abi()) {
+  if (sandbox.no_network) {
+    static const EmptyNetwork shared = make_empty_network();
+    user_namespace_ = shared.user.get();
+    network_namespace_ = shared.network.get();
+  }
   uint64_t known = known_file_rights(abi_);
   for (const auto& path : sandbox.read_only) rules_.push_back({path, kRead & known});
   for (const auto& path : sandbox.read_exec) rules_.push_back({path, (kRead | kExecute) & known});
@@ -109,7 +150,9 @@ int PreparedSandbox::restrict_files() const {
 }
 
 int PreparedSandbox::remove_network() const {
-  return unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 0 : errno;
+  const bool shared = network_namespace_ >= 0 && setns(user_namespace_, CLONE_NEWUSER) == 0 &&
+                      setns(network_namespace_, CLONE_NEWNET) == 0;
+  return shared || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 0 : errno;
 }
 
 }  // namespace quern

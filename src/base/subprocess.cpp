@@ -94,13 +94,15 @@ void place_descriptors(Launch& launch) {
   }
 }
 
+void leave_network(const Launch& launch) {
+  if (!launch.command->sandbox.no_network) return;
+  int failed = launch.sandbox.remove_network();
+  tell(launch.report, failed == 0 ? kNetworkRemoved : kNetworkOpen, failed);
+}
+
 void enter_sandbox(const Launch& launch) {
   const Sandbox& sandbox = launch.command->sandbox;
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  if (sandbox.no_network) {
-    int failed = launch.sandbox.remove_network();
-    tell(launch.report, failed == 0 ? kNetworkRemoved : kNetworkOpen, failed);
-  }
   if (sandbox.restrict_files) {
     int failed = launch.sandbox.restrict_files();
     tell(launch.report, failed == 0 ? kFilesRestricted : kFilesOpen, failed);
@@ -111,6 +113,7 @@ void enter_sandbox(const Launch& launch) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != launch.parent) _exit(127);
+  leave_network(launch);
   place_descriptors(launch);
   if (launch.cwd != nullptr && chdir(launch.cwd) != 0) give_up(launch.report);
   sigset_t none;

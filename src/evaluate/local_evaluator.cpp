@@ -411,7 +411,8 @@ Outcome<LoadedKernel> LocalEvaluator::start_timed(Result<LoadedKernel> kernel) {
   return std::move(*kernel);
 }
 
-/// Every data set of the timed shape through the first slot; the time of the last call.
+/// Every data set of the timed shape through the first slot, so that the same addresses hold other
+/// numbers each time; the time of the last call. The twin stays unseen until timed launches.
 Outcome<double> LocalEvaluator::verify_timed(LoadedKernel& kernel, bool trusted,
                                              Evaluation& evaluation) {
   double call_ns = 0;
