@@ -36,18 +36,11 @@ std::string leading_arguments(const Program& program) {
   return text;
 }
 
-std::string size_parameters(const Program& program) {
+/// The free sizes, each behind `type`: "long " for parameters, nothing for arguments.
+std::string size_list(const Program& program, const std::string& type = "") {
   std::string text;
   for (const std::string& size : program.free_sizes()) {
-    text += (text.empty() ? "long " : ", long ") + size_name(size);
-  }
-  return text;
-}
-
-std::string size_arguments(const Program& program) {
-  std::string text;
-  for (const std::string& size : program.free_sizes()) {
-    text += (text.empty() ? "" : ", ") + size_name(size);
+    text += (text.empty() ? "" : ", ") + type + size_name(size);
   }
   return text;
 }
@@ -182,13 +175,13 @@ std::string oracle_entry(const Program& program, const std::string& entry,
         is_float(output->type) ? scalar : std::string(dtype_c_name(output->type));
     before +=
         fmt::format("  static Buffer<{0}> b_{1};\n  {0}* const {1} = b_{1}.get(count_{1}({2}));\n",
-                    type, name, size_arguments(program));
+                    type, name, size_list(program));
     before += fmt::format("  for (long i = 0; i < count_{0}({1}); ++i) s_{0}[i] = 0;\n", name,
-                          size_arguments(program));
+                          size_list(program));
     arguments += fmt::format("{}{}, s_{}", first ? "" : ", ", name, name);
     first = false;
-    after += fmt::format("  for (long i = 0; i < count_{}({}); ++i) {{\n", name,
-                         size_arguments(program));
+    after +=
+        fmt::format("  for (long i = 0; i < count_{}({}); ++i) {{\n", name, size_list(program));
     if (is_float(output->type)) {
       after += fmt::format("    v_{0}[i] = to_double({0}[i]);\n    s_{0}[i] = scale_of({0}[i]);\n",
                            name);
@@ -207,7 +200,7 @@ std::string oracle_entry(const Program& program, const std::string& entry,
 std::string oracle_counts(const Program& program) {
   std::string text;
   for (const Statement* output : program.outputs()) {
-    text += reference_count(program, *output, size_parameters(program));
+    text += reference_count(program, *output, size_list(program, "long "));
   }
   return text;
 }
