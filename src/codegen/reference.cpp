@@ -8,7 +8,7 @@
 #include "codegen/reference_printer.h"
 
 /// The scalar types of the oracle, ir/scalar.h as text: generated oracles carry them along.
-extern "C" const char quern_scalar_header[];
+extern "C" const char kQuernScalarHeader[];
 
 namespace quern {
 namespace {
@@ -219,7 +219,7 @@ std::string emit_oracle(const Program& program) {
       "// The oracle of task {}: its naive lowering over scalars that carry their error.\n"
       "#include <cstdlib>\n{}\nnamespace {{{}{}{}\ntemplate <class T>\nvoid program({}) {{\n{}}}\n"
       "}}  // namespace\n\n{}{}",
-      program.name, std::string(quern_scalar_header), kIndexHelpers, kOraclePreamble,
+      program.name, std::string(kQuernScalarHeader), kIndexHelpers, kOraclePreamble,
       oracle_counts(program), parameters, body,
       oracle_entry(program, "oracle_bound", "RunningError", "__builtin_inf()"),
       oracle_entry(program, "oracle_exact", "Exact", "1"));

@@ -45,7 +45,7 @@ class ReferencePrinter {
  private:
   template <class... Args>
   void line(fmt::format_string<Args...> format, Args&&... args) {
-    out_.append(static_cast<size_t>(2 * depth_), ' ');
+    out_.append(2 * static_cast<size_t>(depth_), ' ');
     out_ += fmt::format(format, std::forward<Args>(args)...);
     out_ += '\n';
   }
@@ -121,7 +121,7 @@ class ReferencePrinter {
   }
 
   std::string load(const Expr& expr) {
-    const std::string value =
+    std::string value =
         fmt::format("fetch<T>({}, {})", tensor_name(expr.name), offset(expr.name, expr.indices));
     if (expr.args.empty()) return value;
     const std::vector<IntExpr> shape = program_.shape_of(expr.name);
