@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "codegen/group.h"
 #include "codegen/row.h"
 #include "codegen/window.h"
+#include "codegen/window_clip.h"
 
 namespace quern {
 namespace {
@@ -63,6 +65,7 @@ class NestPrinter {
       out_->add(fmt::format("float* const {0} = q_row(joint_{1}, whole_{1}, unit);",
                             tensor_id(name), name));
     }
+    if (!ahead) print_padding();
     for (size_t s = ahead ? 1 : 0; s < stages_.size(); ++s) {
       row.print(stages_[s]);
       // The pass right after the first one over the row asks for the next row.
@@ -93,6 +96,50 @@ class NestPrinter {
     stages_ = make_stages(items_);
     cut_blocks();
     if (in_parts_) cut_parts();
+    if (in_windows_) cut_padding();
+  }
+
+  /// The row of partial window results is made of the points inside the tensor; the loops that
+  /// stop there need no further question.
+  void cut_padding() {
+    std::vector<IntExpr> extents;
+    for (int r = 0; r < rows_.rows; ++r) {
+      extents.push_back(model().axes[static_cast<size_t>(r)].extent);
+    }
+    const auto found = clip_window(program_, items_[0], extents);
+    if (!found || stages_[0].members.size() != 1 || !stages_[0].tails.empty()) return;
+    clips_ = *found;
+    items_[0].statement.body.args.clear();
+    for (std::vector<Loop>* loops : {&stages_[0].space, &stages_[0].reduce}) {
+      for (Loop& loop : *loops) {
+        if (clips_.count(loop.name) == 0) continue;
+        loop.begin = "begin_" + loop.name;
+        loop.end = "end_" + loop.name;
+      }
+    }
+  }
+
+  /// The clipped loops' bounds in this row; what the row has outside them.
+  void print_padding() {
+    for (const auto& [name, part] : clips_) {
+      out_->add(fmt::format("const int64_t begin_{} = {};", name, part.begin));
+      out_->add(fmt::format("const int64_t end_{0} = q_imax(begin_{0}, {1});", name, part.end));
+    }
+    const Stage& stage = stages_[0];
+    if (clips_.count(stage.lane) == 0) return;
+    const Item& row = items_[0];
+    const std::string& name = row.statement.name;
+    const std::string store = fmt::format("q_st(QOne{{}}, {} + {}, {}::id());", tensor_id(name),
+                                          c_offset(program_, program_.shape_of(name), row.store),
+                                          monoid_struct(row.statement.monoid));
+    for (const Loop& loop : row.space) {
+      const std::string axis = axis_id(loop.name);
+      if (loop.name != stage.lane) continue;
+      out_->add(
+          fmt::format("for (int64_t {0} = 0; {0} < begin_{1}; ++{0}) {2}", axis, loop.name, store));
+      out_->add(fmt::format("for (int64_t {0} = end_{1}; {0} < {2}; ++{0}) {3}", axis, loop.name,
+                            c_int(program_, loop.extent), store));
+    }
   }
 
   /// With one stage whose lanes carry nothing, threads may also share the lane loop.
@@ -170,6 +217,7 @@ class NestPrinter {
     out_->add("const auto ahead = [&](const int64_t unit) {");
     print_row_axes();
     print_row_buffers();
+    print_padding();
     row->print(stages_[0]);
     out_->add("};");
     out_->add("if (first < last) ahead(first);");
@@ -377,6 +425,7 @@ class NestPrinter {
   std::optional<Loop> blocked_;
   bool in_parts_ = false;
   bool in_windows_ = false;
+  std::map<std::string, LoopClip> clips_;  ///< of the row of partial window results
 };
 
 /// The two halves of an rfactor: partial results by part, then their combination.
