@@ -73,6 +73,7 @@ bool is_window(const Statement& statement) {
 std::optional<SplitWindow> split_window(const ir::Program& program,
                                         const std::vector<Statement>& statements) {
   if (!is_window(statements[0])) return std::nullopt;
+  if (program.type_of(statements[0].body.name) != DType::kF32) return std::nullopt;
   const std::optional<Slide> slide = slide_of(statements[0]);
   if (!slide) return std::nullopt;
   const auto at = static_cast<std::ptrdiff_t>(slide->tap);
