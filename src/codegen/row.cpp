@@ -119,6 +119,9 @@ void RowPrinter::print_store(const Item& item, const std::string& tag, const std
     return out->add(
         fmt::format("q_st_strided(w, {}, {}, {});", address, c_int(program_, stride), value));
   }
+  if (style_.joined.count(name) != 0) {
+    return out->add(fmt::format("q_stream_row(whole_{}, {}, {}, {});", name, tag, address, value));
+  }
   const bool streamed = style_.streamed.count(name) != 0;
   out->add(fmt::format("{}({}, {}, {});", streamed ? "q_stream" : "q_st", tag, address, value));
 }
