@@ -43,6 +43,10 @@ class SearchGraph {
   const SearchNode& node(int id) const { return nodes_[static_cast<size_t>(id)]; }
   int size() const { return static_cast<int>(nodes_.size()); }
 
+  /// The node that stands: the last one accepted, at first the root.
+  int current() const { return current_; }
+  void accept(int id) { current_ = id; }
+
   /// Nodes whose first parent this is, in order.
   const std::vector<int>& children(int id) const { return children_[static_cast<size_t>(id)]; }
   /// The node, its first parent, …, the root.
@@ -62,6 +66,7 @@ class SearchGraph {
  private:
   std::vector<SearchNode> nodes_;
   std::vector<std::vector<int>> children_;
+  int current_ = 0;
 };
 
 }  // namespace quern

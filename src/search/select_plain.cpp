@@ -7,16 +7,30 @@
 namespace quern {
 namespace {
 
-/// The last node that is judged.
-int last_judged(const SearchGraph& graph) {
-  int id = graph.size() - 1;
-  while (id > 0 && graph.node(id).state == NodeState::kPending) --id;
-  return id;
-}
-
 class Last : public Selector {
  public:
-  Pick pick(const SearchGraph& graph, Random&) override { return {{last_judged(graph)}}; }
+  Pick pick(const SearchGraph& graph, Random&) override { return {{graph.current()}}; }
+};
+
+/// Chains beside each other: the last judged node of each in turn.
+class Chains : public Selector {
+ public:
+  explicit Chains(const SelectorSettings& s)
+      : chains_(std::max(1, static_cast<int>(s.numbers.at("chains")))) {}
+  Pick pick(const SearchGraph& graph, Random&) override {
+    const int chain = picks_++ % chains_;
+    Pick pick{{0}};
+    pick.island = chain;
+    for (int id = 1; id < graph.size(); ++id) {
+      const SearchNode& node = graph.node(id);
+      if (node.island == chain && node.state != NodeState::kPending) pick.parents = {id};
+    }
+    return pick;
+  }
+
+ private:
+  int chains_;
+  int picks_ = 0;
 };
 
 class Best : public Selector {
@@ -46,7 +60,7 @@ class Script : public Selector {
  public:
   explicit Script(const SelectorSettings& s) : strategies_(s.strategies) {}
   Pick pick(const SearchGraph& graph, Random&) override {
-    int base = last_judged(graph);
+    int base = graph.current();
     while (base > 0 && !graph.correct(base)) base = graph.node(base).parents.front();
     Pick pick{{base}};
     pick.strategy = strategies_[next_++ % strategies_.size()].name;
@@ -67,7 +81,18 @@ std::unique_ptr<Selector> plain(const SelectorSettings&) {
 
 std::vector<SelectorInfo> plain_selectors() {
   return {
-      {"last", "the last node that was judged", "CudaForge, Caesar, TritorX", {}, plain<Last>},
+      {"last",
+       "the last node that the acceptance rule let stand",
+       "CudaForge, Caesar, TritorX",
+       {},
+       plain<Last>},
+      {"chains",
+       "the last node of each of `chains` chains in turn",
+       "Kevin, arXiv 2507.11948",
+       {{"chains", 16, "beside each other"}},
+       [](const SelectorSettings& s) -> std::unique_ptr<Selector> {
+         return std::make_unique<Chains>(s);
+       }},
       {"best", "the correct node with the highest score", "AVO, KernelSkill", {}, plain<Best>},
       {"top",
        "each of the best `best` nodes in turn, `times` times",

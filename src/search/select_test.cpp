@@ -99,10 +99,31 @@ TEST(Top, TakesEachOfTheBestInTurn) {
   EXPECT_THAT(picked, ElementsAre(2, 2, 4, 4, 2));
 }
 
+TEST(Last, GoesOnFromWhatWasAccepted) {
+  SearchGraph graph = with_root();
+  graph.accept(graph.add(correct_node(0, 2)));
+  graph.add(correct_node(1, 1));
+  Random random(1);
+  EXPECT_THAT(make("last")->pick(graph, random).parents, ElementsAre(1));
+}
+
+TEST(Chains, TakesEachChainInTurn) {
+  SearchGraph graph = with_root();
+  const auto chains = make("chains", {{"chains", 2}});
+  Random random(1);
+  for (int parent : {0, 0, 1, 2, 3}) {
+    const Pick pick = chains->pick(graph, random);
+    EXPECT_THAT(pick.parents, ElementsAre(parent));
+    SearchNode child = failed_node(parent);
+    child.island = pick.island;
+    graph.add(child);
+  }
+}
+
 TEST(Script, AppliesItsStrategiesInOrderToTheLastCorrectNode) {
   SearchGraph graph = with_root();
   graph.add(correct_node(0, 2));
-  graph.add(failed_node(1));
+  graph.accept(graph.add(failed_node(1)));
   const auto script = make("script", {}, {{"tile", ""}, {"split", ""}});
   Random random(1);
   const Pick first = script->pick(graph, random), second = script->pick(graph, random);
