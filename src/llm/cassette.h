@@ -16,7 +16,7 @@ namespace quern::llm {
 /// Records exchanges to a file and replays them. An exchange is found by the hash of its request
 /// and by its place among the equal requests, counted as they are started; so that a run that asks
 /// the same in the same order is told the same, bit for bit. A file is JSON lines (docs/models.md,
-/// "Cassettes"). Thread-safe.
+/// "Cassettes"). Thread-safe. Outlives the calls under way, hence is destroyed after `inner`.
 class Cassette : public Client {
  public:
   /// Asks `inner` and writes down what it said. Errors: the file exists, or cannot be written.

@@ -3,6 +3,8 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
@@ -216,6 +218,10 @@ class HttpTransport::Loop {
   using Transfers = std::list<std::unique_ptr<Transfer>>;
 
   void run() {
+    // A connection that the server closed is an error to handle, not a signal to die of.
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
     while (take_inbox()) {
       admit();
       int running = 0;

@@ -84,6 +84,10 @@ Result<Price> Prices::find(std::string_view model) const {
                            model)};
 }
 
+void Prices::keep(const Prices& older) {
+  for (const auto& [name, price] : older.models_) models_[name] = price;
+}
+
 Json Prices::snapshot() const {
   Json models = Json::object();
   for (const auto& [name, price] : models_)

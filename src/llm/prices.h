@@ -30,6 +30,8 @@ class Prices {
   static Result<Prices> parse(std::string_view text);
   /// The price of "provider/model". Errors: kUsage, says how to give one.
   Result<Price> find(std::string_view model) const;
+  /// Adds the models of an older table; where both have one, the older price stands.
+  void keep(const Prices& older);
   /// The table as JSON, to be saved with a run and parsed again by its resume.
   Json snapshot() const;
 

@@ -60,6 +60,14 @@ TEST(Prices, SnapshotParsesBackToItself) {
   EXPECT_EQ(again->snapshot(), snapshot);
 }
 
+TEST(Prices, OlderPricesStandAndNewModelsAreAdded) {
+  Prices prices = *Prices::parse(R"({"models": {"a/b": {"input": 9, "output": 9},
+                                                "new/m": {"input": 2, "output": 2}}})");
+  prices.keep(*Prices::parse(R"({"models": {"a/b": {"input": 1, "output": 1}}})"));
+  EXPECT_EQ(prices.find("a/b")->input, 1);
+  EXPECT_EQ(prices.find("new/m")->input, 2);
+}
+
 TEST(Prices, CostsEachKindOfTokenAtItsPrice) {
   Price price{.input = 1, .cache_read = 0.25, .cache_write = 1.25, .output = 4};
   Usage usage{.input = 1000, .cache_read = 2000, .cache_write = 400, .output = 10, .reasoning = 5};

@@ -20,6 +20,8 @@ constexpr std::array<Wire, 3> kWires = {{
      anthropic_reader},
 }};
 
+constexpr uint64_t kMostTokens = 1'000'000'000'000;
+
 /// Error types and codes of the providers that another attempt may get past, and those that it
 /// cannot. Others count as the server's trouble.
 struct ErrorWord {
@@ -68,8 +70,17 @@ std::string text_of(const Json& json, std::initializer_list<const char*> path) {
 
 std::optional<int64_t> count_of(const Json& json, std::initializer_list<const char*> path) {
   const Json* part = part_of(json, path);
-  if (!part || !part->is_number_integer()) return std::nullopt;
+  if (!part || !part->is_number_unsigned() || part->get<uint64_t>() > kMostTokens)
+    return std::nullopt;
   return part->get<int64_t>();
+}
+
+bool take_count(const Json& json, std::initializer_list<const char*> path, int64_t& into) {
+  const Json* part = part_of(json, path);
+  if (!part || part->is_null()) return true;
+  auto count = count_of(json, path);
+  into = count.value_or(into);
+  return count.has_value();
 }
 
 size_t index_of(const Json& json, const char* key) {

@@ -58,8 +58,10 @@ const Wire* find_wire(std::string_view name);
 const Json* part_of(const Json& json, std::initializer_list<const char*> path);
 /// A text there, or "".
 std::string text_of(const Json& json, std::initializer_list<const char*> path);
-/// A count there; nothing when it is no integer.
+/// A count there; nothing when it is no integer from 0 to 10^12.
 std::optional<int64_t> count_of(const Json& json, std::initializer_list<const char*> path);
+/// Puts a count that is there into `into`. False when something else is there but null.
+bool take_count(const Json& json, std::initializer_list<const char*> path, int64_t& into);
 /// A small index there; 0 when there is none.
 size_t index_of(const Json& json, const char* key);
 

@@ -139,7 +139,7 @@ class Reader : public StreamReader {
   }
   void stop(const Json&) {
     finished_ = true;
-    if (!counted_) reply_.usage.reset();
+    if (!counted_ || !sound_) reply_.usage.reset();
     // A tool without parameters may be called with no text at all.
     for (ToolCall& call : reply_.tool_calls)
       if (call.arguments.empty()) call.arguments = "{}";
@@ -150,10 +150,10 @@ class Reader : public StreamReader {
     const Json* part = part_of(json, path);
     if (!part) return;
     Usage usage = reply_.usage.value_or(Usage{});
-    if (auto count = count_of(*part, {"input_tokens"})) usage.input = *count;
-    if (auto count = count_of(*part, {"cache_read_input_tokens"})) usage.cache_read = *count;
-    if (auto count = count_of(*part, {"cache_creation_input_tokens"})) usage.cache_write = *count;
-    if (auto count = count_of(*part, {"output_tokens"})) usage.output = *count;
+    sound_ = sound_ && take_count(*part, {"input_tokens"}, usage.input) &&
+             take_count(*part, {"cache_read_input_tokens"}, usage.cache_read) &&
+             take_count(*part, {"cache_creation_input_tokens"}, usage.cache_write) &&
+             take_count(*part, {"output_tokens"}, usage.output);
     reply_.usage = usage;
   }
 
@@ -168,6 +168,7 @@ class Reader : public StreamReader {
   }};
 
   std::string reply_tool_;
+  bool sound_ = true;        ///< no count made no sense
   bool counted_ = false;     ///< the last count of output has come; the first is a mere beginning
   std::vector<int> blocks_;  ///< content block → tool call, or a constant above
 };

@@ -87,16 +87,18 @@ class Reader : public StreamReader {
   }
 
   void read_usage(const Json& json) {
-    auto input = count_of(json, {"usage", "prompt_tokens"});
-    auto output = count_of(json, {"usage", "completion_tokens"});
-    if (!input || !output) return;
+    const Json* counts = part_of(json, {"usage"});
+    if (!counts || counts->is_null()) return;
+    auto input = count_of(*counts, {"prompt_tokens"});
+    auto output = count_of(*counts, {"completion_tokens"});
     Usage usage;
-    usage.cache_read =
-        count_of(json, {"usage", "prompt_tokens_details", "cached_tokens"}).value_or(0);
+    reply_.usage.reset();
+    if (!input || !output ||
+        !take_count(*counts, {"prompt_tokens_details", "cached_tokens"}, usage.cache_read) ||
+        !take_count(*counts, {"completion_tokens_details", "reasoning_tokens"}, usage.reasoning))
+      return;
     usage.input = *input - usage.cache_read;
     usage.output = *output;
-    usage.reasoning =
-        count_of(json, {"usage", "completion_tokens_details", "reasoning_tokens"}).value_or(0);
     reply_.usage = usage;
   }
 

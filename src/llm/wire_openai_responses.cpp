@@ -96,12 +96,13 @@ class Reader : public StreamReader {
   void read_usage(const Json& json) {
     auto input = count_of(json, {"input_tokens"});
     auto output = count_of(json, {"output_tokens"});
-    if (!input || !output) return;
     Usage usage;
-    usage.cache_read = count_of(json, {"input_tokens_details", "cached_tokens"}).value_or(0);
+    if (!input || !output ||
+        !take_count(json, {"input_tokens_details", "cached_tokens"}, usage.cache_read) ||
+        !take_count(json, {"output_tokens_details", "reasoning_tokens"}, usage.reasoning))
+      return;
     usage.input = *input - usage.cache_read;
     usage.output = *output;
-    usage.reasoning = count_of(json, {"output_tokens_details", "reasoning_tokens"}).value_or(0);
     reply_.usage = usage;
   }
 

@@ -10,6 +10,12 @@ def tokens(text):
     return (len(text.encode()) + 3) // 4
 
 
+def all_input(usage):
+    """The sum of the kinds; scripted usage may hold things that are no numbers."""
+    return sum(usage[kind] for kind in ("input", "cache_read", "cache_write")
+               if isinstance(usage[kind], int))
+
+
 def text_of(content):
     """The text of a message's content: a string, or a list of parts."""
     if isinstance(content, str):
@@ -74,7 +80,7 @@ class Chat:
             reply["finish"], "tool_calls" if reply["tool_calls"] else "stop"))
         if usage is not None and request["body"].get("stream_options", {}).get("include_usage"):
             yield event({"id": "c", "model": request["model"], "choices": [], "usage": {
-                "prompt_tokens": usage["input"] + usage["cache_read"] + usage["cache_write"],
+                "prompt_tokens": all_input(usage),
                 "completion_tokens": usage["output"],
                 "prompt_tokens_details": {"cached_tokens": usage["cache_read"]},
                 "completion_tokens_details": {"reasoning_tokens": usage["reasoning"]}}})
@@ -138,7 +144,7 @@ class Responses:
                     "incomplete_details": {"reason": reason} if reason else None}
         if usage is not None:
             response["usage"] = {
-                "input_tokens": usage["input"] + usage["cache_read"] + usage["cache_write"],
+                "input_tokens": all_input(usage),
                 "input_tokens_details": {"cached_tokens": usage["cache_read"]},
                 "output_tokens": usage["output"],
                 "output_tokens_details": {"reasoning_tokens": usage["reasoning"]}}
