@@ -90,7 +90,12 @@ Result<void> write_file_atomic(const std::string& path, std::string_view content
 Result<void> make_directories(const std::string& path) {
   std::error_code code;
   std::filesystem::create_directories(path, code);
-  if (code) return system_error("make the folder", path, code.value());
+  if (code) {
+    Error error = system_error("make the folder", path, code.value());
+    // Parents are made too: what is still missing, this file system (/proc, say) does not make.
+    if (code.value() == ENOENT) error.kind = ErrorKind::kEnvironment;
+    return error;
+  }
   if (!std::filesystem::is_directory(path, code)) {
     return system_error("make the folder", path, EEXIST);
   }

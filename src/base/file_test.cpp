@@ -60,6 +60,10 @@ TEST_F(FileTest, MakingDirectoriesTwiceIsFineButAFileInTheWayIsNot) {
   EXPECT_FALSE(make_directories(folder_ + "/f/g"));
 }
 
+TEST_F(FileTest, AFileSystemThatMakesNoFoldersIsTheEnvironment) {
+  EXPECT_EQ(make_directories("/proc/quern").error().kind, ErrorKind::kEnvironment);
+}
+
 TEST_F(FileTest, ADirectoryLockIsExclusiveAndEndsWithItsHolder) {
   {
     auto first = DirectoryLock::acquire(folder_);

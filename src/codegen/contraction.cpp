@@ -234,7 +234,8 @@ std::vector<std::map<std::string, int64_t>> contraction_params(const ir::Program
                                {8, 2},
                                {16, 1}}) {
     auto used = [](int64_t total, int64_t tile) {
-      return static_cast<double>(total) / static_cast<double>((total + tile - 1) / tile * tile);
+      const int64_t padded = (total + tile - 1) / tile * tile;
+      return static_cast<double>(total) / static_cast<double>(padded);
     };
     // More sums in flight hide more of the latency and of the loads.
     const double sums = static_cast<double>(mr * nr);

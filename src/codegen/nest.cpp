@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "codegen/group.h"
 #include "codegen/row.h"
 #include "codegen/window.h"
+#include "codegen/window_clip.h"
 
 namespace quern {
 namespace {
@@ -46,6 +48,7 @@ class NestPrinter {
     plan();
     print_scratch();
     out_->add(fmt::format("const int64_t units = {};", units()));
+    print_joints();
     const bool parallel = group_.param("parallel", 0) != 0;
     if (parallel) out_->add("#pragma omp parallel");
     out_->add("{");
@@ -58,12 +61,21 @@ class NestPrinter {
     }
     print_row_axes();
     print_row_buffers();
+    for (const std::string& name : joined()) {
+      out_->add(fmt::format("float* const {0} = q_row(joint_{1}, whole_{1}, unit);",
+                            tensor_id(name), name));
+    }
+    if (!ahead) print_padding();
     for (size_t s = ahead ? 1 : 0; s < stages_.size(); ++s) {
       row.print(stages_[s]);
       // The pass right after the first one over the row asks for the next row.
       const bool loops = !stages_[s].reduce.empty();
       if (s == 0) row.prefetch_for(&stages_[0]);
       if (s > 0 && loops) row.prefetch_for(nullptr);
+    }
+    if (ahead && !joined().empty()) out_->add("if (unit + 1 < last) ahead(unit + 1);");
+    for (const std::string& name : joined()) {
+      out_->add(fmt::format("q_join(joint_{0}, whole_{0}, unit, unit + 1 == last);", name));
     }
     out_->add("}");
     if (!streamed().empty()) out_->add("q_fence();");
@@ -84,6 +96,50 @@ class NestPrinter {
     stages_ = make_stages(items_);
     cut_blocks();
     if (in_parts_) cut_parts();
+    if (in_windows_) cut_padding();
+  }
+
+  /// The row of partial window results is made of the points inside the tensor; the loops that
+  /// stop there need no further question.
+  void cut_padding() {
+    std::vector<IntExpr> extents;
+    for (int r = 0; r < rows_.rows; ++r) {
+      extents.push_back(model().axes[static_cast<size_t>(r)].extent);
+    }
+    const auto found = clip_window(program_, items_[0], extents);
+    if (!found || stages_[0].members.size() != 1 || !stages_[0].tails.empty()) return;
+    clips_ = *found;
+    items_[0].statement.body.args.clear();
+    for (std::vector<Loop>* loops : {&stages_[0].space, &stages_[0].reduce}) {
+      for (Loop& loop : *loops) {
+        if (clips_.count(loop.name) == 0) continue;
+        loop.begin = "begin_" + loop.name;
+        loop.end = "end_" + loop.name;
+      }
+    }
+  }
+
+  /// The clipped loops' bounds in this row; what the row has outside them.
+  void print_padding() {
+    for (const auto& [name, part] : clips_) {
+      out_->add(fmt::format("const int64_t begin_{} = {};", name, part.begin));
+      out_->add(fmt::format("const int64_t end_{0} = q_imax(begin_{0}, {1});", name, part.end));
+    }
+    const Stage& stage = stages_[0];
+    if (clips_.count(stage.lane) == 0) return;
+    const Item& row = items_[0];
+    const std::string& name = row.statement.name;
+    const std::string store = fmt::format("q_st(QOne{{}}, {} + {}, {}::id());", tensor_id(name),
+                                          c_offset(program_, program_.shape_of(name), row.store),
+                                          monoid_struct(row.statement.monoid));
+    for (const Loop& loop : row.space) {
+      const std::string axis = axis_id(loop.name);
+      if (loop.name != stage.lane) continue;
+      out_->add(
+          fmt::format("for (int64_t {0} = 0; {0} < begin_{1}; ++{0}) {2}", axis, loop.name, store));
+      out_->add(fmt::format("for (int64_t {0} = end_{1}; {0} < {2}; ++{0}) {3}", axis, loop.name,
+                            c_int(program_, loop.extent), store));
+    }
   }
 
   /// With one stage whose lanes carry nothing, threads may also share the lane loop.
@@ -161,11 +217,13 @@ class NestPrinter {
     out_->add("const auto ahead = [&](const int64_t unit) {");
     print_row_axes();
     print_row_buffers();
+    print_padding();
     row->print(stages_[0]);
     out_->add("};");
     out_->add("if (first < last) ahead(first);");
+    print_joint_states();
     out_->add("for (int64_t unit = first; unit < last; ++unit) {");
-    out_->add("if (unit + 1 < last) ahead(unit + 1);");
+    if (joined().empty()) out_->add("if (unit + 1 < last) ahead(unit + 1);");
   }
 
   void print_share(bool parallel) {
@@ -176,6 +234,7 @@ class NestPrinter {
       out_->add(fmt::format("#pragma omp for schedule(dynamic, {})", chunk));
       out_->add("for (int64_t unit = 0; unit < units; ++unit) {");
     } else {
+      print_joint_states();
       out_->add(
           "for (int64_t unit = units * self / team, last = units * (self + 1) / team; "
           "unit < last; ++unit) {");
@@ -280,6 +339,43 @@ class NestPrinter {
     }
   }
 
+  /// Streamed tensors that each thread writes from one end to the other, row after row. Short rows
+  /// share cache lines with their neighbours, and a line written in two parts past the caches, or
+  /// half past and half through them, costs more than many whole ones: a row is made in a buffer
+  /// then, and leaves it line by line.
+  std::vector<std::string> joined() const {
+    std::vector<std::string> names;
+    if (blocked_ || rows_.rows == 0 || group_.param("chunk", 0) != 0) return names;
+    for (size_t i = 0; i < items_.size(); ++i) {
+      const std::vector<RowBinding>& rows = rows_.bindings[i];
+      const bool plain = static_cast<int>(rows.size()) == rows_.rows &&
+                         std::none_of(rows.begin(), rows.end(),
+                                      [](const RowBinding& row) { return row.factor.has_value(); });
+      if (plain && streamed().count(items_[i].statement.name) != 0) {
+        names.push_back(items_[i].statement.name);
+      }
+    }
+    return names;
+  }
+
+  /// Where each joined tensor is, how long its rows are, and memory for one row a thread.
+  void print_joints() {
+    int id = number_ * 64 + (in_parts_ ? 48 : 16);
+    for (size_t i = 0; i < items_.size(); ++i) {
+      const std::string& name = items_[i].statement.name;
+      if (!contains(joined(), name)) continue;
+      out_->add(fmt::format("const q_rows whole_{} = q_rows_of({}, {}, {});", name, tensor_id(name),
+                            c_int(program_, row_elements(i)), id++));
+    }
+  }
+
+  void print_joint_states() {
+    for (const std::string& name : joined()) {
+      out_->add(fmt::format("q_joint joint_{0} = q_joint_at(whole_{0}, units * self / team, self);",
+                            name));
+    }
+  }
+
   std::set<std::string> streamed() const {
     std::set<std::string> names;
     for (const std::string& name : writes_) {
@@ -312,6 +408,7 @@ class NestPrinter {
     });
     if (passes == 1) style.prefetch_lanes = kPageElements * style.prefetch_rows;
     style.streamed = streamed();
+    for (const std::string& name : joined()) style.joined.insert(name);
     if (in_windows_) style.window = statements_[0].name;
     return style;
   }
@@ -328,6 +425,7 @@ class NestPrinter {
   std::optional<Loop> blocked_;
   bool in_parts_ = false;
   bool in_windows_ = false;
+  std::map<std::string, LoopClip> clips_;  ///< of the row of partial window results
 };
 
 /// The two halves of an rfactor: partial results by part, then their combination.

@@ -69,7 +69,7 @@ std::string PointPrinter::hoisted(const Text& text) {
   if (trivial) return text.code;
   auto found = invariant_names_.find(text.code);
   if (found != invariant_names_.end()) return found->second;
-  const std::string name = fmt::format("{}{}", prefix_, invariants_.size());
+  std::string name = fmt::format("{}{}", prefix_, invariants_.size());
   invariants_.push_back(fmt::format("const auto {} = {};", name, text.code));
   invariant_names_.emplace(text.code, name);
   return name;

@@ -20,6 +20,7 @@ struct RowStyle {
   int prefetch_lanes = 0;  ///< elements ahead that a nest of one pass asks for
   std::string window;      ///< a row of partial window results; "" for none
   std::set<std::string> streamed;  ///< tensors stored past the caches
+  std::set<std::string> joined;    ///< of these, those whose short rows go through a buffer
 };
 
 /// Prints the inside of a row: one loop nest a stage, in order.

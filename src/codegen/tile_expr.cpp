@@ -65,9 +65,8 @@ std::string scalar_text(const ir::Program& program, const Expr& expr) {
     case Expr::Kind::kIndex:
       return fmt::format("static_cast<float>({})", c_int(program, expr.indices[0]));
     case Expr::Kind::kLoad: {
-      const std::string value =
-          fmt::format("static_cast<float>({}[{}])", tensor_id(expr.name),
-                      c_offset(program, program.shape_of(expr.name), expr.indices));
+      std::string value = fmt::format("static_cast<float>({}[{}])", tensor_id(expr.name),
+                                      c_offset(program, program.shape_of(expr.name), expr.indices));
       if (expr.args.empty()) return value;
       return fmt::format("({} ? {} : {})", inside_text(program, expr), value,
                          scalar_text(program, expr.args[0]));
@@ -144,7 +143,7 @@ Result<std::string> TileExpr::store(const ir::Statement& statement) {
 }
 
 std::string TileExpr::row_pointer(const std::string& tensor, const Parts& parts, bool stored) {
-  const std::string name = fmt::format("q_row{}", rows_++);
+  std::string name = fmt::format("q_row{}", rows_++);
   row_lines_ +=
       fmt::format("    {}{}* const {} = {} + {}[q_b] + {}[q_m];\n", stored ? "" : "const ",
                   c_type(program_.type_of(tensor)), name, tensor_id(tensor),

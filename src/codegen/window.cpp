@@ -43,7 +43,8 @@ std::optional<Slide> slide_of(const Statement& statement) {
   if (!slide || slide->step == 0 || slide->dilation == 0) return std::nullopt;
   const ir::Axis& tap = statement.reduce_axes[slide->tap];
   if (tap.extent.kind != IntExpr::Kind::kConstant) return std::nullopt;
-  if (slide->dilation != 1 || slide->step > tap.extent.value) return std::nullopt;
+  const bool gaps = slide->dilation == 1 ? slide->step > tap.extent.value : slide->step != 1;
+  if (gaps) return std::nullopt;
   for (size_t d = 0; d + 1 < load.indices.size(); ++d) {
     if (ir::uses_axis(load.indices[d], place) || ir::uses_axis(load.indices[d], tap.name)) {
       return std::nullopt;
@@ -73,6 +74,7 @@ bool is_window(const Statement& statement) {
 std::optional<SplitWindow> split_window(const ir::Program& program,
                                         const std::vector<Statement>& statements) {
   if (!is_window(statements[0])) return std::nullopt;
+  if (program.type_of(statements[0].body.name) != DType::kF32) return std::nullopt;
   const std::optional<Slide> slide = slide_of(statements[0]);
   if (!slide) return std::nullopt;
   const auto at = static_cast<std::ptrdiff_t>(slide->tap);
@@ -85,14 +87,17 @@ std::optional<SplitWindow> split_window(const ir::Program& program,
   row.is_output = false;
   row.reduce_axes.erase(row.reduce_axes.begin() + at);
   const IntExpr one = ir::int_constant(1);
-  row.axes.back() = {kRowAxis, (place.extent - one) * ir::int_constant(slide->step) + tap.extent};
+  const IntExpr dilation = ir::int_constant(slide->dilation);
+  const IntExpr span = ir::int_constant((tap.extent.value - 1) * slide->dilation + 1);
+  row.axes.back() = {kRowAxis, (place.extent - one) * ir::int_constant(slide->step) + span};
   row.body.indices.back() = ir::int_axis(kRowAxis) + slide->start;
 
   Statement& along = split.statements[0];
   along.reduce_axes = {tap};
   std::vector<IntExpr> indices;
   for (const ir::Axis& axis : along.axes) indices.push_back(ir::int_axis(axis.name));
-  indices.back() = indices.back() * ir::int_constant(slide->step) + ir::int_axis(tap.name);
+  indices.back() =
+      indices.back() * ir::int_constant(slide->step) + ir::int_axis(tap.name) * dilation;
   along.body = ir::load(row.name, std::move(indices));
 
   split.program.statements.push_back(row);

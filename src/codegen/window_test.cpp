@@ -10,8 +10,8 @@ using ir::int_axis;
 using ir::int_constant;
 using ir::int_size;
 
-/// y[i, j] = max[a, b] x[i + a, j * step + b] over windows of 2 by 4.
-ir::Program windows(int64_t step) {
+/// y[i, j] = max[a, b] x[i + a, j * step + b * dilation] over windows of 2 by 4.
+ir::Program windows(int64_t step, int64_t dilation = 1) {
   ir::Program program;
   program.name = "windows";
   program.inputs.push_back({"x", DType::kF32, {int_size("h"), int_size("w")}, {}, {}});
@@ -21,8 +21,9 @@ ir::Program windows(int64_t step) {
   y.monoid = ir::Monoid::kMax;
   y.axes = {{"i", int_size("p")}, {"j", int_size("q")}};
   y.reduce_axes = {{"a", int_constant(2)}, {"b", int_constant(4)}};
-  y.body = ir::load(
-      "x", {int_axis("i") + int_axis("a"), int_axis("j") * int_constant(step) + int_axis("b")});
+  y.body =
+      ir::load("x", {int_axis("i") + int_axis("a"),
+                     int_axis("j") * int_constant(step) + int_axis("b") * int_constant(dilation)});
   y.is_output = true;
   program.statements.push_back(y);
   return program;
@@ -44,6 +45,16 @@ TEST(Window, AWindowIsReducedDownwardsAndThenAlongARow) {
 TEST(Window, WindowsWithGapsBetweenThemStayWhole) {
   const ir::Program program = windows(5);
   EXPECT_FALSE(split_window(program, program.statements).has_value());
+}
+
+TEST(Window, DilatedWindowsOneApartAreSplit) {
+  const ir::Program program = windows(1, 3);
+  const auto split = split_window(program, program.statements);
+  ASSERT_TRUE(split.has_value());
+  // Ten windows whose four taps span ten elements.
+  EXPECT_EQ(ir::evaluate(split->statements[0].axes.back().extent, {{"q", 10}}), 19);
+  const ir::Program apart = windows(2, 3);
+  EXPECT_FALSE(split_window(apart, apart.statements).has_value());
 }
 
 TEST(Window, TheFirstPlaceOfAMaximumIsNotFoundByHalves) {

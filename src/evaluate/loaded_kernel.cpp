@@ -8,6 +8,12 @@
 #include <utility>
 
 namespace quern {
+namespace {
+
+/// A call may take so many times what the naive lowering takes, or what calls have taken before.
+constexpr double kTimesSlower = 20;
+
+}  // namespace
 
 Result<LoadedKernel> LoadedKernel::begin(const ir::Program& program, const Workload& workload,
                                          const Binary& binary, const std::string& entry,
@@ -96,8 +102,11 @@ void LoadedKernel::flip(int slot) {
 }
 
 Outcome<double> LoadedKernel::run(int calls) {
-  auto ran = process_->run(calls, options_.call_limit_s + calls * options_.call_limit_s / 100);
-  if (ran) kernel_ns_ += *ran;
+  const double call_ns = std::max(workload_->naive_ns, slowest_call_ns_);
+  auto ran = process_->run(calls, options_.hang_s + kTimesSlower * calls * call_ns * 1e-9);
+  if (!ran) return ran;
+  kernel_ns_ += *ran;
+  slowest_call_ns_ = std::max(slowest_call_ns_, *ran / calls);
   return ran;
 }
 

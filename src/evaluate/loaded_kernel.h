@@ -26,7 +26,8 @@ class LoadedKernel {
     Align align = Align::kLeft;
     KernelLimits limits;
     bool trusted = false;
-    double call_limit_s = 10;  ///< one call, before it counts as a hang
+    /// A batch hangs when it takes this and 20 times what its calls should, or did before.
+    double hang_s = 2;
     /// Takes its buffers from here and gives them back at its end: the next kernel on the same
     /// workload finds them made and filled. Must outlive the kernel.
     KernelMemory* memory = nullptr;
@@ -84,6 +85,7 @@ class LoadedKernel {
   std::unique_ptr<KernelProcess> process_;
   std::vector<int> assigned_;  ///< data set of each slot; -1: none
   double kernel_ns_ = 0;
+  double slowest_call_ns_ = 0;  ///< the largest mean of a batch so far
 };
 
 }  // namespace quern

@@ -28,7 +28,7 @@ constexpr double kNearRecord = 1.1;
 constexpr double kFloorAlarm = 0.9;
 constexpr const char* kTimedShape = "timed shape";
 constexpr const char* kMemoryBound = "memory bandwidth";
-constexpr double kTrustedCallS = 300;  // a naive lowering may take long, and never hangs
+constexpr double kTrustedHangS = 300;  // a naive lowering may take long, and never hangs
 constexpr uint64_t kNoLimit = uint64_t{1} << 40;
 
 double ms_since(int64_t start_ns) { return seconds_between(start_ns, steady_now_ns()) * 1e3; }
@@ -151,13 +151,6 @@ int LocalEvaluator::timed_slots() const {
 
 bool LocalEvaluator::timed_is_small() const {
   return timed_slots() * ir::io_bytes(program_, sizes_) <= static_cast<double>(kEagerBytes);
-}
-
-/// A call that takes this long hangs, or is too slow to be of use: many times the naive lowering.
-double LocalEvaluator::call_limit_s(const Workload& workload, bool trusted) const {
-  constexpr double kTimesNaive = 20;
-  if (trusted) return kTrustedCallS;
-  return options_.call_limit_s + kTimesNaive * workload.naive_ns * 1e-9;
 }
 
 KernelLimits LocalEvaluator::limits(bool trusted) const {
@@ -364,7 +357,7 @@ Result<LoadedKernel> LocalEvaluator::begin_hidden(const Built& built, const Bina
   options.align = Align::kRight;
   options.limits = limits(built.trusted);
   options.trusted = built.trusted;
-  options.call_limit_s = call_limit_s(hidden, built.trusted);
+  options.hang_s = built.trusted ? kTrustedHangS : options_.hang_s;
   options.memory = &hidden_memory_[&hidden == &hidden_.front() ? 0 : 1];
   return LoadedKernel::begin(program_, hidden, binary, built.entry, options);
 }
@@ -400,7 +393,7 @@ Result<LoadedKernel> LocalEvaluator::begin_timed(const Built& built, KernelMemor
   options.slots = timed_slots();
   options.limits = limits(built.trusted);
   options.trusted = built.trusted;
-  options.call_limit_s = call_limit_s(timed_, built.trusted);
+  options.hang_s = built.trusted ? kTrustedHangS : options_.hang_s;
   options.memory = memory;
   return LoadedKernel::begin(program_, timed_, built.binaries.back(), built.entry, options);
 }

@@ -27,7 +27,7 @@ class LocalEvaluator : public Evaluator {
     std::string clock = "steady";  ///< "simulated": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
-    double call_limit_s = 2;  ///< one call may take this and 20 times the naive lowering
+    double hang_s = 2;  ///< as `LoadedKernel::Options::hang_s`
     /// A candidate may allocate this, or 4 times its buffers where that is more.
     size_t memory_bytes = size_t{1} << 30;
     Peaks peaks;
@@ -68,7 +68,6 @@ class LocalEvaluator : public Evaluator {
   int timed_slots() const;
   bool timed_is_small() const;
   KernelLimits limits(bool trusted) const;
-  double call_limit_s(const Workload& workload, bool trusted) const;
 
   ir::Program program_;
   ir::Sizes sizes_;

@@ -30,7 +30,7 @@ std::unique_ptr<LocalEvaluator> evaluator(const char* text, const std::string& c
   options.threads = 2;
   options.seed = 11;
   options.clock = clock;
-  options.call_limit_s = 2;
+  options.hang_s = 2;
   return std::move(LocalEvaluator::make(program, *ir::bind_sizes(program, "full"), options))
       .value();
 }

@@ -64,9 +64,10 @@ DuelState assess_duel(const std::vector<double>& ratios, const DuelPolicy& polic
   if (std::find(sizes.begin(), sizes.end(), n) == sizes.end()) return state;
   const double margin = policy.indifference;
   state.different = state.interval.low > 1 + margin || state.interval.high < 1 - margin;
-  const bool precise =
-      state.interval.high - state.interval.low <= policy.precise_enough * state.ratio;
-  state.finished = state.different || precise || n >= policy.max_ratios;
+  const double width = state.interval.high - state.interval.low;
+  const bool precise = width <= policy.precise_enough * state.ratio;
+  const bool plain = state.different && width <= policy.plain_enough * state.ratio;
+  state.finished = plain || precise || n >= policy.max_ratios;
   return state;
 }
 

@@ -26,6 +26,7 @@ struct DuelPolicy {
   int max_ratios = 48;
   double indifference = 0.005;   ///< ratios closer to 1 than this are never called different
   double precise_enough = 0.01;  ///< stop when the interval is narrower than this, relative
+  double plain_enough = 0.05;    ///< the same where the two are different
   double limit_s = 20;           ///< no new round is begun after this long
 };
 

@@ -75,11 +75,24 @@ TEST(Duel, StopsEarlyWhenTheAnswerIsPlain) {
   std::mt19937 random(4);
   std::vector<double> ratios;
   const DuelPolicy policy;
-  for (int i = 0; i < policy.first_look; ++i) ratios.push_back(2.0 + 0.01 * i);
+  for (int i = 0; i < policy.first_look; ++i) ratios.push_back(2.0 + 0.005 * i);
   EXPECT_TRUE(assess_duel(ratios, policy).finished);
   EXPECT_TRUE(assess_duel(ratios, policy).different);
   ratios.pop_back();
   EXPECT_FALSE(assess_duel(ratios, policy).finished);
+}
+
+TEST(Duel, GoesOnWhileTheIntervalIsWide) {
+  std::vector<double> ratios;
+  const DuelPolicy policy;
+  for (int i = 0; i < policy.max_ratios; ++i) {
+    ratios.push_back(i % 2 == 0 ? 1.5 : 2.5);
+    const DuelState state = assess_duel(ratios, policy);
+    if (i + 1 == policy.first_look) {
+      EXPECT_TRUE(state.different);
+    }
+    EXPECT_EQ(state.finished, i + 1 == policy.max_ratios);
+  }
 }
 
 }  // namespace

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "schedule/actions.h"
+#include "schedule/regroup.h"
 #include "schedule/rows.h"
 
 namespace quern {
@@ -15,207 +15,6 @@ namespace {
 
 using ir::Program;
 using ir::Statement;
-
-/// Why a step is illegal; empty: it is legal.
-using Reason = std::string;
-
-struct State {
-  const Program& program;
-  const ir::Sizes& sizes;
-  std::vector<Group> groups;
-
-  const Statement& statement(int index) const {
-    return program.statements[static_cast<size_t>(index)];
-  }
-};
-
-bool contains(const std::vector<int>& list, int value) {
-  return std::find(list.begin(), list.end(), value) != list.end();
-}
-
-/// The group that stores (or at least owns) a statement; -1 for one that was inlined away.
-int owner(const State& state, int statement) {
-  for (size_t g = 0; g < state.groups.size(); ++g) {
-    const Group& group = state.groups[g];
-    if (contains(group.statements, statement) && !contains(group.inlined, statement)) {
-      return static_cast<int>(g);
-    }
-  }
-  return -1;
-}
-
-Group& owner_group(State& state, int statement) {
-  const int g = owner(state, statement);
-  QUERN_CHECK(g >= 0, "a statement without a group");
-  return state.groups[static_cast<size_t>(g)];
-}
-
-/// Names the stored statements of a group read outside of it.
-std::vector<std::string> reads_of(const Program& program, const Group& group) {
-  std::vector<std::string> names;
-  for (const Statement& statement : inline_group(program, group)) {
-    for (std::string& name : ir::tensors_of(statement.body)) names.push_back(std::move(name));
-  }
-  return names;
-}
-
-bool group_reads(const State& state, const Group& reader, const Group& made) {
-  for (const std::string& name : reads_of(state.program, reader)) {
-    const int index = state.program.statement_index(name);
-    if (index >= 0 && contains(made.statements, index) && !contains(made.inlined, index)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-/// Orders groups so that each comes after those it reads; false where there is a cycle.
-bool sort_groups(State* state) {
-  std::vector<Group> sorted;
-  std::vector<Group> left = state->groups;
-  while (!left.empty()) {
-    size_t pick = left.size();
-    for (size_t g = 0; g < left.size() && pick == left.size(); ++g) {
-      bool ready = true;
-      for (size_t h = 0; h < left.size(); ++h) {
-        if (h != g && group_reads(*state, left[g], left[h])) ready = false;
-      }
-      if (ready) pick = g;
-    }
-    if (pick == left.size()) return false;
-    sorted.push_back(std::move(left[pick]));
-    left.erase(left.begin() + static_cast<std::ptrdiff_t>(pick));
-  }
-  state->groups = std::move(sorted);
-  return true;
-}
-
-int forced_axis(const Group& group, const std::string& statement) {
-  return static_cast<int>(group.param("axis." + statement, -1));
-}
-
-/// Whether a group's statements can run in one loop structure.
-Reason check_fused(const State& state, const Group& group) {
-  const std::vector<Statement> statements = inline_group(state.program, group);
-  if (statements.size() <= 1 || group.skeleton == Skeleton::kContraction) return "";
-  if (pointwise_chain(statements)) return "";
-  std::vector<int> positions;
-  for (const Statement& statement : statements) {
-    positions.push_back(vector_position(statement, forced_axis(group, statement.name)));
-  }
-  if (most_rows(statements, positions).rows > 0) return "";
-  return "the statements share no leading axes that keep every access inside a row";
-}
-
-void sort_members(Group* group) {
-  auto tidy = [](std::vector<int>* list) {
-    std::sort(list->begin(), list->end());
-    list->erase(std::unique(list->begin(), list->end()), list->end());
-  };
-  tidy(&group->statements);
-  tidy(&group->inlined);
-}
-
-/// Merges the groups that own two statements.
-Reason merge(State* state, int a, int b) {
-  const int ga = owner(*state, a);
-  const int gb = owner(*state, b);
-  if (ga < 0 || gb < 0) return "one of the statements was inlined";
-  if (ga == gb) return "";
-  State trial = *state;
-  Group& into = trial.groups[static_cast<size_t>(ga)];
-  const Group from = trial.groups[static_cast<size_t>(gb)];
-  into.statements.insert(into.statements.end(), from.statements.begin(), from.statements.end());
-  into.inlined.insert(into.inlined.end(), from.inlined.begin(), from.inlined.end());
-  for (const auto& [name, value] : from.params) into.params.emplace(name, value);
-  if (from.skeleton == Skeleton::kContraction) {
-    into.skeleton = from.skeleton;
-    into.root = from.root;
-  }
-  sort_members(&into);
-  if (Reason reason = check_fused(trial, into); !reason.empty()) return reason;
-  trial.groups.erase(trial.groups.begin() + gb);
-  if (!sort_groups(&trial)) return "another group lies on a path between the two";
-  state->groups = std::move(trial.groups);
-  return "";
-}
-
-bool gathered_by(const ir::IntExpr& expr, const std::string& name) {
-  if (expr.kind == ir::IntExpr::Kind::kGather && expr.name == name) return true;
-  return std::any_of(expr.args.begin(), expr.args.end(),
-                     [&](const ir::IntExpr& arg) { return gathered_by(arg, name); });
-}
-
-bool gathered_by(const ir::Expr& expr, const std::string& name) {
-  return std::any_of(expr.indices.begin(), expr.indices.end(),
-                     [&](const ir::IntExpr& index) { return gathered_by(index, name); }) ||
-         std::any_of(expr.args.begin(), expr.args.end(),
-                     [&](const ir::Expr& arg) { return gathered_by(arg, name); });
-}
-
-Reason inline_statement(State* state, int producer) {
-  const Statement& made = state->statement(producer);
-  if (made.kind != Statement::Kind::kMap) return "only a map can be recomputed by its readers";
-  if (made.is_output) return "an output must be stored";
-  if (!is_float(made.type)) return "integer tensors are stored";
-  if (owner(*state, producer) < 0) return "it is inlined already";
-  for (const Statement& reader : state->program.statements) {
-    if (gathered_by(reader.body, made.name)) return "a gather indexes with it";
-  }
-  State trial = *state;
-  const int own = owner(trial, producer);
-  std::vector<int> carried;  // inlined producers that its readers now need too
-  Group& home = trial.groups[static_cast<size_t>(own)];
-  for (int index : home.inlined) carried.push_back(index);
-  for (Group& group : trial.groups) {
-    bool reads = false;
-    for (const std::string& name : reads_of(trial.program, group)) reads |= name == made.name;
-    if (!reads) continue;
-    group.statements.push_back(producer);
-    group.inlined.push_back(producer);
-    group.statements.insert(group.statements.end(), carried.begin(), carried.end());
-    group.inlined.insert(group.inlined.end(), carried.begin(), carried.end());
-    sort_members(&group);
-  }
-  if (!contains(home.inlined, producer)) {
-    home.statements.erase(std::find(home.statements.begin(), home.statements.end(), producer));
-  }
-  if (inline_group(trial.program, home).empty()) trial.groups.erase(trial.groups.begin() + own);
-  for (const Group& group : trial.groups) {
-    if (Reason reason = check_fused(trial, group); !reason.empty()) return reason;
-  }
-  if (!sort_groups(&trial)) return "its readers would wait for one another";
-  state->groups = std::move(trial.groups);
-  return "";
-}
-
-Reason compute_root(State* state, int statement) {
-  const int g = owner(*state, statement);
-  if (g < 0) return "it was inlined";
-  Group& group = state->groups[static_cast<size_t>(g)];
-  if (inline_group(state->program, group).size() < 2) return "it has its own loops already";
-  State trial = *state;
-  Group alone = group;
-  alone.params.clear();
-  for (const auto& [name, value] : group.params) {
-    if (name == "parallel" || name == "vectorize" || name == "width") alone.params[name] = value;
-  }
-  alone.skeleton = Skeleton::kNest;
-  alone.root = statement;
-  alone.statements = group.inlined;
-  alone.inlined = group.inlined;
-  alone.statements.push_back(statement);
-  sort_members(&alone);
-  Group& rest = trial.groups[static_cast<size_t>(g)];
-  rest.statements.erase(std::find(rest.statements.begin(), rest.statements.end(), statement));
-  trial.groups.push_back(std::move(alone));
-  for (const Group& each : trial.groups) {
-    if (Reason reason = check_fused(trial, each); !reason.empty()) return reason;
-  }
-  if (!sort_groups(&trial)) return "the rest of its group both makes and needs it";
-  state->groups = std::move(trial.groups);
-  return "";
-}
 
 int64_t integer(const Step& step, std::string_view name, int64_t fallback) {
   const std::string* text = step.find(std::string(name));
@@ -238,7 +37,7 @@ int axis_position(const Statement& statement, const std::string& name) {
   return -1;
 }
 
-Reason set_axis(State* state, int target, const std::string& axis) {
+Reason set_axis(ScheduleState* state, int target, const std::string& axis) {
   const Statement& statement = state->statement(target);
   const int position = axis_position(statement, axis);
   if (position < 0) return fmt::format("`{}` has no axis `{}`", statement.name, axis);
@@ -265,7 +64,7 @@ bool product_sum(const Statement& statement) {
          ir::loads_of(*body).size() >= 2 && !statement.axes.empty();
 }
 
-Reason tensorize(State* state, int target) {
+Reason tensorize(ScheduleState* state, int target) {
   Group& group = owner_group(*state, target);
   if (!product_sum(state->statement(target))) {
     return "it is no sum over a product of two operands; vectorize it instead";
@@ -283,7 +82,7 @@ Reason tensorize(State* state, int target) {
 }
 
 /// Actions that only set parameters of the target's group: each argument under its own name.
-Reason set_params(State* state, int target, const ActionInfo& action, const Step& step) {
+Reason set_params(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
   Group& group = owner_group(*state, target);
   for (const ActionParam& param : action.params) {
     if (param.kind == "integer" && step.find(std::string(param.name)) != nullptr) {
@@ -293,7 +92,8 @@ Reason set_params(State* state, int target, const ActionInfo& action, const Step
   return "";
 }
 
-Reason require_contraction(State* state, int target, const ActionInfo& action, const Step& step) {
+Reason require_contraction(ScheduleState* state, int target, const ActionInfo& action,
+                           const Step& step) {
   if (owner_group(*state, target).skeleton != Skeleton::kContraction) {
     return "its group is not tensorized; do that first";
   }
@@ -307,7 +107,7 @@ Reason require_contraction(State* state, int target, const ActionInfo& action, c
   return reason;
 }
 
-Reason rfactor(State* state, int target, const Step& step) {
+Reason rfactor(ScheduleState* state, int target, const Step& step) {
   Group& group = owner_group(*state, target);
   const Statement& statement = state->statement(target);
   if (group.skeleton != Skeleton::kNest) return "a contraction is shared with split_k";
@@ -324,7 +124,7 @@ Reason rfactor(State* state, int target, const Step& step) {
   return "";
 }
 
-Reason non_temporal(State* state, int target) {
+Reason non_temporal(ScheduleState* state, int target) {
   Group& group = owner_group(*state, target);
   const Statement& statement = state->statement(target);
   if (statement.type != DType::kF32) return "only f32 stores go past the caches";
@@ -346,7 +146,7 @@ bool same_axes(const std::vector<ir::Axis>& a, const std::vector<ir::Axis>& b) {
                     [](const ir::Axis& x, const ir::Axis& y) { return x.extent == y.extent; });
 }
 
-Reason merge_reductions(State* state, int target, int with) {
+Reason merge_reductions(ScheduleState* state, int target, int with) {
   const Statement& a = state->statement(target);
   const Statement& b = state->statement(with);
   if (a.kind != Statement::Kind::kReduce || b.kind != Statement::Kind::kReduce) {
@@ -355,10 +155,10 @@ Reason merge_reductions(State* state, int target, int with) {
   if (!same_axes(a.axes, b.axes) || !same_axes(a.reduce_axes, b.reduce_axes)) {
     return "their axes differ";
   }
-  return merge(state, target, with);
+  return merge_groups(state, target, with);
 }
 
-Reason fuse_prologue(State* state, int target, int into) {
+Reason fuse_prologue(ScheduleState* state, int target, int into) {
   const std::string& name = state->statement(target).name;
   for (const Statement& reader : state->program.statements) {
     for (const std::string& read : ir::tensors_of(reader.body)) {
@@ -370,12 +170,12 @@ Reason fuse_prologue(State* state, int target, int into) {
   return inline_statement(state, target);
 }
 
-Reason pointwise_epilogue(State* state, int target, int into) {
+Reason pointwise_epilogue(ScheduleState* state, int target, int into) {
   if (state->statement(target).kind != Statement::Kind::kMap) return "it is no pointwise map";
-  return merge(state, into, target);
+  return merge_groups(state, into, target);
 }
 
-Reason vectorize(State* state, int target, const ActionInfo& action, const Step& step) {
+Reason vectorize(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
   if (const std::string* axis = step.find("axis")) {
     if (Reason reason = set_axis(state, target, *axis); !reason.empty()) return reason;
   } else {
@@ -391,14 +191,15 @@ Reason vectorize(State* state, int target, const ActionInfo& action, const Step&
 }
 
 /// A statement named by an argument; -1 and a reason where there is none.
-int named_statement(const State& state, const Step& step, const char* name, Reason* reason) {
+int named_statement(const ScheduleState& state, const Step& step, const char* name,
+                    Reason* reason) {
   const std::string* text = step.find(name);
   const int index = text == nullptr ? -1 : state.program.statement_index(*text);
   if (index < 0) *reason = fmt::format("`{}` names no statement", text == nullptr ? "" : *text);
   return index;
 }
 
-Reason apply_pair(State* state, int target, const ActionInfo& action, const Step& step) {
+Reason apply_pair(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
   Reason reason;
   const int other =
       named_statement(*state, step, std::string(action.params[0].name).c_str(), &reason);
@@ -409,11 +210,11 @@ Reason apply_pair(State* state, int target, const ActionInfo& action, const Step
     return fmt::format("`{}` was inlined", state->statement(other).name);
   if (action.name == "reverse_compute_inline") return pointwise_epilogue(state, target, other);
   if (action.name == "merge_reductions") return merge_reductions(state, target, other);
-  return merge(state, target, other);
+  return merge_groups(state, target, other);
 }
 
 /// Actions that always apply and only steer code generation.
-Reason set_knob(State* state, int target, const std::string& name, const Step& step) {
+Reason set_knob(ScheduleState* state, int target, const std::string& name, const Step& step) {
   Group& group = owner_group(*state, target);
   auto& params = group.params;
   if (name == "parallel") {
@@ -435,7 +236,7 @@ Reason set_knob(State* state, int target, const std::string& name, const Step& s
   return "";
 }
 
-Reason apply_nest(State* state, int target, const ActionInfo& action, const Step& step) {
+Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
   Group& group = owner_group(*state, target);
   const std::string name(action.name);
   if (name == "vectorize") return vectorize(state, target, action, step);
@@ -455,7 +256,7 @@ Reason apply_nest(State* state, int target, const ActionInfo& action, const Step
   return require_contraction(state, target, action, step);
 }
 
-Reason apply_action(State* state, int target, const ActionInfo& action, const Step& step) {
+Reason apply_action(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
   if (action.name == "compute_inline") return inline_statement(state, target);
   if (owner(*state, target) < 0) return "the statement was inlined";
   if (action.name == "compute_root") return compute_root(state, target);
@@ -496,7 +297,7 @@ Reason check_step(const ActionInfo& action, const Step& step) {
   return "";
 }
 
-Reason apply_step(State* state, const Step& step, std::string* legality) {
+Reason apply_step(ScheduleState* state, const Step& step, std::string* legality) {
   const ActionInfo* action = find_action(step.action);
   if (action == nullptr) return "there is no action of that name";
   *legality = action->legality;
@@ -506,8 +307,8 @@ Reason apply_step(State* state, const Step& step, std::string* legality) {
   return apply_action(state, target, *action, step);
 }
 
-State initial_state(const Program& program, const ir::Sizes& sizes) {
-  State state{program, sizes, {}};
+ScheduleState initial_state(const Program& program, const ir::Sizes& sizes) {
+  ScheduleState state{program, sizes, {}};
   for (size_t s = 0; s < program.statements.size(); ++s) {
     Group group;
     group.statements = {static_cast<int>(s)};
@@ -525,7 +326,7 @@ int64_t Group::param(const std::string& name, int64_t fallback) const {
 }
 
 Result<Schedule> apply(const Trace& trace, const Program& program, const ir::Sizes& sizes) {
-  State state = initial_state(program, sizes);
+  ScheduleState state = initial_state(program, sizes);
   for (size_t s = 0; s < trace.size(); ++s) {
     std::string legality;
     const Reason reason = apply_step(&state, trace[s], &legality);
@@ -539,14 +340,14 @@ Result<Schedule> apply(const Trace& trace, const Program& program, const ir::Siz
 
 std::vector<Step> legal_actions(const Program& program, const Trace& trace,
                                 const ir::Sizes& sizes) {
-  State state = initial_state(program, sizes);
+  ScheduleState state = initial_state(program, sizes);
   std::string legality;
   for (const Step& step : trace) {
     if (!apply_step(&state, step, &legality).empty()) return {};
   }
   std::vector<Step> legal;
   auto keep = [&](Step step) {
-    State trial = state;
+    ScheduleState trial = state;
     if (apply_step(&trial, step, &legality).empty()) legal.push_back(std::move(step));
   };
   for (const ActionInfo& action : all_actions()) {

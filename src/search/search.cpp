@@ -208,7 +208,7 @@ Result<Search::Evaluations> Search::evaluate_open(const std::vector<Attempt>& op
   };
   QUERN_ASSIGN(std::vector<Evaluation> all, parts_.evaluator.evaluate(candidates, request));
   for (size_t i = 0; i < all.size(); ++i) request.done(i, all[i]);
-  QUERN_TRY(written);
+  if (!written) return written.error();
   if (made.size() < open.size()) QUERN_TRY(parts_.store.drop_in_flight());
   pending_.clear();
   return made;

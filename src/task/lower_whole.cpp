@@ -115,7 +115,7 @@ Result<void> Lowerer::elementwise(const Node& body, const std::string& name) {
                                d, tensor->text, ir::print(shape[d]), ir::print(axis.extent)));
     }
   }
-  static const char* kLetters[] = {"i", "j", "k", "l", "m", "n"};
+  static constexpr const char* kLetters[] = {"i", "j", "k", "l", "m", "n"};
   if (axes.size() > std::size(kLetters)) {
     return error(body.offset, "a tensor of so many axes needs indices");
   }

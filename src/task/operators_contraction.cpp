@@ -43,7 +43,7 @@ Result<void> matmul(Expansion& e) {
   }
   std::vector<IntExpr> out = a;
   out[lead + 1] = b.back();
-  static const char* kNames[] = {"ij", "bij", "bhij"};
+  static constexpr const char* kNames[] = {"ij", "bij", "bhij"};
   std::vector<Axis> axes = e.axes(kNames[lead], out);
   Axis k = e.axis("k", a[lead + 1]);
   std::vector<IntExpr> left = all(axes), right;
@@ -64,7 +64,7 @@ Result<void> linear(Expansion& e) {
   QUERN_TRY(e.want_same(x.back(), w[1], "the last extent of `x` is not the second of `w`"));
   std::vector<IntExpr> out = x;
   out.back() = w[0];
-  static const char* kNames[] = {"o", "io", "bio", "bhio"};
+  static constexpr const char* kNames[] = {"o", "io", "bio", "bhio"};
   std::vector<Axis> axes = e.axes(kNames[x.size() - 1], out);
   Axis k = e.axis("k", w[1]);
   std::vector<IntExpr> left = all(axes);

@@ -34,7 +34,7 @@ Expr over_count(Expr sum, const std::vector<Axis>& axes) {
 Expr square(const Expr& a) { return binary(Op::kMul, a, a); }
 
 const char* letters(size_t rank) {
-  static const char* kLetters[] = {"", "i", "ij", "bij", "nchw", "ncdhw"};
+  static constexpr const char* kLetters[] = {"", "i", "ij", "bij", "nchw", "ncdhw"};
   return rank < 6 ? kLetters[rank] : "";
 }
 

@@ -89,7 +89,7 @@ Result<void> avg_pool(Expansion& e) {
 Result<void> global_avg_pool(Expansion& e) {
   std::vector<IntExpr> x = e.shape("x");
   if (x.size() < 3 || x.size() > 5) return e.error("`x` must have 3 to 5 axes");
-  static const char* kLetters[] = {"nct", "nchw", "ncdhw"};
+  static constexpr const char* kLetters[] = {"nct", "nchw", "ncdhw"};
   std::vector<Axis> all = e.axes(kLetters[x.size() - 3], x);
   std::vector<Axis> axes(all.begin(), all.begin() + 2), over(all.begin() + 2, all.end());
   std::vector<IntExpr> indices;

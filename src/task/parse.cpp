@@ -244,14 +244,19 @@ class Parser {
     using Kind = ir::Distribution::Kind;
     size_t offset = cursor_.peek().offset;
     QUERN_ASSIGN(Node call, cursor_.expression());
-    static const std::map<std::string, std::pair<Kind, size_t>> kinds = {
-        {"uniform", {Kind::kUniform, 2}},
-        {"normal", {Kind::kNormal, 2}},
-        {"integers", {Kind::kIntegers, 2}},
-        {"constant", {Kind::kConstant, 1}}};
-    auto row = kinds.find(call.text);
-    if (call.kind != Node::Kind::kCall || row == kinds.end() || !call.named.empty() ||
-        call.args.size() != row->second.second) {
+    struct Row {
+      const char* name;
+      Kind kind;
+      size_t arguments;
+    };
+    static constexpr Row kRows[] = {{"uniform", Kind::kUniform, 2},
+                                    {"normal", Kind::kNormal, 2},
+                                    {"integers", Kind::kIntegers, 2},
+                                    {"constant", Kind::kConstant, 1}};
+    const Row* row = std::find_if(std::begin(kRows), std::end(kRows),
+                                  [&](const Row& each) { return call.text == each.name; });
+    if (call.kind != Node::Kind::kCall || row == std::end(kRows) || !call.named.empty() ||
+        call.args.size() != row->arguments) {
       std::string close = did_you_mean(call.text, {"uniform", "normal", "integers", "constant"});
       std::string hint =
           "write uniform(low, high), normal(mean, deviation), integers(low, high) or "
@@ -259,7 +264,7 @@ class Parser {
       if (!close.empty()) hint = close;
       return source_.error(offset, "this is not a distribution", hint);
     }
-    decl.distribution.kind = row->second.first;
+    decl.distribution.kind = row->kind;
     if (decl.distribution.kind == Kind::kIntegers) {
       QUERN_ASSIGN(decl.distribution.low, lowerer_.extent(call.args[0]));
       QUERN_ASSIGN(decl.distribution.high, lowerer_.extent(call.args[1]));

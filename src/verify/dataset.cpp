@@ -188,7 +188,7 @@ Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Datase
   return twin;
 }
 
-std::vector<InputMix> mixes_for(const ir::Program&) {
+std::vector<InputMix> input_mixes() {
   return {{Kind::kDeclared}, {Kind::kNormal}, {Kind::kWide},
           {Kind::kOffset},   {Kind::kSparse}, {Kind::kCancelling}};
 }

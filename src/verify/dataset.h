@@ -56,7 +56,7 @@ Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Datase
                 uint64_t seed);
 
 /// The mixes worth trying on small shapes, in order.
-std::vector<InputMix> mixes_for(const ir::Program& program);
+std::vector<InputMix> input_mixes();
 
 /// Sizes for hidden workloads: small and odd, drawn from `seed` around the task's smallest size
 /// set. A size that has one value in all of the task's size sets is a property of the operator (a

@@ -113,7 +113,7 @@ Result<Workload> WorkloadMaker::hidden(uint64_t seed, int64_t smallest) const {
   workload.sizes = hidden_sizes(program, seed, kHiddenElements, smallest);
   workload.name = sizes_name(program, workload.sizes);
   uint64_t stream = 0;
-  for (const InputMix& mix : mixes_for(program)) {
+  for (const InputMix& mix : input_mixes()) {
     Dataset data = draw_dataset(program, workload.sizes, mix, mix_seed(seed, ++stream));
     QUERN_TRY(oracle.expect(workload.sizes, data));
     QUERN_ASSIGN(const auto factor, accepted_factor(*this, workload, data));

@@ -322,6 +322,79 @@ QI int64_t q_head(const float* p) {
   return static_cast<int64_t>((-reinterpret_cast<uintptr_t>(p)) % (QN * 4)) / 4;
 }
 
+// ---- rows that share cache lines ----
+// Rows of a tensor stored one after the other, past the caches. Where they end inside cache lines
+// and are short, each is made in a buffer and leaves it in whole lines; the rest of its last line
+// goes with the next row. Otherwise they are stored in place.
+enum { Q_LINE = 16 };
+struct q_rows {
+  float* whole;
+  int64_t length;
+  float* buffers;  ///< one row a thread; null: rows are stored in place
+  int64_t room;    ///< elements of each
+};
+struct q_joint {
+  alignas(64) float tail[Q_LINE];  ///< the last line, not full yet
+  int64_t from;                    ///< its first element of ours
+  float* buffer;
+};
+QI int64_t q_phase(const float* p) {
+  return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) / 4 % Q_LINE);
+}
+QI q_rows q_rows_of(float* whole, int64_t length, int id) {
+  const bool stays = length % Q_LINE == 0 || length > 8192;
+  const int64_t room = (length + Q_LINE - 1) / Q_LINE * Q_LINE + Q_LINE;
+  if (stays) return {whole, length, nullptr, 0};
+  return {whole, length, static_cast<float*>(q_scratch(id, room * q_threads() * 4)), room};
+}
+QI q_joint q_joint_at(const q_rows& rows, int64_t row, int64_t thread) {
+  return {{}, q_phase(rows.whole + row * rows.length), rows.buffers + thread * rows.room};
+}
+/// Where to make row `row`, as if the whole tensor were there.
+QI float* q_row(const q_joint& joint, const q_rows& rows, int64_t row) {
+  if (rows.buffers == nullptr) return rows.whole;
+  return joint.buffer + q_phase(rows.whole + row * rows.length) - row * rows.length;
+}
+template <class W, class V>
+QI void q_stream_row(const q_rows& rows, W w, float* p, V x) {
+  if (rows.buffers == nullptr) {
+    q_stream(w, p, x);
+  } else {
+    q_st(w, p, x);
+  }
+}
+/// The row that was made goes out; of its last line only what no later row will complete.
+QI void q_join(q_joint& joint, const q_rows& rows, int64_t row, bool last) {
+  if (rows.buffers == nullptr) return;
+  float* const out = rows.whole + row * rows.length;
+  const int64_t phase = q_phase(out), end = phase + rows.length;
+  float* const lines = out - phase;
+  int64_t i = 0;
+  for (int k = 0; k < Q_LINE; k += QN) {
+    const qv before = q_ld(QFull{}, joint.tail + k), made = q_ld(QFull{}, joint.buffer + k);
+    q_st(QFull{}, joint.tail + k, q_iotai() + k < static_cast<int32_t>(phase) ? before : made);
+  }
+  if (end >= Q_LINE) {
+    if (joint.from == 0) {
+      for (int k = 0; k < Q_LINE; k += QN)
+        q_stream(QFull{}, lines + k, q_ld(QFull{}, joint.tail + k));
+    }
+    for (; joint.from != 0; joint.from = (joint.from + 1) % Q_LINE) {
+      lines[joint.from] = joint.tail[joint.from];
+    }
+    for (i = Q_LINE; i + Q_LINE <= end; i += Q_LINE) {
+      for (int k = 0; k < Q_LINE; k += QN) {
+        q_stream(QFull{}, lines + i + k, q_ld(QFull{}, joint.buffer + i + k));
+      }
+    }
+    for (int k = 0; k < Q_LINE; k += QN) {
+      q_st(QFull{}, joint.tail + k, q_ld(QFull{}, joint.buffer + i + k));
+    }
+  }
+  if (!last) return;
+  for (int64_t l = joint.from; i + l < end; ++l) lines[i + l] = joint.tail[l];
+}
+
 // ---- arithmetic ----
 QI float q_abs(float x) { return __builtin_fabsf(x); }
 QI qv q_abs(qv x) { return (qv)((qvi)x & q_splati(0x7fffffff)); }

@@ -2,112 +2,17 @@
 #include "device/cpu/kernel_process.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cmath>
-#include <cstring>
-#include <filesystem>
 
-#include "base/strings.h"
-#include "device/cpu/testing.h"
+#include "device/cpu/kernel_process_testing.h"
 
 namespace quern {
 namespace {
 
 using testing::HasSubstr;
-using testing::MatchesRegex;
-
-constexpr int kCount = 1000;
-
-/// Sources here define `k(n, x, y)`: one input and one output of `n` floats.
-class KernelProcessTest : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    folder_ = new std::string(testing::TempDir() + "quern_kernel_test_" + std::to_string(getpid()));
-    CompilerOptions options;
-    options.cache_dir = *folder_;
-    auto made = CpuCompiler::make(options);
-    ASSERT_TRUE(made) << made.error().message;
-    compiler_ = made->release();
-  }
-  static void TearDownTestSuite() {
-    std::filesystem::remove_all(*folder_);
-    delete compiler_;
-    delete folder_;
-  }
-  void TearDown() override {
-    process_.reset();
-    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "a process is left over";
-    EXPECT_EQ(errno, ECHILD);
-  }
-
-  static Binary build(const std::string& body, bool trusted = false) {
-    CompileJob job{"#include <stdint.h>\n" + body};
-    job.trusted = trusted;
-    auto binary = compiler_->compile(job);
-    EXPECT_TRUE(binary) << trouble(binary);
-    return binary ? *binary : Binary{};
-  }
-  static std::string kernel(const std::string& body, const std::string& head = "") {
-    return head + "\nextern \"C\" void k(int64_t n, const float* x, float* y) {\n" + body + "\n}\n";
-  }
-  static KernelLayout layout() {
-    KernelLayout layout;
-    layout.sizes = {kCount};
-    layout.inputs = {kCount * sizeof(float)};
-    layout.outputs = {kCount * sizeof(float)};
-    layout.input_names = {"x"};
-    layout.output_names = {"y"};
-    return layout;
-  }
-
-  Outcome<std::unique_ptr<KernelProcess>> launch(const std::string& source, KernelLayout layout,
-                                                 KernelLimits limits = {}) {
-    return KernelProcess::start(build(source), "k", layout, limits);
-  }
-  /// Starts `source` and remembers it; null (and a failure) when it does not start.
-  KernelProcess* start(const std::string& source, KernelLayout layout, KernelLimits limits = {}) {
-    auto started = launch(source, std::move(layout), limits);
-    EXPECT_TRUE(started) << trouble(started);
-    if (!started) return nullptr;
-    process_ = std::move(*started);
-    return process_.get();
-  }
-  /// The verdict of running `source` once.
-  Verdict verdict_of(const std::string& source, KernelLayout layout = KernelProcessTest::layout(),
-                     KernelLimits limits = {}, double limit_s = 10) {
-    auto started = launch(source, std::move(layout), limits);
-    if (started.has_verdict()) return started.verdict();
-    EXPECT_TRUE(started) << trouble(started);
-    if (!started) return Passed{};
-    auto time = (*started)->run(1, limit_s);
-    if (time.has_verdict()) return time.verdict();
-    ADD_FAILURE() << "it ran";
-    return Passed{};
-  }
-  template <class V>
-  V expect(const Verdict& verdict) {
-    if (std::holds_alternative<V>(verdict)) return std::get<V>(verdict);
-    ADD_FAILURE() << "verdict " << verdict.index() << ": " << trouble(Outcome<Done>(verdict));
-    return {};
-  }
-  std::string breach(const std::string& source, KernelLayout layout = KernelProcessTest::layout()) {
-    return expect<Rejected>(verdict_of(source, std::move(layout))).breach;
-  }
-  static std::span<float> floats(std::span<std::byte> bytes) {
-    return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
-  }
-
-  static std::string* folder_;
-  static CpuCompiler* compiler_;
-  std::unique_ptr<KernelProcess> process_;
-};
-std::string* KernelProcessTest::folder_;
-CpuCompiler* KernelProcessTest::compiler_;
 
 constexpr const char* kTwice = R"(
 #pragma omp parallel for
@@ -277,135 +182,6 @@ TEST_F(KernelProcessTest, EveryLaterCallReturnsTheSameVerdict) {
   EXPECT_EQ(process->cpu_time_ns(), 0);
 }
 
-TEST_F(KernelProcessTest, ForkIsRejected) {
-  std::string head =
-      "#include <unistd.h>\n#include <stdlib.h>\n#include <spawn.h>\n#include <signal.h>";
-  EXPECT_EQ(breach(kernel("fork();", head)), "fork");
-  EXPECT_EQ(breach(kernel("if (vfork() == 0) _exit(0);", head)), "fork");
-  EXPECT_EQ(breach(kernel("y[0] = system(\"true\");", head)), "fork");
-  EXPECT_EQ(breach(kernel("execl(\"/bin/true\", \"true\", nullptr);", head)), "exec");
-}
-
-TEST_F(KernelProcessTest, FilesAreRejected) {
-  std::string head =
-      "#include <fcntl.h>\n#include <stdio.h>\n#include <unistd.h>\n#include <sys/stat.h>";
-  Rejected verdict = expect<Rejected>(verdict_of(kernel("open(\"/etc/passwd\", O_RDONLY);", head)));
-  EXPECT_EQ(verdict.breach, "file_access");
-  EXPECT_EQ(verdict.reason, "system call openat is not allowed in a kernel");
-  EXPECT_EQ(breach(kernel("FILE* f = fopen(\"/quern_x\", \"w\"); if (f) fclose(f);", head)),
-            "file_access");
-  EXPECT_EQ(breach(kernel("unlink(\"/quern_x\");", head)), "file_access");
-  EXPECT_EQ(breach(kernel("struct stat s; stat(\"/etc/passwd\", &s);", head)), "file_access");
-  EXPECT_EQ(breach(kernel("char c = 0; y[0] = write(3, &c, 1);", head)), "file_access");
-}
-
-TEST_F(KernelProcessTest, NetworkIsRejected) {
-  std::string head = "#include <sys/socket.h>";
-  EXPECT_EQ(breach(kernel("socket(AF_INET, SOCK_STREAM, 0);", head)), "network");
-  EXPECT_EQ(breach(kernel("int s[2]; socketpair(AF_UNIX, SOCK_STREAM, 0, s);", head)), "network");
-}
-
-TEST_F(KernelProcessTest, OtherSystemCallsAreRejected) {
-  std::string head =
-      "#include <signal.h>\n#include <sys/mman.h>\n#include <sys/prctl.h>\n#include "
-      "<sys/resource.h>\n"
-      "#include <sys/ptrace.h>\n#include <unistd.h>\n#include <sys/syscall.h>";
-  EXPECT_EQ(breach(kernel("kill(getppid(), 0);", head)), "system_call");
-  EXPECT_EQ(breach(kernel("syscall(SYS_tgkill, 1, 1, 0);", head)), "system_call");
-  EXPECT_EQ(breach(kernel(
-                "mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);", head)),
-            "system_call");
-  EXPECT_EQ(breach(kernel("prctl(PR_SET_DUMPABLE, 1);", head)), "system_call");
-  EXPECT_EQ(breach(kernel("ptrace(PTRACE_TRACEME, 0, 0, 0);", head)), "system_call");
-  EXPECT_EQ(breach(kernel("rlimit r{}; setrlimit(RLIMIT_AS, &r);", head)), "system_call");
-}
-
-TEST_F(KernelProcessTest, AForbiddenCallInAThreadIsRejectedToo) {
-  EXPECT_EQ(breach(kernel("_Pragma(\"omp parallel num_threads(3)\") socket(2, 1, 0);",
-                          "#include <sys/socket.h>")),
-            "network");
-}
-
-TEST_F(KernelProcessTest, SignalHandlersCannotBeReplaced) {
-  EXPECT_EQ(breach(kernel("signal(SIGSYS, SIG_IGN); signal(SIGSEGV, SIG_IGN); socket(2, 1, 0);",
-                          "#include <signal.h>\n#include <sys/socket.h>")),
-            "network");
-}
-
-TEST_F(KernelProcessTest, LoadTimeCodeIsConfinedToo) {
-  std::string head = "#include <unistd.h>\n__attribute__((constructor)) void f() { fork(); }";
-  EXPECT_EQ(breach(kernel("", head)), "fork");
-  head =
-      "#include <stdio.h>\n#include <stdlib.h>\n"
-      "bool ok; __attribute__((constructor)) void f() { ok = fopen(\"/etc/passwd\", \"r\"); }";
-  KernelProcess* process = start(kernel("y[0] = ok;", head), layout());
-  ASSERT_NE(process, nullptr);
-  if (process->sandbox_text().find("landlock") == std::string::npos) GTEST_SKIP();
-  ASSERT_TRUE(process->run(1, 10));
-  EXPECT_EQ(floats(process->output(0, 0))[0], 0);
-}
-
-TEST_F(KernelProcessTest, LoadTimeCodeCannotPassForAFaultOfThisMachine) {
-  std::string head = "#include <unistd.h>\n__attribute__((constructor)) void f() { _exit(123); }";
-  Verdict verdict = verdict_of(kernel("", head));
-  EXPECT_EQ(expect<LaunchFailed>(verdict).reason, "the candidate's library cannot be loaded");
-}
-
-TEST_F(KernelProcessTest, WritingPastTheEndIsRejectedAtTheFirstByte) {
-  KernelLayout right = layout();
-  right.align = Align::kRight;
-  Rejected verdict = expect<Rejected>(verdict_of(kernel("y[n] = 1;"), right));
-  EXPECT_EQ(verdict.breach, "out_of_bounds_write");
-  EXPECT_EQ(verdict.reason, "wrote past the end of output y, 0 bytes from its end");
-  EXPECT_EQ(verdict.evidence, "output y has 4000 bytes");
-  verdict = expect<Rejected>(verdict_of(kernel("y[n + 100000] = 1;")));
-  EXPECT_EQ(verdict.reason, "wrote past the end of output y, 400000 bytes from its end");
-}
-
-TEST_F(KernelProcessTest, ReadingPastTheEndOfAnInputIsRejected) {
-  KernelLayout right = layout();
-  right.align = Align::kRight;
-  Rejected verdict = expect<Rejected>(verdict_of(kernel("y[0] = x[n];"), right));
-  EXPECT_EQ(verdict.breach, "out_of_bounds_read");
-  EXPECT_THAT(verdict.reason, HasSubstr("past the end of input x"));
-}
-
-TEST_F(KernelProcessTest, TouchingWhatIsBeforeABufferIsRejected) {
-  Rejected verdict = expect<Rejected>(verdict_of(kernel("((volatile float*)y)[-1] = 1;")));
-  EXPECT_EQ(verdict.reason, "wrote before the start of output y, 4 bytes from its start");
-  EXPECT_EQ(breach(kernel("y[0] = ((volatile const float*)x)[-2];")), "out_of_bounds_read");
-}
-
-TEST_F(KernelProcessTest, ASmallOverrunInsideThePageBreaksTheCanaries) {
-  for (const char* body : {"y[n] = 1;", "((volatile float*)y)[-1] = 1;"}) {
-    KernelLayout shape = layout();
-    shape.align = body[0] == 'y' ? Align::kLeft : Align::kRight;
-    KernelProcess* process = start(kernel(body), shape);
-    ASSERT_NE(process, nullptr);
-    EXPECT_TRUE(process->canaries_ok());
-    ASSERT_TRUE(process->run(1, 10));
-    EXPECT_FALSE(process->canaries_ok()) << body;
-    process->poison_outputs();
-    EXPECT_TRUE(process->canaries_ok());
-  }
-}
-
-TEST_F(KernelProcessTest, WritingAnInputIsRejected) {
-  Rejected verdict = expect<Rejected>(verdict_of(kernel("((volatile float*)x)[5] = 1;")));
-  EXPECT_EQ(verdict.breach, "modified_input");
-  EXPECT_EQ(verdict.reason, "wrote to input x at byte 20");
-}
-
-TEST_F(KernelProcessTest, AnInputCannotBeMadeWritable) {
-  std::string body =
-      "char* page = (char*)((uintptr_t)x & ~4095ul);\n"
-      "y[0] = mprotect(page, 4096, PROT_READ | PROT_WRITE) == 0;";
-  KernelProcess* process = start(kernel(body, "#include <sys/mman.h>"), layout());
-  ASSERT_NE(process, nullptr);
-  ASSERT_TRUE(process->run(1, 10));
-  EXPECT_EQ(floats(process->output(0, 0))[0], 0);
-}
-
 TEST_F(KernelProcessTest, MemoryBeyondTheLimitIsSaid) {
   KernelLimits limits{.memory_bytes = 100 << 20};
   std::string hog = "for (;;) { float* p = new float[1 << 20]; p[0] = n; y[0] += p[0]; }";
@@ -479,15 +255,6 @@ TEST_F(KernelProcessTest, AFileThatIsNoLibraryIsALaunchFailure) {
   EXPECT_THAT(expect<LaunchFailed>(started.verdict()).evidence, HasSubstr("candidate.so"));
 }
 
-TEST_F(KernelProcessTest, TrustedCodeRunsWithoutFilters) {
-  auto started = KernelProcess::start(
-      build(kernel("y[0] = access(\"/etc\", 0) == 0;", "#include <unistd.h>"), true), "k", layout(),
-      {}, true);
-  ASSERT_TRUE(started) << trouble(started);
-  ASSERT_TRUE((*started)->run(1, 10));
-  EXPECT_EQ(floats((*started)->output(0, 0))[0], 1);
-}
-
 TEST_F(KernelProcessTest, RefusesLayoutsThatCannotBe) {
   Binary binary = build(kernel(""));
   KernelLayout shape = layout();
@@ -496,16 +263,6 @@ TEST_F(KernelProcessTest, RefusesLayoutsThatCannotBe) {
   shape = layout();
   shape.inputs.assign(40, 4);
   EXPECT_TRUE(KernelProcess::start(binary, "k", shape, {}).has_error());
-}
-
-TEST_F(KernelProcessTest, SaysHowItIsConfined) {
-  KernelProcess* process = start(kernel(""), layout());
-  ASSERT_NE(process, nullptr);
-  EXPECT_NE(process->sandbox_text(), "");
-  bool whole = process->sandbox_text().find("landlock") != std::string::npos &&
-               process->sandbox_text().find("network namespace") != std::string::npos &&
-               process->sandbox_text().find("seccomp") != std::string::npos;
-  EXPECT_EQ(whole, process->sandbox_notes().empty()) << process->sandbox_text();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -154,9 +155,12 @@ class SyscallFilter {
 
   void allow_loading() {
     allow(SYS_seccomp);  // for the second filter; filters only ever add up
-    for (long number :
-         {SYS_open, SYS_openat, SYS_read, SYS_pread64, SYS_close, SYS_fstat, SYS_newfstatat,
-          SYS_lseek, SYS_readlink, SYS_access, SYS_faccessat, SYS_mmap, SYS_mprotect}) {
+    // Files may be opened to be read; O_TMPFILE needs no look of its own, it comes with writing.
+    constexpr unsigned kWriting = O_ACCMODE | O_CREAT | O_TRUNC;
+    allow_if(SYS_open, 1, kWriting, O_RDONLY);
+    allow_if(SYS_openat, 2, kWriting, O_RDONLY);
+    for (long number : {SYS_read, SYS_pread64, SYS_close, SYS_fstat, SYS_newfstatat, SYS_lseek,
+                        SYS_readlink, SYS_access, SYS_faccessat, SYS_mmap, SYS_mprotect}) {
       allow(number);
     }
   }

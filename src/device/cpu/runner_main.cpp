@@ -24,20 +24,20 @@
 #include "device/cpu/runner_protocol.h"
 
 extern "C" {
-void* __libc_malloc(size_t);
-void* __libc_calloc(size_t, size_t);
-void* __libc_realloc(void*, size_t);
-void* __libc_memalign(size_t, size_t);
+void* libc_malloc(size_t) asm("__libc_malloc");
+void* libc_calloc(size_t, size_t) asm("__libc_calloc");
+void* libc_realloc(void*, size_t) asm("__libc_realloc");
+void* libc_memalign(size_t, size_t) asm("__libc_memalign");
 }
 
 namespace quern {
 namespace {
 
+// Signal handlers and malloc have no other way to it.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
 RunnerControl* control = nullptr;
-uint64_t arguments[kRunnerMaxSlots][kRunnerMaxArguments];
-uint64_t reserved_bytes = 0;
-constexpr size_t kHandlerStack = 64 * 1024;
-alignas(64) char handler_stacks[kRunnerMaxThreads][kHandlerStack];
+/// What a call is given, by slot.
+using Arguments = uint64_t[kRunnerMaxSlots][kRunnerMaxArguments];
 
 using Entry = void (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
                        uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
@@ -74,8 +74,10 @@ void report_death(int signal, siginfo_t* info, void* context) {
 
 /// A stack of its own for this thread's handlers, so that a stack overflow can be told.
 void use_handler_stack(int thread) {
+  constexpr size_t kHandlerStack = 64 * 1024;
+  alignas(64) static char stacks[kRunnerMaxThreads][kHandlerStack];
   stack_t stack{};
-  stack.ss_sp = handler_stacks[thread];
+  stack.ss_sp = stacks[thread];
   stack.ss_size = kHandlerStack;
   sigaltstack(&stack, nullptr);
 }
@@ -95,33 +97,38 @@ void reset_floating_point() {
   asm volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(vector_state), "m"(scalar_state));
 }
 
-void* reserve(uint64_t bytes) {
-  reserved_bytes += bytes;
+char* reserve(uint64_t bytes) {
   void* at = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) fail(RunnerTrouble::kSetup, "cannot reserve %lu bytes", bytes);
-  return at;
+  return static_cast<char*>(at);
+}
+
+/// What one copy of a buffer takes of the address space.
+uint64_t room_of(const RunnerBuffer& buffer) {
+  return buffer.stride + 2 * kRunnerGuardBytes + kRunnerHugePage;
 }
 
 /// Maps one copy of a buffer between two stretches without access.
 uint64_t map_slot(int fd, const RunnerBuffer& buffer, uint32_t slot) {
-  uint64_t room = buffer.stride + 2 * kRunnerGuardBytes + kRunnerHugePage;
-  uint64_t base = reinterpret_cast<uint64_t>(reserve(room)) + kRunnerGuardBytes;
-  base = (base + kRunnerHugePage - 1) / kRunnerHugePage * kRunnerHugePage;
+  char* base = reserve(room_of(buffer)) + kRunnerGuardBytes;
+  base += -reinterpret_cast<uint64_t>(base) % kRunnerHugePage;  // up to the next whole one
   int access = PROT_READ | (buffer.writable != 0 ? PROT_WRITE : 0);
-  void* at =
-      mmap(reinterpret_cast<void*>(base), buffer.stride, access,
-           MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, static_cast<off_t>(slot * buffer.stride));
+  void* at = mmap(base, buffer.stride, access, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd,
+                  static_cast<off_t>(slot * buffer.stride));
   if (at == MAP_FAILED) {
     fail(RunnerTrouble::kSetup, "cannot map %lu bytes: %s", buffer.stride, strerror(errno));
   }
-  return base + buffer.offset;
+  return reinterpret_cast<uint64_t>(base) + buffer.offset;
 }
 
-void map_buffers() {
+/// Returns how many bytes of the address space the buffers take.
+uint64_t map_buffers(Arguments& arguments) {
+  uint64_t reserved_bytes = 0;
   for (uint32_t i = 0; i < control->buffers; ++i) {
     int fd = kRunnerFirstBufferFd + static_cast<int>(i);
     for (uint32_t slot = 0; slot < control->slots; ++slot) {
       uint64_t at = map_slot(fd, control->buffer[i], slot);
+      reserved_bytes += room_of(control->buffer[i]);
       control->address[slot][i] = at;
       arguments[slot][control->sizes + i] = at;
     }
@@ -132,6 +139,7 @@ void map_buffers() {
       arguments[slot][i] = static_cast<uint64_t>(control->size[i]);
     }
   }
+  return reserved_bytes;
 }
 
 /// Threads must exist before the filters; each gets its handler stack.
@@ -146,7 +154,7 @@ void warm_up_threads() {
 
 /// The candidate may have `memory_bytes` beyond the buffers and what the runner itself takes: the
 /// libraries, and for each thread its stack.
-void limit_memory() {
+void limit_memory(uint64_t reserved_bytes) {
   constexpr rlim_t kRunner = rlim_t{192} << 20, kThread = rlim_t{9} << 20;
   rlim_t bytes = reserved_bytes + kRunner + control->threads * kThread + control->memory_bytes;
   rlimit limit{bytes, bytes};
@@ -191,7 +199,7 @@ void answer(uint32_t number) {
   wake(control->answer);
 }
 
-[[noreturn]] void serve(Entry entry) {
+[[noreturn]] void serve(Entry entry, const Arguments& arguments) {
   uint32_t slots = control->slots;
   uint32_t threads = control->threads;
   for (uint32_t order = 1;; order += 2) {
@@ -225,10 +233,11 @@ int main_of_runner() {
   close(kRunnerControlFd);
   control = static_cast<RunnerControl*>(at);
   mallopt(M_ARENA_MAX, 2);  // an arena reserves 64 MiB of the candidate's allowance
-  map_buffers();
+  static Arguments arguments;
+  const uint64_t reserved_bytes = map_buffers(arguments);
   install_handlers();
   warm_up_threads();
-  limit_memory();
+  limit_memory(reserved_bytes);
   if (write(kRunnerSetupFd, "", 1) != 1) fail(RunnerTrouble::kSetup, "nobody listens");
   close(kRunnerSetupFd);
   confine(true);
@@ -236,7 +245,7 @@ int main_of_runner() {
   confine(false);
   control->started = 1;
   wake(control->started);
-  serve(entry);
+  serve(entry, arguments);
 }
 
 }  // namespace
@@ -245,22 +254,22 @@ int main_of_runner() {
 // Allocation goes through here only so that a refusal is seen and can be told.
 extern "C" {
 void* malloc(size_t bytes) {
-  void* at = __libc_malloc(bytes);
+  void* at = libc_malloc(bytes);
   if (at == nullptr) quern::note_refusal(bytes);
   return at;
 }
 void* calloc(size_t count, size_t bytes) {
-  void* at = __libc_calloc(count, bytes);
+  void* at = libc_calloc(count, bytes);
   if (at == nullptr) quern::note_refusal(count * bytes);
   return at;
 }
 void* realloc(void* old, size_t bytes) {
-  void* at = __libc_realloc(old, bytes);
+  void* at = libc_realloc(old, bytes);
   if (at == nullptr && bytes != 0) quern::note_refusal(bytes);
   return at;
 }
 void* memalign(size_t alignment, size_t bytes) {
-  void* at = __libc_memalign(alignment, bytes);
+  void* at = libc_memalign(alignment, bytes);
   if (at == nullptr) quern::note_refusal(bytes);
   return at;
 }

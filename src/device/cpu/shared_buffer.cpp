@@ -42,13 +42,13 @@ Result<SharedBuffer> SharedBuffer::make(uint64_t bytes, int slots, bool right, b
   // Reserved with room to align: a huge page must be one in our mapping too.
   void* room = mmap(nullptr, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (room == MAP_FAILED) return system_error("map", "a shared buffer", errno);
-  uint64_t base = (reinterpret_cast<uint64_t>(room) + unit - 1) / unit * unit;
-  void* at = mmap(reinterpret_cast<void*>(base), total, PROT_READ | PROT_WRITE,
+  const uint64_t before = -reinterpret_cast<uint64_t>(room) % unit;  // up to the next whole unit
+  void* at = mmap(static_cast<std::byte*>(room) + before, total, PROT_READ | PROT_WRITE,
                   MAP_SHARED | MAP_FIXED, buffer.fd(), 0);
   if (at == MAP_FAILED) return system_error("map", "a shared buffer", errno);
-  munmap(room, base - reinterpret_cast<uint64_t>(room));
+  munmap(room, before);
   buffer.base_ = static_cast<std::byte*>(at);
-  buffer.mapped_ = total + unit - (base - reinterpret_cast<uint64_t>(room));
+  buffer.mapped_ = total + unit - before;
   if (unit == kRunnerHugePage) use_huge_pages(buffer.base_, total);
   int seals = F_SEAL_SHRINK | F_SEAL_GROW | (child_writes ? 0 : F_SEAL_FUTURE_WRITE) | F_SEAL_SEAL;
   if (fcntl(buffer.fd(), F_ADD_SEALS, seals) != 0) {

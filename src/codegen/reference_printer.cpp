@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "codegen/reference_printer.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+namespace quern {
+namespace {
+
+using ir::Expr;
+using ir::IntExpr;
+using ir::Op;
+using ir::Program;
+using ir::Statement;
+
+std::string axis_name(const std::string& name) { return "i_" + name; }
+
+/// Prints the loops of one program over the scalar type `T` of the generated source.
+class ReferencePrinter {
+ public:
+  /// `oracle`: over scalars that carry their error, not plain f32.
+  explicit ReferencePrinter(const Program& program, bool oracle = false)
+      : program_(program), oracle_(oracle) {}
+
+  /// A function of the free sizes that gives the number of elements of an output.
+  std::string count_function(const Statement& output, const std::string& parameters) {
+    line("[[maybe_unused]] inline long count_{}({}) {{", tensor_name(output.name), parameters);
+    print_derived_sizes();
+    line("  return {};", element_product(output.axes));
+    line("}}");
+    return std::move(out_);
+  }
+
+  /// Declarations of derived sizes and intermediates, then every statement in order.
+  std::string body() {
+    print_derived_sizes();
+    for (const Statement& statement : program_.statements) {
+      if (!statement.is_output) declare_intermediate(statement);
+    }
+    for (const Statement& statement : program_.statements) print_statement(statement);
+    return std::move(out_);
+  }
+
+ private:
+  template <class... Args>
+  void line(fmt::format_string<Args...> format, Args&&... args) {
+    out_.append(2 * static_cast<size_t>(depth_), ' ');
+    out_ += fmt::format(format, std::forward<Args>(args)...);
+    out_ += '\n';
+  }
+
+  void print_derived_sizes() {
+    for (const ir::SizeDecl& size : program_.sizes) {
+      if (!size.let) continue;
+      line("[[maybe_unused]] const long {} = {};", size_name(size.name), index(*size.let));
+    }
+  }
+
+  static std::string element_type(const Statement& statement) {
+    return is_float(statement.type) ? "T" : std::string(dtype_c_name(statement.type));
+  }
+
+  std::string element_product(const std::vector<ir::Axis>& axes) {
+    std::string product = "1l";
+    for (const ir::Axis& axis : axes) product += fmt::format(" * ({})", index(axis.extent));
+    return product;
+  }
+
+  void declare_intermediate(const Statement& statement) {
+    const std::string name = tensor_name(statement.name);
+    line("static Buffer<{}> b{};", element_type(statement), name);
+    line("{}* const {} = b{}.get({});", element_type(statement), name, name,
+         element_product(statement.axes));
+  }
+
+  std::string index(const IntExpr& expr) {
+    const auto infix = [&](const char* op) {
+      return fmt::format("({} {} {})", index(expr.args[0]), op, index(expr.args[1]));
+    };
+    const auto call = [&](const char* function) {
+      return fmt::format("{}({}, {})", function, index(expr.args[0]), index(expr.args[1]));
+    };
+    switch (expr.kind) {
+      case IntExpr::Kind::kConstant:
+        return fmt::format("{}l", expr.value);
+      case IntExpr::Kind::kSize:
+        return size_name(expr.name);
+      case IntExpr::Kind::kAxis:
+        return axis_name(expr.name);
+      case IntExpr::Kind::kAdd:
+        return infix("+");
+      case IntExpr::Kind::kSub:
+        return infix("-");
+      case IntExpr::Kind::kMul:
+        return infix("*");
+      case IntExpr::Kind::kDiv:
+        return call("floor_div");
+      case IntExpr::Kind::kMod:
+        return call("floor_mod");
+      case IntExpr::Kind::kMin:
+        return call("index_min");
+      case IntExpr::Kind::kMax:
+        return call("index_max");
+      case IntExpr::Kind::kGather:
+        return fmt::format("(long){}[{}]", tensor_name(expr.name), offset(expr.name, expr.args));
+    }
+    return "0";
+  }
+
+  /// Row-major offset of an element.
+  std::string offset(const std::string& tensor, const std::vector<IntExpr>& indices) {
+    const std::vector<IntExpr> shape = program_.shape_of(tensor);
+    std::string text;
+    for (size_t axis = 0; axis < indices.size(); ++axis) {
+      text = axis == 0
+                 ? index(indices[0])
+                 : fmt::format("({}) * {} + {}", text, index(shape[axis]), index(indices[axis]));
+    }
+    return text.empty() ? "0" : text;
+  }
+
+  std::string load(const Expr& expr) {
+    std::string value =
+        fmt::format("fetch<T>({}, {})", tensor_name(expr.name), offset(expr.name, expr.indices));
+    if (expr.args.empty()) return value;
+    const std::vector<IntExpr> shape = program_.shape_of(expr.name);
+    std::string inside;
+    for (size_t axis = 0; axis < expr.indices.size(); ++axis) {
+      inside += fmt::format("{}inside({}, {})", axis == 0 ? "" : " && ", index(expr.indices[axis]),
+                            index(shape[axis]));
+    }
+    return fmt::format("({} ? {} : {})", inside, value, value_of(expr.args[0]));
+  }
+
+  static bool is_index(const Expr& expr) { return expr.kind == Expr::Kind::kIndex; }
+
+  /// Text of type `T`, or `bool` for conditions.
+  std::string value_of(const Expr& expr) {
+    switch (expr.kind) {
+      case Expr::Kind::kConstant:
+        return fmt::format("constant<T>({})", literal(expr.value));
+      case Expr::Kind::kIndex:
+        return fmt::format("constant<T>((double)({}))", index(expr.indices[0]));
+      case Expr::Kind::kLoad:
+        return load(expr);
+      case Expr::Kind::kOp:
+        return operation(expr);
+    }
+    return "0";
+  }
+
+  static std::string literal(double value) {
+    if (value != value) return "__builtin_nan(\"\")";
+    if (value > 1.7e308) return "__builtin_inf()";
+    if (value < -1.7e308) return "-__builtin_inf()";
+    return fmt::format("{:a}", value);
+  }
+
+  std::string operation(const Expr& expr) {
+    const ir::OpInfo& info = ir::op_info(expr.op);
+    if (info.boolean || expr.op == Op::kSelect) return choice(expr, info);
+    if (expr.op == Op::kNeg) return fmt::format("(-{})", value_of(expr.args[0]));
+    if (info.infix && expr.args.size() == 2) {
+      return fmt::format("({} {} {})", value_of(expr.args[0]), info.name, value_of(expr.args[1]));
+    }
+    std::string text = fmt::format("op_{}(", info.name);
+    for (size_t i = 0; i < expr.args.size(); ++i) {
+      text += fmt::format("{}{}", i == 0 ? "" : ", ", value_of(expr.args[i]));
+    }
+    return text + ")";
+  }
+
+  /// Conditions and selections. The oracle's go through functions that know whether a condition was
+  /// exact; comparisons of indices always are.
+  std::string choice(const Expr& expr, const ir::OpInfo& info) {
+    const bool indices = expr.args.size() == 2 && is_index(expr.args[0]) && is_index(expr.args[1]);
+    if (indices) {
+      return fmt::format("({} {} {})", index(expr.args[0].indices[0]), comparison(expr.op),
+                         index(expr.args[1].indices[0]));
+    }
+    std::vector<std::string> args;
+    for (const Expr& arg : expr.args) args.push_back(value_of(arg));
+    const auto lazy = [](const std::string& text) { return "[&] { return " + text + "; }"; };
+    switch (expr.op) {
+      case Op::kSelect:
+        if (!oracle_) return fmt::format("({} ? {} : {})", args[0], args[1], args[2]);
+        return fmt::format("op_select({}, {}, {})", args[0], lazy(args[1]), lazy(args[2]));
+      case Op::kNot:
+        return (oracle_ ? "op_not(" : "(!") + args[0] + ")";
+      case Op::kAnd:
+      case Op::kOr:
+        if (!oracle_) {
+          return fmt::format("({} {} {})", args[0], expr.op == Op::kAnd ? "&&" : "||", args[1]);
+        }
+        return fmt::format("op_{}({}, {})", info.name, args[0], lazy(args[1]));
+      default:
+        if (!oracle_) return fmt::format("({} {} {})", args[0], comparison(expr.op), args[1]);
+        return fmt::format("op_{}({}, {})", comparison_name(expr.op), args[0], args[1]);
+    }
+  }
+
+  static const char* comparison(Op op) {
+    switch (op) {
+      case Op::kLt:
+        return "<";
+      case Op::kLe:
+        return "<=";
+      case Op::kGt:
+        return ">";
+      case Op::kGe:
+        return ">=";
+      case Op::kEq:
+        return "==";
+      case Op::kNe:
+        return "!=";
+      case Op::kAnd:
+        return "&&";
+      default:
+        return "||";
+    }
+  }
+  static const char* comparison_name(Op op) {
+    switch (op) {
+      case Op::kLt:
+        return "lt";
+      case Op::kLe:
+        return "le";
+      case Op::kGt:
+        return "gt";
+      case Op::kGe:
+        return "ge";
+      case Op::kEq:
+        return "eq";
+      default:
+        return "ne";
+    }
+  }
+
+  void open_loop(const ir::Axis& axis) {
+    line("for (long {0} = 0; {0} < {1}; ++{0}) {{", axis_name(axis.name), index(axis.extent));
+    ++depth_;
+  }
+  void close_loops(size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      --depth_;
+      line("}}");
+    }
+  }
+
+  /// Parallel over all but the innermost axis, so that the compiler still sees a plain inner loop.
+  void open_spatial(const std::vector<ir::Axis>& axes) {
+    if (axes.size() == 1) line("#pragma omp parallel for");
+    if (axes.size() > 1) {
+      line("#pragma omp parallel for collapse({})", axes.size() - 1);
+    }
+    for (const ir::Axis& axis : axes) open_loop(axis);
+  }
+
+  std::vector<IntExpr> point(const Statement& statement) {
+    std::vector<IntExpr> indices;
+    for (const ir::Axis& axis : statement.axes) indices.push_back(ir::int_axis(axis.name));
+    return indices;
+  }
+
+  void print_statement(const Statement& statement) {
+    line("// {}", statement.name);
+    switch (statement.kind) {
+      case Statement::Kind::kMap:
+        return print_map(statement);
+      case Statement::Kind::kReduce:
+        return print_reduce(statement);
+      case Statement::Kind::kScan:
+        return print_scan(statement);
+    }
+  }
+
+  void store(const Statement& statement, const std::string& value) {
+    line("{}[{}] = ({})({});", tensor_name(statement.name),
+         offset(statement.name, point(statement)), element_type(statement), value);
+  }
+
+  void print_map(const Statement& statement) {
+    open_spatial(statement.axes);
+    if (is_float(statement.type)) {
+      store(statement, value_of(statement.body));
+    } else {
+      store(statement, fmt::format("to_double({})", value_of(statement.body)));
+    }
+    close_loops(statement.axes.size());
+  }
+
+  static bool is_arg(const Statement& statement) {
+    return statement.monoid == ir::Monoid::kArgMax || statement.monoid == ir::Monoid::kArgMin;
+  }
+
+  static std::string accumulator(const Statement& statement) {
+    switch (statement.monoid) {
+      case ir::Monoid::kSum:
+        return "SumAccumulator<T>";
+      case ir::Monoid::kProd:
+        return "ProdAccumulator<T>";
+      case ir::Monoid::kMax:
+        return "MaxAccumulator<T>";
+      case ir::Monoid::kMin:
+        return "MinAccumulator<T>";
+      case ir::Monoid::kArgMax:
+        return "ArgOf<T, true>";
+      case ir::Monoid::kArgMin:
+        return "ArgOf<T, false>";
+    }
+    return "";
+  }
+
+  void print_reduce(const Statement& statement) {
+    if (oracle_ && !statement.axes.empty()) return print_tiled_reduce(statement);
+    open_spatial(statement.axes);
+    line("{} acc;", accumulator(statement));
+    print_terms(statement, "acc");
+    store(statement, "acc.result()");
+    close_loops(statement.axes.size());
+  }
+
+  /// The loops over the reduced axes, adding to `accumulator`.
+  void print_terms(const Statement& statement, const std::string& accumulator) {
+    for (const ir::Axis& axis : statement.reduce_axes) open_loop(axis);
+    const std::string value = value_of(statement.body);
+    if (is_arg(statement)) {
+      line("{}.add({}, {});", accumulator, value, axis_name(statement.reduce_axes[0].name));
+    } else {
+      line("{}.add({});", accumulator, value);
+    }
+    close_loops(statement.reduce_axes.size());
+  }
+
+  /// The oracle takes a strip of the innermost axis through the reduced axes together: operands
+  /// that are contiguous along it are then read in order. Each element still sees its terms in the
+  /// order of the definition.
+  void print_tiled_reduce(const Statement& statement) {
+    std::vector<ir::Axis> outer = statement.axes;
+    const ir::Axis inner = outer.back();
+    outer.pop_back();
+    const std::string name = axis_name(inner.name);
+    line("#pragma omp parallel for collapse({})", outer.size() + 1);
+    for (const ir::Axis& axis : outer) open_loop(axis);
+    line("for (long {0}_0 = 0; {0}_0 < {1}; {0}_0 += kStrip) {{", name, index(inner.extent));
+    ++depth_;
+    line("const long {0}_1 = index_min({0}_0 + kStrip, {1});", name, index(inner.extent));
+    line("{} acc[kStrip];", accumulator(statement));
+    for (const ir::Axis& axis : statement.reduce_axes) open_loop(axis);
+    line("for (long {0} = {0}_0; {0} < {0}_1; ++{0}) {{", name);
+    ++depth_;
+    const std::string value = value_of(statement.body);
+    const std::string position =
+        is_arg(statement) ? ", " + axis_name(statement.reduce_axes[0].name) : "";
+    line("acc[{0} - {0}_0].add({1}{2});", name, value, position);
+    close_loops(1 + statement.reduce_axes.size());
+    line("for (long {0} = {0}_0; {0} < {0}_1; ++{0}) {{", name);
+    ++depth_;
+    if (is_arg(statement) && statement.is_output) {
+      line("u_{}[{}] = !acc[{} - {}_0].certain();", tensor_name(statement.name),
+           offset(statement.name, point(statement)), name, name);
+    }
+    store(statement, fmt::format("acc[{0} - {0}_0].result()", name));
+    close_loops(2 + outer.size());
+  }
+
+  void print_scan(const Statement& statement) {
+    std::vector<ir::Axis> others = statement.axes;
+    const ir::Axis along = others[static_cast<size_t>(statement.scan_axis)];
+    others.erase(others.begin() + statement.scan_axis);
+    if (others.size() == 1) line("#pragma omp parallel for");
+    if (others.size() > 1) line("#pragma omp parallel for collapse({})", others.size());
+    for (const ir::Axis& axis : others) open_loop(axis);
+    line("{} acc;", accumulator(statement));
+    const std::string name = axis_name(along.name);
+    if (statement.reverse) {
+      line("for (long {0} = {1} - 1; {0} >= 0; --{0}) {{", name, index(along.extent));
+    } else {
+      line("for (long {0} = 0; {0} < {1}; ++{0}) {{", name, index(along.extent));
+    }
+    ++depth_;
+    if (statement.exclusive) store(statement, "acc.result()");
+    line("acc.add({});", value_of(statement.body));
+    if (!statement.exclusive) store(statement, "acc.result()");
+    close_loops(1 + others.size());
+  }
+
+  const Program& program_;
+  bool oracle_ = false;
+  std::string out_;
+  int depth_ = 1;
+};
+
+}  // namespace
+
+std::string tensor_name(const std::string& name) { return "t_" + name; }
+std::string size_name(const std::string& name) { return "n_" + name; }
+
+std::string reference_body(const Program& program, bool oracle) {
+  return ReferencePrinter(program, oracle).body();
+}
+
+std::string reference_count(const Program& program, const Statement& output,
+                            const std::string& parameters) {
+  return ReferencePrinter(program).count_function(output, parameters);
+}
+
+}  // namespace quern

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "schedule/regroup.h"
+
+#include <algorithm>
+
+#include "schedule/rows.h"
+
+namespace quern {
+namespace {
+
+using ir::Program;
+using ir::Statement;
+
+/// Names the stored statements of a group read outside of it.
+std::vector<std::string> reads_of(const Program& program, const Group& group) {
+  std::vector<std::string> names;
+  for (const Statement& statement : inline_group(program, group)) {
+    for (std::string& name : ir::tensors_of(statement.body)) names.push_back(std::move(name));
+  }
+  return names;
+}
+
+bool group_reads(const ScheduleState& state, const Group& reader, const Group& made) {
+  for (const std::string& name : reads_of(state.program, reader)) {
+    const int index = state.program.statement_index(name);
+    if (index >= 0 && contains(made.statements, index) && !contains(made.inlined, index)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/// Orders groups so that each comes after those it reads; false where there is a cycle.
+bool sort_groups(ScheduleState* state) {
+  std::vector<Group> sorted;
+  std::vector<Group> left = state->groups;
+  while (!left.empty()) {
+    size_t pick = left.size();
+    for (size_t g = 0; g < left.size() && pick == left.size(); ++g) {
+      bool ready = true;
+      for (size_t h = 0; h < left.size(); ++h) {
+        if (h != g && group_reads(*state, left[g], left[h])) ready = false;
+      }
+      if (ready) pick = g;
+    }
+    if (pick == left.size()) return false;
+    sorted.push_back(std::move(left[pick]));
+    left.erase(left.begin() + static_cast<std::ptrdiff_t>(pick));
+  }
+  state->groups = std::move(sorted);
+  return true;
+}
+
+int forced_axis(const Group& group, const std::string& statement) {
+  return static_cast<int>(group.param("axis." + statement, -1));
+}
+
+void sort_members(Group* group) {
+  auto tidy = [](std::vector<int>* list) {
+    std::sort(list->begin(), list->end());
+    list->erase(std::unique(list->begin(), list->end()), list->end());
+  };
+  tidy(&group->statements);
+  tidy(&group->inlined);
+}
+
+bool gathered_by(const ir::IntExpr& expr, const std::string& name) {
+  if (expr.kind == ir::IntExpr::Kind::kGather && expr.name == name) return true;
+  return std::any_of(expr.args.begin(), expr.args.end(),
+                     [&](const ir::IntExpr& arg) { return gathered_by(arg, name); });
+}
+
+bool gathered_by(const ir::Expr& expr, const std::string& name) {
+  return std::any_of(expr.indices.begin(), expr.indices.end(),
+                     [&](const ir::IntExpr& index) { return gathered_by(index, name); }) ||
+         std::any_of(expr.args.begin(), expr.args.end(),
+                     [&](const ir::Expr& arg) { return gathered_by(arg, name); });
+}
+
+}  // namespace
+
+bool contains(const std::vector<int>& list, int value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+int owner(const ScheduleState& state, int statement) {
+  for (size_t g = 0; g < state.groups.size(); ++g) {
+    const Group& group = state.groups[g];
+    if (contains(group.statements, statement) && !contains(group.inlined, statement)) {
+      return static_cast<int>(g);
+    }
+  }
+  return -1;
+}
+
+Group& owner_group(ScheduleState& state, int statement) {
+  const int g = owner(state, statement);
+  QUERN_CHECK(g >= 0, "a statement without a group");
+  return state.groups[static_cast<size_t>(g)];
+}
+
+Reason check_fused(const ScheduleState& state, const Group& group) {
+  const std::vector<Statement> statements = inline_group(state.program, group);
+  if (statements.size() <= 1 || group.skeleton == Skeleton::kContraction) return "";
+  if (pointwise_chain(statements)) return "";
+  std::vector<int> positions;
+  for (const Statement& statement : statements) {
+    positions.push_back(vector_position(statement, forced_axis(group, statement.name)));
+  }
+  if (most_rows(statements, positions).rows > 0) return "";
+  return "the statements share no leading axes that keep every access inside a row";
+}
+
+Reason merge_groups(ScheduleState* state, int a, int b) {
+  const int ga = owner(*state, a);
+  const int gb = owner(*state, b);
+  if (ga < 0 || gb < 0) return "one of the statements was inlined";
+  if (ga == gb) return "";
+  ScheduleState trial = *state;
+  Group& into = trial.groups[static_cast<size_t>(ga)];
+  const Group from = trial.groups[static_cast<size_t>(gb)];
+  into.statements.insert(into.statements.end(), from.statements.begin(), from.statements.end());
+  into.inlined.insert(into.inlined.end(), from.inlined.begin(), from.inlined.end());
+  for (const auto& [name, value] : from.params) into.params.emplace(name, value);
+  if (from.skeleton == Skeleton::kContraction) {
+    into.skeleton = from.skeleton;
+    into.root = from.root;
+  }
+  sort_members(&into);
+  if (Reason reason = check_fused(trial, into); !reason.empty()) return reason;
+  trial.groups.erase(trial.groups.begin() + gb);
+  if (!sort_groups(&trial)) return "another group lies on a path between the two";
+  state->groups = std::move(trial.groups);
+  return "";
+}
+
+Reason inline_statement(ScheduleState* state, int producer) {
+  const Statement& made = state->statement(producer);
+  if (made.kind != Statement::Kind::kMap) return "only a map can be recomputed by its readers";
+  if (made.is_output) return "an output must be stored";
+  if (!is_float(made.type)) return "integer tensors are stored";
+  if (owner(*state, producer) < 0) return "it is inlined already";
+  for (const Statement& reader : state->program.statements) {
+    if (gathered_by(reader.body, made.name)) return "a gather indexes with it";
+  }
+  ScheduleState trial = *state;
+  const int own = owner(trial, producer);
+  std::vector<int> carried;  // inlined producers that its readers now need too
+  Group& home = trial.groups[static_cast<size_t>(own)];
+  for (int index : home.inlined) carried.push_back(index);
+  for (Group& group : trial.groups) {
+    bool reads = false;
+    for (const std::string& name : reads_of(trial.program, group)) reads |= name == made.name;
+    if (!reads) continue;
+    group.statements.push_back(producer);
+    group.inlined.push_back(producer);
+    group.statements.insert(group.statements.end(), carried.begin(), carried.end());
+    group.inlined.insert(group.inlined.end(), carried.begin(), carried.end());
+    sort_members(&group);
+  }
+  if (!contains(home.inlined, producer)) {
+    home.statements.erase(std::find(home.statements.begin(), home.statements.end(), producer));
+  }
+  if (inline_group(trial.program, home).empty()) trial.groups.erase(trial.groups.begin() + own);
+  for (const Group& group : trial.groups) {
+    if (Reason reason = check_fused(trial, group); !reason.empty()) return reason;
+  }
+  if (!sort_groups(&trial)) return "its readers would wait for one another";
+  state->groups = std::move(trial.groups);
+  return "";
+}
+
+Reason compute_root(ScheduleState* state, int statement) {
+  const int g = owner(*state, statement);
+  if (g < 0) return "it was inlined";
+  Group& group = state->groups[static_cast<size_t>(g)];
+  if (inline_group(state->program, group).size() < 2) return "it has its own loops already";
+  ScheduleState trial = *state;
+  Group alone = group;
+  alone.params.clear();
+  for (const auto& [name, value] : group.params) {
+    if (name == "parallel" || name == "vectorize" || name == "width") alone.params[name] = value;
+  }
+  alone.skeleton = Skeleton::kNest;
+  alone.root = statement;
+  alone.statements = group.inlined;
+  alone.inlined = group.inlined;
+  alone.statements.push_back(statement);
+  sort_members(&alone);
+  Group& rest = trial.groups[static_cast<size_t>(g)];
+  rest.statements.erase(std::find(rest.statements.begin(), rest.statements.end(), statement));
+  trial.groups.push_back(std::move(alone));
+  for (const Group& each : trial.groups) {
+    if (Reason reason = check_fused(trial, each); !reason.empty()) return reason;
+  }
+  if (!sort_groups(&trial)) return "the rest of its group both makes and needs it";
+  state->groups = std::move(trial.groups);
+  return "";
+}
+
+}  // namespace quern
