@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <mustache.hpp>
+#include <kainjow/mustache.hpp>
 
 #include "base/embedded.h"
 #include "base/file.h"
