@@ -30,12 +30,12 @@ data to_data(const Json& json) {
     for (const Json& value : json) made.push_back(to_data(value));
     return made;
   }
-  if (json.is_boolean()) return json.get<bool>() ? data::type::bool_true : data::type::bool_false;
-  if (json.is_null()) return data::type::bool_false;
+  if (json.is_boolean()) return data(json.get<bool>());
+  if (json.is_null()) return data(false);
   if (json.is_string()) {
     // An empty text is nothing: sections on it are left out.
     const std::string text = json.get<std::string>();
-    return text.empty() ? data(data::type::bool_false) : data(text);
+    return text.empty() ? data(false) : data(text);
   }
   return data(json.dump());
 }

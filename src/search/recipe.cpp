@@ -244,17 +244,13 @@ class RecipeReader {
   }
 
   Result<void> check(const TableReader& top) const {
-    for (auto found : {find_score_rule(recipe_.score).has_value()
-                           ? Result<void>()
-                           : Result<void>(find_score_rule(recipe_.score).error()),
-                       find_gain_rule(recipe_.gain).has_value()
-                           ? Result<void>()
-                           : Result<void>(find_gain_rule(recipe_.gain).error()),
-                       find_accept_rule(recipe_.accept).has_value()
-                           ? Result<void>()
-                           : Result<void>(find_accept_rule(recipe_.accept).error())}) {
-      if (!found) return top.error(found.error().message, nullptr, found.error().hint);
-    }
+    const auto known = [&](const auto& found) -> Result<void> {
+      if (found) return {};
+      return top.error(found.error().message, nullptr, found.error().hint);
+    };
+    QUERN_TRY(known(find_score_rule(recipe_.score)));
+    QUERN_TRY(known(find_gain_rule(recipe_.gain)));
+    QUERN_TRY(known(find_accept_rule(recipe_.accept)));
     for (const RecipeOperator& made : recipe_.operators) {
       for (size_t i = 0; i < made.roles.size(); ++i) {
         const bool text = recipe_.find_role(made.roles[i])->output == RoleOutput::kText;
