@@ -4,28 +4,20 @@
 #include <memory>
 #include <string>
 
-#include "base/result.h"
-#include "llm/client.h"
+#include "llm/models.h"
 #include "record/evaluation.h"
 
 namespace quern::cli {
 
-/// The models of one run: their servers, prices, budget and cassette. What was said is kept in the
-/// run's directory (`cassette.jsonl`) and never asked for again when the run is resumed; so is what
-/// was spent (`spending.jsonl`).
-class Models {
- public:
-  /// Errors: a settings text that is not right, an unknown provider, a directory that cannot be
-  /// written.
-  static Result<std::unique_ptr<Models>> open(const RunOptions& options,
-                                              const std::string& directory);
-  virtual ~Models() = default;
-  virtual llm::Client& client() = 0;
-  /// "14 calls, 23,000 tokens, $0.02".
-  virtual std::string spent() const = 0;
-};
-
-/// Checks the settings file of `--models` and that the model is one that it knows; its text.
+/// Checks the settings file of `--models` ("": none) and that it or the house knows the model's
+/// provider; its text. The file holds {"providers": {…}, "models": {…prices…}} (docs/models.md).
 Result<std::string> read_model_settings(const std::string& path, const std::string& model);
+
+/// The models that a run asks, kept in its directory.
+Result<std::unique_ptr<llm::Models>> open_models(const RunOptions& options,
+                                                 const std::string& directory);
+
+/// "14 calls, 23000 tokens, $0.0200".
+std::string spent_text(const llm::Budget& budget);
 
 }  // namespace quern::cli

@@ -135,9 +135,9 @@ Result<Json> write_results(RunStore& store, const RunSummary& summary) {
 Result<int> search_and_report(const Context& context, RunStore& store, Evaluator& evaluator,
                               const TaskAtSize& task) {
   QUERN_ASSIGN(RunRecord run, store.run());
-  std::unique_ptr<Models> models;
+  std::unique_ptr<llm::Models> models;
   if (!run.options.model.empty()) {
-    QUERN_ASSIGN(models, Models::open(run.options, store.directory()));
+    QUERN_ASSIGN(models, open_models(run.options, store.directory()));
   }
   QUERN_ASSIGN(std::unique_ptr<Proposer> proposer,
                make_proposer(task, run.options, run.environment,
@@ -148,7 +148,7 @@ Result<int> search_and_report(const Context& context, RunStore& store, Evaluator
                     [&](const Progress& progress) { printer.show(progress); }, interrupted};
   QUERN_ASSIGN(RunSummary summary, run_search(parts));
   printer.clear();
-  if (models) say(fmt::format("models: {}\n", models->spent()));
+  if (models) say(fmt::format("models: {}\n", spent_text(models->budget())));
   QUERN_ASSIGN(Json json, write_results(store, summary));
   if (context.json) {
     print_json(json);

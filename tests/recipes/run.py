@@ -74,7 +74,7 @@ def main():
             again = folder / "again"
             shutil.rmtree(again, ignore_errors=True)
             again.mkdir()
-            shutil.copy(out / "cassette.jsonl", again)
+            shutil.copy(out / "exchanges.jsonl", again)
             optimize(options.quern, again, task, recipe, models, options)
             same = course(options.quern, out) == course(options.quern, again)
             passed = summary["attempts"]["by_verdict"].get("passed", 0)
