@@ -140,7 +140,7 @@ TEST(RecipeProposer, EveryBuiltInRecipeRunsAndRepeatsItself) {
 TEST(RecipeProposer, RepairsAFailedKernelBeforeItAsksTheSelector) {
   Recipe recipe = built_in("cupilot");
   ASSERT_EQ(recipe.repairs, 1);
-  recipe.operators.insert(recipe.operators.begin(), {"mend", "failed", 1, {"repair"}});
+  recipe.operators.insert(recipe.operators.begin(), RecipeOperator{"mend", "failed", 1, {"repair"}});
   recipe.roles.push_back({"repair", "repair", RoleOutput::kCode, {}, {}, ""});
   ScriptedModel model;
   const auto by = proposer(recipe, model);
