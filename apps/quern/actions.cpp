@@ -5,7 +5,7 @@
 
 #include "base/strings.h"
 #include "commands.h"
-#include "device/cpu/toolchain.h"
+#include "device/cpu/machine.h"
 #include "propose/rules_source.h"
 #include "task_source.h"
 

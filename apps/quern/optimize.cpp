@@ -139,9 +139,9 @@ Result<int> search_and_report(const Context& context, RunStore& store, Evaluator
   if (!run.options.model.empty()) {
     QUERN_ASSIGN(models, open_models(run.options, store.directory()));
   }
-  QUERN_ASSIGN(std::unique_ptr<Proposer> proposer,
-               make_proposer(task, run.options, run.environment,
-                             models ? &models->client() : nullptr));
+  QUERN_ASSIGN(
+      std::unique_ptr<Proposer> proposer,
+      make_proposer(task, run.options, run.environment, models ? &models->client() : nullptr));
   catch_interrupts();
   ProgressPrinter printer(context);
   SearchParts parts{evaluator, *proposer, store,

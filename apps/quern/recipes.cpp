@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "search/recipe.h"
-
 #include <fmt/format.h>
 
 #include "base/file.h"
 #include "base/strings.h"
 #include "base/suggest.h"
 #include "commands.h"
+#include "search/recipe.h"
 #include "search/score.h"
 #include "wiring.h"
 
@@ -14,8 +13,8 @@ namespace quern::cli {
 namespace {
 
 std::string explain(const Recipe& recipe, const std::string& text) {
-  std::string out = fmt::format("{}: {}\n  source    {}\n  faithful  {}\n", recipe.name, recipe.title,
-                                recipe.source, recipe.faithful);
+  std::string out = fmt::format("{}: {}\n  source    {}\n  faithful  {}\n", recipe.name,
+                                recipe.title, recipe.source, recipe.faithful);
   if (!recipe.in_style.empty()) out += fmt::format("  in style  {}\n", recipe.in_style);
   for (const SelectorInfo& row : selectors()) {
     if (recipe.selector != row.name) continue;
@@ -31,7 +30,8 @@ std::string explain(const Recipe& recipe, const std::string& text) {
     out += fmt::format("  score     {}: {}\n", (*rule)->name, (*rule)->definition);
   }
   for (const RecipeOperator& row : recipe.operators) {
-    out += fmt::format("  operator  {} when {}: {}\n", row.name, row.when, join(row.roles, ", then "));
+    out +=
+        fmt::format("  operator  {} when {}: {}\n", row.name, row.when, join(row.roles, ", then "));
   }
   return out + "\n" + text;
 }
@@ -40,9 +40,12 @@ Result<int> show(const Context& context, const std::string& name) {
   QUERN_ASSIGN(std::string text, recipe_text(name));
   QUERN_ASSIGN(const Recipe recipe, parse_recipe(text, recipe_name(name)));
   if (context.json) {
-    print_json({{"name", recipe.name},         {"title", recipe.title},
-                {"source", recipe.source},     {"faithful", recipe.faithful},
-                {"in_style", recipe.in_style}, {"selector", recipe.selector},
+    print_json({{"name", recipe.name},
+                {"title", recipe.title},
+                {"source", recipe.source},
+                {"faithful", recipe.faithful},
+                {"in_style", recipe.in_style},
+                {"selector", recipe.selector},
                 {"text", text}});
   } else {
     print(explain(recipe, text));
@@ -51,8 +54,8 @@ Result<int> show(const Context& context, const std::string& name) {
 }
 
 Result<int> list(const Context& context) {
-  Json rows = Json::array({{{"name", "rules"},
-                            {"title", "the built-in rules and their search; needs no model"}}});
+  Json rows = Json::array(
+      {{{"name", "rules"}, {"title", "the built-in rules and their search; needs no model"}}});
   for (const auto& [name, text] : built_in_recipes()) {
     QUERN_ASSIGN(const Recipe recipe, parse_recipe(text, name));
     rows.push_back({{"name", name}, {"title", recipe.title}, {"source", recipe.source}});
@@ -63,8 +66,8 @@ Result<int> list(const Context& context) {
   }
   std::string text;
   for (const Json& row : rows) {
-    text += fmt::format("{:<14} {}\n", row["name"].get<std::string>(),
-                        row["title"].get<std::string>());
+    text +=
+        fmt::format("{:<14} {}\n", row["name"].get<std::string>(), row["title"].get<std::string>());
   }
   print(text);
   return kImproved;

@@ -71,8 +71,7 @@ Result<Prompts> Prompts::make(const std::string& folder) {
     std::error_code code;
     for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
       if (entry.path().extension() != ".mustache") continue;
-      QUERN_ASSIGN(prompts.texts_[entry.path().stem().string()],
-                   read_file(entry.path().string()));
+      QUERN_ASSIGN(prompts.texts_[entry.path().stem().string()], read_file(entry.path().string()));
     }
     if (code) {
       return Error{ErrorKind::kInput,

@@ -166,9 +166,9 @@ using Normal = std::function<std::string_view(std::string_view)>;
 std::vector<size_t> places(const Lines& source, const Lines& wanted, const Normal& normal) {
   std::vector<size_t> found;
   for (size_t at = 0; at + wanted.size() <= source.size(); ++at) {
-    const bool same = std::equal(
-        wanted.begin(), wanted.end(), source.begin() + static_cast<long>(at),
-        [&](std::string_view a, std::string_view b) { return normal(a) == normal(b); });
+    const bool same =
+        std::equal(wanted.begin(), wanted.end(), source.begin() + static_cast<long>(at),
+                   [&](std::string_view a, std::string_view b) { return normal(a) == normal(b); });
     if (same) found.push_back(at);
   }
   return found;
@@ -216,14 +216,14 @@ Result<std::string> apply_edit(const std::string& source, const CodeEdit& edit, 
     const std::vector<size_t> found = places(lines, search, normal);
     if (found.size() == 1) return replaced(lines, found[0], search, replace, shift);
     if (found.size() > 1) {
-      return Error{ErrorKind::kInput,
-                   fmt::format("edit {} fits {} places", number, found.size()),
+      return Error{ErrorKind::kInput, fmt::format("edit {} fits {} places", number, found.size()),
                    "quote more lines around it"};
     }
   }
   std::vector<std::string> known;
   for (std::string_view line : lines) known.emplace_back(trimmed(line));
-  const auto first = std::ranges::find_if(search, [&](auto line) { return !trimmed(line).empty(); });
+  const auto first =
+      std::ranges::find_if(search, [&](auto line) { return !trimmed(line).empty(); });
   const std::string near = nearest(trimmed(*first), known);
   return Error{ErrorKind::kInput,
                fmt::format("edit {}: the source has no such lines: `{}`", number, trimmed(*first)),

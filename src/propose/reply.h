@@ -21,10 +21,10 @@ struct CodeBlock {
 /// inside a longer fence is text.
 std::vector<CodeBlock> code_blocks(std::string_view reply);
 
-/// The kernel in a reply, whatever surrounds it. Of blocks that define `entry` the last complete one
-/// wins (models correct themselves further down), then the last incomplete one; then a single block
-/// of any kind; then, without fences, the text from its first line of code on. Errors: kInput with
-/// what was found instead, to be said to the model.
+/// The kernel in a reply, whatever surrounds it. Of blocks that define `entry` the last complete
+/// one wins (models correct themselves further down), then the last incomplete one; then a single
+/// block of any kind; then, without fences, the text from its first line of code on. Errors: kInput
+/// with what was found instead, to be said to the model.
 Result<std::string> extract_code(std::string_view reply, std::string_view entry);
 
 /// One replacement of a search/replace reply.

@@ -61,7 +61,8 @@ TEST(ExtractCode, SaysWhatIsMissing) {
   EXPECT_THAT(code(fenced("int a;\n") + fenced("int b;\n")), HasSubstr("none of the reply's 2"));
   EXPECT_THAT(code(fenced("") + "nothing"), HasSubstr("ERROR"));
   EXPECT_THAT(code(fenced("void f() { relu(1); }\n") + fenced("void relu(int);\n")),
-              HasSubstr("none")) << "calls and declarations define nothing";
+              HasSubstr("none"))
+      << "calls and declarations define nothing";
 }
 
 TEST(ExtractEdits, ReadsBlocksInsideAndOutsideFences) {

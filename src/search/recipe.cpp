@@ -107,9 +107,10 @@ class RecipeReader {
 
   Result<Recipe> read() {
     TableReader top(root_, "", file_);
-    for (auto& [key, into] :
-         {std::pair{"title", &recipe_.title}, {"source", &recipe_.source},
-          {"faithful", &recipe_.faithful}, {"in_style", &recipe_.in_style}}) {
+    for (auto& [key, into] : {std::pair{"title", &recipe_.title},
+                              {"source", &recipe_.source},
+                              {"faithful", &recipe_.faithful},
+                              {"in_style", &recipe_.in_style}}) {
       QUERN_TRY(top.text(key, *into));
     }
     QUERN_TRY(top.count("repairs", recipe_.repairs, 100));
@@ -314,10 +315,9 @@ Result<Recipe> parse_recipe(const std::string& text, const std::string& name) {
   toml::parse_result parsed = toml::parse(text, file);
   if (!parsed) {
     const toml::parse_error& error = parsed.error();
-    return Error{ErrorKind::kInput,
-                 fmt::format("{}, line {}: {}", file, error.source().begin.line,
-                             error.description()),
-                 ""};
+    return Error{
+        ErrorKind::kInput,
+        fmt::format("{}, line {}: {}", file, error.source().begin.line, error.description()), ""};
   }
   QUERN_ASSIGN(Recipe recipe, RecipeReader(parsed.table(), file).read());
   recipe.name = name;

@@ -65,8 +65,7 @@ RecipeSetting recipe_setting(const ir::Program& program) {
   for (const ir::Statement* output : program.outputs()) {
     arguments.push_back(fmt::format("{} {}", c_type(output->type, false), output->name));
   }
-  setting.signature =
-      fmt::format("extern \"C\" void {}({});", program.name, join(arguments, ", "));
+  setting.signature = fmt::format("extern \"C\" void {}({});", program.name, join(arguments, ", "));
   setting.size_macros = join(macros, ", ");
   return setting;
 }
@@ -112,10 +111,10 @@ Result<RecipeProposer::Work> RecipeProposer::choose() {
     weights.push_back(applies ? row.weight : 0);
   }
   if (std::ranges::all_of(weights, [](double weight) { return weight <= 0; })) {
-    return Error{ErrorKind::kInput,
-                 fmt::format("the recipe {} has no operator for what its selector picked",
-                             recipe_.name),
-                 "add an [[operator]] with when = \"any\""};
+    return Error{
+        ErrorKind::kInput,
+        fmt::format("the recipe {} has no operator for what its selector picked", recipe_.name),
+        "add an [[operator]] with when = \"any\""};
   }
   // Conditions go from the particular to the general: the first that holds leads, and shares the
   // draw only with others of the same condition.
@@ -147,12 +146,9 @@ Json RecipeProposer::shown(int id) const {
 
 Result<llm::Request> RecipeProposer::request(const Work& work, const RecipeRole& role) {
   const int base = work.pick.parents.front();
-  Json data = {{"base", shown(base)},
-               {"strategy", work.pick.strategy},
-               {"large", work.pick.large},
-               {"history", Json::array()},
-               {"parents", Json::array()},
-               {"notes", Json::array()}};
+  Json data = {{"base", shown(base)},      {"strategy", work.pick.strategy},
+               {"large", work.pick.large}, {"history", Json::array()},
+               {"parents", Json::array()}, {"notes", Json::array()}};
   for (int parent : work.pick.parents) data["parents"].push_back(shown(parent));
   for (const auto& [name, text] : work.notes) {
     data["notes"].push_back({{"role", name}, {"text", text}});
@@ -169,8 +165,10 @@ Result<llm::Request> RecipeProposer::request(const Work& work, const RecipeRole&
     history[i]["source"] = texts[i];
     data["history"].push_back(history[i]);
   }
-  const Json task = {{"task", setting_.task_text},     {"signature", setting_.signature},
-                     {"naive", setting_.naive},        {"size_macros", setting_.size_macros},
+  const Json task = {{"task", setting_.task_text},
+                     {"signature", setting_.signature},
+                     {"naive", setting_.naive},
+                     {"size_macros", setting_.size_macros},
                      {"hardware", setting_.hardware}};
   llm::Request request;
   request.model = role.model.empty() ? setting_.model : role.model;
@@ -267,8 +265,7 @@ Result<std::vector<ProposedCandidate>> RecipeProposer::next(int count) {
       if (!work.pick.strategy.empty()) made.action += ": " + work.pick.strategy;
       for (int parent : work.pick.parents) {
         if (parent == 0) continue;
-        made.candidate.parents.push_back(
-            make_candidate(memos_.at(parent).source, recipe_.name).id);
+        made.candidate.parents.push_back(make_candidate(memos_.at(parent).source, recipe_.name).id);
       }
       waiting_[made.candidate.id].push_back({work.node, work.pick});
       candidates.push_back(std::move(made));
@@ -331,8 +328,8 @@ void RecipeProposer::tell(const Attempt& attempt) {
     if (attempt.candidate.note == "naive" && timing != nullptr) {
       reference_ns_ = timing->median_ns;
       graph_.node(0).time_ns = reference_ns_;
-      memos_[0].outcome = fmt::format("The plain version: correct, {:.4g} ms a call, 1×.",
-                                      reference_ns_ * 1e-6);
+      memos_[0].outcome =
+          fmt::format("The plain version: correct, {:.4g} ms a call, 1×.", reference_ns_ * 1e-6);
     }
     return;
   }

@@ -14,16 +14,16 @@ using testing::HasSubstr;
 using testing::SizeIs;
 using testing::StartsWith;
 
-const char* const kTask =
-    "task relu(n = 64)\ninput x : f32[n]\noutput y[i] = max(x[i], 0)\n";
+const char* const kTask = "task relu(n = 64)\ninput x : f32[n]\noutput y[i] = max(x[i], 0)\n";
 
 /// A model that answers each kind of prompt in its own way. Its kernels have numbers; the text of a
 /// kernel is all there is of it.
 class ScriptedModel : public llm::Client {
  public:
-  void start(llm::Request request, llm::CallControl, std::function<void(llm::Answer)> done) override {
+  void start(llm::Request request, llm::CallControl,
+             std::function<void(llm::Answer)> done) override {
     const std::string& prompt = request.messages.back().text;
-    std::string kind = prompt.find("<<<<<<< SEARCH") != std::string::npos    ? "edit"
+    std::string kind = prompt.find("<<<<<<< SEARCH") != std::string::npos       ? "edit"
                        : prompt.find("Name the one fault") != std::string::npos ? "judge_wrong"
                        : prompt.find("Name exactly one") != std::string::npos   ? "judge_slow"
                        : prompt.find("plan one change") != std::string::npos    ? "plan"
@@ -140,7 +140,8 @@ TEST(RecipeProposer, EveryBuiltInRecipeRunsAndRepeatsItself) {
 TEST(RecipeProposer, RepairsAFailedKernelBeforeItAsksTheSelector) {
   Recipe recipe = built_in("cupilot");
   ASSERT_EQ(recipe.repairs, 1);
-  recipe.operators.insert(recipe.operators.begin(), RecipeOperator{"mend", "failed", 1, {"repair"}});
+  recipe.operators.insert(recipe.operators.begin(),
+                          RecipeOperator{"mend", "failed", 1, {"repair"}});
   recipe.roles.push_back({"repair", "repair", RoleOutput::kCode, {}, {}, ""});
   ScriptedModel model;
   const auto by = proposer(recipe, model);

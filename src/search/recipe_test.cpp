@@ -71,13 +71,15 @@ TEST(Recipe, UnknownNamesAreErrorsWithLineAndSuggestion) {
 
 TEST(Recipe, WrongTypesAndMissingPartsAreErrors) {
   EXPECT_THAT(error_of("").message, HasSubstr("there is no [select]"));
-  EXPECT_THAT(error_of("[select]\nuse = \"best\"\n").message, HasSubstr("there is no [[operator]]"));
+  EXPECT_THAT(error_of("[select]\nuse = \"best\"\n").message,
+              HasSubstr("there is no [[operator]]"));
   EXPECT_THAT(error_of("[select\n").message, HasSubstr("line 1"));
   EXPECT_THAT(error_of(std::string("width = \"four\"\n") + kSmall).message,
               HasSubstr("a whole number"));
   EXPECT_THAT(error_of(std::string("width = 1000\n") + kSmall).message, HasSubstr("between"));
-  EXPECT_THAT(error_of("[select]\nuse = \"best\"\n[[operator]]\nname = \"x\"\nroles = [1]\n").message,
-              HasSubstr("a list of texts"));
+  EXPECT_THAT(
+      error_of("[select]\nuse = \"best\"\n[[operator]]\nname = \"x\"\nroles = [1]\n").message,
+      HasSubstr("a list of texts"));
   EXPECT_THAT(error_of("[select]\nuse = \"script\"\n").message, HasSubstr("needs strategies"));
 }
 
@@ -85,7 +87,8 @@ TEST(Recipe, EveryOperatorEndsInCode) {
   EXPECT_THAT(error_of(std::string(kSmall) + "[role.rewrite]\noutput = \"text\"\n").message,
               HasSubstr("writes no code"));
   EXPECT_THAT(
-      error_of("[select]\nuse = \"best\"\n[[operator]]\nname = \"x\"\nroles = [\"plan\", \"code\"]\n")
+      error_of(
+          "[select]\nuse = \"best\"\n[[operator]]\nname = \"x\"\nroles = [\"plan\", \"code\"]\n")
           .message,
       HasSubstr("writes code before the last"));
 }

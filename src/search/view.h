@@ -14,15 +14,15 @@ namespace quern {
 enum class ViewKind {
   kSelf,
   kRoot,
-  kParents,           ///< the chain of first parents, nearest first; `count` of them
+  kParents,  ///< the chain of first parents, nearest first; `count` of them
   kChildren,
-  kSiblings,          ///< other children of the parent
+  kSiblings,  ///< other children of the parent
   kSiblingsChildren,
-  kLeaders,           ///< the best `count` of all
-  kDiverse,           ///< `count` correct nodes, each as far as can be from those already shown
-  kRandom,            ///< `count` correct nodes
-  kFailures,          ///< the last `count` that failed
-  kPrevious,          ///< the last `count` that were judged
+  kLeaders,   ///< the best `count` of all
+  kDiverse,   ///< `count` correct nodes, each as far as can be from those already shown
+  kRandom,    ///< `count` correct nodes
+  kFailures,  ///< the last `count` that failed
+  kPrevious,  ///< the last `count` that were judged
 };
 
 struct ViewTerm {

@@ -44,7 +44,7 @@ def optimize(quern, out, task, recipe, models, options):
 def course(quern, out):
     """What was tried, in order, and what became of it."""
     ran = subprocess.run([quern, "report", out, "--json"], capture_output=True, text=True, check=True)
-    return [(attempt["action"], attempt["candidate"]["id"], attempt["evaluation"]["verdict"])
+    return [(attempt["action"], attempt["candidate_id"], attempt["verdict"])
             for attempt in json.loads(ran.stdout)["attempts"]]
 
 

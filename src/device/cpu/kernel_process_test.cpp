@@ -60,7 +60,8 @@ TEST_F(KernelProcessTest, BuffersServeTheNextProcessWithoutTheResultsInThem) {
   ASSERT_EQ(floats((*first)->output(0, 0))[7], 20);
   std::vector<SharedBuffer> buffers = (*first)->take_buffers();
   ASSERT_FALSE(buffers.empty());
-  auto second = KernelProcess::begin(build(kernel("")), "k", layout(), {}, false, std::move(buffers));
+  auto second =
+      KernelProcess::begin(build(kernel("")), "k", layout(), {}, false, std::move(buffers));
   ASSERT_TRUE(second) << second.error().message;
   EXPECT_TRUE(std::isnan(floats((*second)->output(0, 0))[7])) << "before it could look";
   ASSERT_TRUE((*second)->await_start());
