@@ -158,6 +158,7 @@ TEST(RequestHash, DependsOnEverythingAskedAndOnNothingElse) {
   differs([](Request& r) { r.seed = 0; });
   differs([](Request& r) { r.effort = "low"; });
   differs([](Request& r) { r.stop = {"x"}; });
+  differs([](Request& r) { r.sample = 1; });
   request.schema = *parse_json(R"({"type": "object", "title": "t"})");
   Request same = request;
   same.schema = *parse_json(R"({"title": "t", "type": "object"})");

@@ -14,6 +14,8 @@ namespace quern::llm {
 namespace {
 
 constexpr size_t kErrorBodyBytes = 16 * 1024;
+constexpr size_t kMostReplyBytes = size_t{256} << 20;
+constexpr int kGatewayTimeout = 504;
 constexpr size_t kTellingKeyBytes = 8;
 /// What servers add around a message, and the instructions that some add for tools.
 constexpr int64_t kHiddenTokens = 1024;
@@ -99,13 +101,16 @@ class HttpClient::Call : public HttpSink, public std::enable_shared_from_this<Ca
 
   bool on_bytes(int status, std::string_view bytes) override {
     if (status != 200) {
-      error_body_ +=
-          bytes.substr(0, kErrorBodyBytes - std::min(kErrorBodyBytes, error_body_.size()));
+      remember(bytes);
       return true;
     }
+    received_ += bytes.size();
+    if (received_ > kMostReplyBytes) failure_ = malformed("a reply without end", "");
     std::vector<SseEvent> events;
     if (auto fed = sse_.feed(bytes, events); !fed)
       failure_ = failure_of(FailureKind::kMalformed, fed.error());
+    if (!any_event_) remember(bytes);
+    any_event_ |= !events.empty();
     for (const SseEvent& event : events)
       if (!failure_) failure_ = reader_->read(event);
     tell_text();
@@ -113,9 +118,8 @@ class HttpClient::Call : public HttpSink, public std::enable_shared_from_this<Ca
   }
 
   void on_end(const HttpEnd& end) override {
-    Failure failure;
     if (is_complete(end)) return succeed();
-    failure = classify(end);
+    Failure failure = classify(end);
     failure.message = without_key(std::move(failure.message), key_);
     settle_failed(end, failure);
     if (!is_retryable(failure)) return finish(std::move(failure));
@@ -163,8 +167,16 @@ class HttpClient::Call : public HttpSink, public std::enable_shared_from_this<Ca
     reader_ = wire_->reader(request_);
     error_body_.clear();
     failure_.reset();
+    any_event_ = false;
+    received_ = 0;
     told_ = 0;
     transport_.start(http_, delay_s, control_.stop, shared_from_this());
+  }
+
+  /// Keeps the beginning of what is no event stream.
+  void remember(std::string_view bytes) {
+    size_t room = kErrorBodyBytes - std::min(kErrorBodyBytes, error_body_.size());
+    error_body_ += bytes.substr(0, room);
   }
 
   void tell_text() {
@@ -198,15 +210,18 @@ class HttpClient::Call : public HttpSink, public std::enable_shared_from_this<Ca
       return {kind_of_status(end.status),
               fmt::format("HTTP {}: {}", end.status, server_message(error_body_)), "", end.status};
     }
+    if (end.status == 200 && end.trouble == HttpTrouble::kNone && !any_event_)
+      return malformed("no event stream", server_message(error_body_));
     for (const TroubleRow& row : kTroubles)
       if (row.trouble == end.trouble)
         return {row.kind, fmt::format("{}: {}", row.text, end.message), ""};
     return {FailureKind::kCut, "the stream ended before the reply did", ""};
   }
 
-  /// A server that turns a request away does not bill it.
+  /// A server that turns a request away does not bill it; a gateway that lost patience says nothing
+  /// of what the model behind it did.
   void settle_failed(const HttpEnd& end, const Failure& failure) {
-    bool turned_away = failure.status >= 300 || !end.sent;
+    bool turned_away = (failure.status >= 300 && failure.status != kGatewayTimeout) || !end.sent;
     charge(turned_away ? Spend{} : worst_);
     answer_.doubtful_usage |= !turned_away;
   }
@@ -242,6 +257,8 @@ class HttpClient::Call : public HttpSink, public std::enable_shared_from_this<Ca
   SseParser sse_;
   std::unique_ptr<StreamReader> reader_;
   std::string error_body_;
+  bool any_event_ = false;
+  size_t received_ = 0;  ///< bytes of this attempt
   std::optional<Failure> failure_;
   size_t told_ = 0;
 };

@@ -24,7 +24,7 @@ struct HttpClientOptions {
 
 /// Asks models over HTTP. Every attempt reserves its worst case in the budget before it is sent.
 /// An attempt that the server turned away with an error status is not charged; one that may have
-/// been billed without our learning for how much (cut, silent, garbled, cancelled, no usage or
+/// been billed without our learning for how much (cut, silent, garbled, cancelled, 504, no usage or
 /// impossible usage) is charged its worst case. The destructor cancels what is under way.
 class HttpClient : public Client {
  public:

@@ -86,7 +86,7 @@ const Passing kPassing[] = {
     {"500", R"("do": "status", "status": 500)", false},
     {"502", R"("do": "status", "status": 502)", false},
     {"503", R"("do": "status", "status": 503)", false},
-    {"504", R"("do": "status", "status": 504)", false},
+    {"504", R"("do": "status", "status": 504)", true},
     {"529", R"("do": "status", "status": 529)", false},
     {"cut in the headers", R"("do": "refuse")", true},
     {"cut at once", R"("do": "cut", "events": 0)", true},
@@ -328,6 +328,18 @@ TEST(HttpClient, WaitsAsLongAsTheServerAsks) {
   Answer answer = client.ask(simple_request("chat/m", "hi")).get();
   EXPECT_TRUE(answer.ok());
   EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+}
+
+TEST(HttpClient, ShowsWhatCameInsteadOfAStream) {
+  MockServer server(
+      R"([{"do": "garbage", "body": "{\"error\": {\"message\": \"try the sales team\"}}"}])");
+  HttpClientOptions options = server.options();
+  options.retry.attempts = 1;
+  HttpClient client(options);
+  Answer answer = client.ask(simple_request("chat/m", "hi")).get();
+  ASSERT_FALSE(answer.ok());
+  EXPECT_EQ(answer.failure().kind, FailureKind::kMalformed);
+  EXPECT_THAT(answer.failure().message, HasSubstr("no event stream: try the sales team"));
 }
 
 TEST(HttpClient, GivesUpWhenTheServerAsksForTooLong) {

@@ -179,6 +179,7 @@ Json to_json(const Request& request) {
   if (request.seed) json["seed"] = *request.seed;
   if (!request.effort.empty()) json["effort"] = request.effort;
   if (!request.stop.empty()) json["stop"] = request.stop;
+  if (request.sample != 0) json["sample"] = request.sample;
   return json;
 }
 

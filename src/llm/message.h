@@ -52,6 +52,8 @@ struct Request {
   std::optional<int64_t> seed;
   std::string effort;  ///< "low", "medium", "high", or "": the model's default
   std::vector<std::string> stop;
+  /// Tells samples of one prompt apart in a recording, whatever order they end in; not sent.
+  int sample = 0;
 };
 
 /// Why the model stopped writing.

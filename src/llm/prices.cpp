@@ -95,6 +95,11 @@ Json Prices::snapshot() const {
   return {{"models", models}};
 }
 
+int64_t nano_usd(double usd) {
+  constexpr double kMost = 1e9;  // more than anybody has, and still a count
+  return usd > 0 ? static_cast<int64_t>(std::min(usd, kMost) * 1e9 + 1e-6) : 0;
+}
+
 int64_t cost_nano_usd(const Price& price, const Usage& usage) {
   return rounded_up(price.input * static_cast<double>(usage.input) +
                     price.cache_read * static_cast<double>(usage.cache_read) +

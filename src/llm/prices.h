@@ -39,6 +39,9 @@ class Prices {
   std::map<std::string, Price> models_;
 };
 
+/// A limit in USD as a budget takes it, rounded down; negative ones are 0.
+int64_t nano_usd(double usd);
+
 /// 10^-9 USD, rounded up.
 int64_t cost_nano_usd(const Price& price, const Usage& usage);
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace quern::llm {
 namespace {
 
@@ -80,6 +82,13 @@ TEST(Prices, RoundsFractionsOfTheUnitUp) {
   EXPECT_EQ(cost_nano_usd({.input = 0.0001}, {.input = 11}), 2);
   EXPECT_EQ(cost_nano_usd({.input = 0.3}, {.input = 3}), 900);
   EXPECT_EQ(cost_nano_usd({}, {.input = 1000}), 0);
+}
+
+TEST(Prices, TakesALimitInDollars) {
+  EXPECT_EQ(nano_usd(0.3), 300'000'000);
+  EXPECT_EQ(nano_usd(-1), 0);
+  EXPECT_EQ(nano_usd(1e300), 1'000'000'000'000'000'000);
+  EXPECT_EQ(nano_usd(std::nan("")), 0);
 }
 
 TEST(Prices, NothingCostsMoreThanTheWorstCase) {
