@@ -66,3 +66,30 @@ asm(".section .rodata\n.global @symbol@\n@symbol@:\n.incbin \"@path@\"\n.byte 0\
   set_source_files_properties(${out} PROPERTIES OBJECT_DEPENDS ${path})
   target_sources(quern_${room} PRIVATE ${out})
 endfunction()
+
+# quern_embed_folder(ROOM SYMBOL FOLDER EXTENSION): `const quern::EmbeddedFile SYMBOL[]`, a row for
+# each such file of the folder and an empty one, part of the room's library.
+function(quern_embed_folder room symbol folder extension)
+  file(GLOB paths CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.${extension})
+  set(texts "")
+  set(rows "")
+  foreach(path IN LISTS paths)
+    get_filename_component(name ${path} NAME_WE)
+    string(MAKE_C_IDENTIFIER "${symbol}_${name}" id)
+    string(APPEND texts "extern \"C\" const char ${id}[];\nasm(\".section .rodata\\n.global ${id}\\n"
+      "${id}:\\n.incbin \\\"${path}\\\"\\n.byte 0\\n.previous\\n\");\n")
+    string(APPEND rows "    {\"${name}\", ${id}},\n")
+  endforeach()
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/embed/${symbol}.cpp)
+  file(CONFIGURE OUTPUT ${out} @ONLY CONTENT [[
+#include "base/embedded.h"
+@texts@
+namespace quern {
+extern const EmbeddedFile @symbol@[];
+const EmbeddedFile @symbol@[] = {
+@rows@    {}};
+}
+]])
+  set_source_files_properties(${out} PROPERTIES OBJECT_DEPENDS "${paths}")
+  target_sources(quern_${room} PRIVATE ${out})
+endfunction()

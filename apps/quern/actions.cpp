@@ -5,6 +5,9 @@
 
 #include "base/strings.h"
 #include "commands.h"
+#include "device/cpu/machine.h"
+#include "propose/rules_source.h"
+#include "task_source.h"
 
 namespace quern::cli {
 namespace {
@@ -39,10 +42,40 @@ Json action_json(const ActionInfo& action) {
               {"how", action.how}};
 }
 
+/// The plans that the rules begin with on a task, each a trace of actions, and their sources.
+Result<int> plans(const Context& context, const std::string& name, const std::string& size) {
+  QUERN_ASSIGN(const TaskAtSize task, load_task_at(context, name, size));
+  RulesMachine machine;
+  machine.threads = available_processors();
+  RulesSource rules(task.program, task.sizes, machine, 0);
+  constexpr int kPlans = 24;
+  QUERN_ASSIGN(const std::vector<ProposedCandidate> made, rules.next(kPlans));
+  Json list = Json::array();
+  std::string text;
+  for (const ProposedCandidate& plan : made) {
+    list.push_back({{"trace", plan.candidate.trace}, {"source", plan.candidate.source}});
+    text += fmt::format("{}\n\n", plan.candidate.trace);
+  }
+  if (context.json) {
+    print_json(Json{{"plans", list}});
+  } else {
+    print(text);
+  }
+  return int{kImproved};
+}
+
 }  // namespace
 
-Action add_actions(CLI::App&) {
-  return [](const Context& context) {
+Action add_actions(CLI::App& app) {
+  auto task = std::make_shared<std::string>();
+  auto size = std::make_shared<std::string>();
+  app.add_option("TASK", *task, "Show the plans that the rules begin with on this task instead");
+  app.add_option("--size", *size, "Size set [cpu where the task has it, else full]");
+  return [=](const Context& context) {
+    if (!task->empty()) {
+      const Result<int> code = plans(context, *task, *size);
+      return code ? *code : fail(context, code.error());
+    }
     Json list = Json::array();
     std::string text;
     for (const ActionInfo& action : all_actions()) {

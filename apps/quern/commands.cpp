@@ -29,7 +29,11 @@ constexpr Command kCommands[] = {
     {"report", "Write the HTML report of a run", add_report,
      "  quern report runs/softmax-cpu-001 --out softmax.html\n"},
     {"actions", "List the transformations that plans are made of", add_actions,
-     "  quern actions\n"},
+     "  quern actions\n"
+     "  quern actions softmax\n"},
+    {"recipes", "List the search methods, or explain one", add_recipes,
+     "  quern recipes\n"
+     "  quern recipes stark\n"},
     {"completion", "Print the completion script of a shell", add_completion,
      "  source <(quern completion bash)\n"
      "  quern completion zsh > ~/.zfunc/_quern\n"

@@ -31,6 +31,7 @@ Action add_compare(CLI::App& app);
 Action add_resume(CLI::App& app);
 Action add_report(CLI::App& app);
 Action add_actions(CLI::App& app);
+Action add_recipes(CLI::App& app);
 Action add_completion(CLI::App& app);
 
 /// Declares the whole command line. The chosen command's action is left in `action`.

@@ -10,7 +10,9 @@
 #include "base/suggest.h"
 #include "commands.h"
 #include "interrupt.h"
+#include "models.h"
 #include "progress.h"
+#include "search/recipe.h"
 #include "search/report.h"
 #include "search/search.h"
 #include "store/run_store.h"
@@ -22,8 +24,9 @@ namespace {
 
 struct OptimizeArguments {
   std::string task, size, budget = "64", target = "cpu", recipe = "rules", out, compiler = "g++",
-                          clock = "steady";
-  uint64_t seed = 0;
+                          clock = "steady", model, models;
+  uint64_t seed = 0, max_calls = 0, max_tokens = 0;
+  double max_usd = 0;
   int threads = 0;
 };
 
@@ -132,13 +135,20 @@ Result<Json> write_results(RunStore& store, const RunSummary& summary) {
 Result<int> search_and_report(const Context& context, RunStore& store, Evaluator& evaluator,
                               const TaskAtSize& task) {
   QUERN_ASSIGN(RunRecord run, store.run());
-  QUERN_ASSIGN(std::unique_ptr<Proposer> proposer, make_proposer(task, run.options));
+  std::unique_ptr<llm::Models> models;
+  if (!run.options.model.empty()) {
+    QUERN_ASSIGN(models, open_models(run.options, store.directory()));
+  }
+  QUERN_ASSIGN(
+      std::unique_ptr<Proposer> proposer,
+      make_proposer(task, run.options, run.environment, models ? &models->client() : nullptr));
   catch_interrupts();
   ProgressPrinter printer(context);
   SearchParts parts{evaluator, *proposer, store,
                     [&](const Progress& progress) { printer.show(progress); }, interrupted};
   QUERN_ASSIGN(RunSummary summary, run_search(parts));
   printer.clear();
+  if (models) say(fmt::format("models: {}\n", spent_text(models->budget())));
   QUERN_ASSIGN(Json json, write_results(store, summary));
   if (context.json) {
     print_json(json);
@@ -148,17 +158,38 @@ Result<int> search_and_report(const Context& context, RunStore& store, Evaluator
   return exit_code(summary);
 }
 
+/// The recipe, and what it needs of models; all kept with the run.
+Result<void> choose_recipe(const OptimizeArguments& arguments, RunOptions& options) {
+  options.recipe = recipe_name(arguments.recipe);
+  if (arguments.recipe == "rules") {
+    if (arguments.model.empty()) return {};
+    return Error{ErrorKind::kUsage, "the rules ask no model",
+                 "choose a recipe with --recipe (see: quern recipes), or leave --model out"};
+  }
+  QUERN_ASSIGN(options.recipe_text, recipe_text(arguments.recipe));
+  QUERN_TRY(parse_recipe(options.recipe_text, options.recipe));
+  if (arguments.model.empty()) {
+    return Error{ErrorKind::kUsage, fmt::format("the recipe {} asks a model", options.recipe),
+                 "name one with --model PROVIDER/MODEL (docs/models.md)"};
+  }
+  QUERN_ASSIGN(options.models_text, read_model_settings(arguments.models, arguments.model));
+  options.model = arguments.model;
+  options.budget_calls = arguments.max_calls;
+  options.budget_tokens = arguments.max_tokens;
+  options.budget_usd = arguments.max_usd;
+  return {};
+}
+
 Result<int> optimize(const Context& context, const OptimizeArguments& arguments) {
   RunOptions options;
   options.target = arguments.target;
-  options.recipe = arguments.recipe;
   options.seed = arguments.seed;
   options.threads = arguments.threads;
   options.compiler = arguments.compiler;
   options.clock = arguments.clock;
   QUERN_TRY(parse_budget(arguments.budget, options));
   QUERN_TRY(check_choice("target", options.target, {"cpu"}));
-  QUERN_TRY(check_choice("recipe", options.recipe, recipe_names()));
+  QUERN_TRY(choose_recipe(arguments, options));
   QUERN_ASSIGN(TaskAtSize task, load_task_at(context, arguments.task, arguments.size));
   options.task_name = task.program.name;
   options.task_text = print_task(task.program);
@@ -210,7 +241,14 @@ Action add_optimize(CLI::App& app) {
                  "Candidates to try (64), or a time (90s, 5m), or both (64,5m)")
       ->capture_default_str();
   app.add_option("--target", a->target, "Hardware to run on: cpu")->capture_default_str();
-  app.add_option("--recipe", a->recipe, "Search method: rules")->capture_default_str();
+  app.add_option("--recipe", a->recipe,
+                 "Search method: rules, another of `quern recipes`, or a .toml file")
+      ->capture_default_str();
+  app.add_option("--model", a->model, "Model that a recipe asks: PROVIDER/MODEL");
+  app.add_option("--models", a->models, "Servers and prices of models, a JSON file");
+  app.add_option("--max-calls", a->max_calls, "Calls of models at most [no limit]");
+  app.add_option("--max-tokens", a->max_tokens, "Tokens at most [no limit]");
+  app.add_option("--max-usd", a->max_usd, "US dollars at most [no limit]");
   app.add_option("--seed", a->seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
       ->check(CLI::Range(1, 4096));

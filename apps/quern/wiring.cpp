@@ -3,11 +3,16 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
+#include "base/file.h"
 #include "base/strings.h"
+#include "base/suggest.h"
 #include "codegen/prelude.h"
 #include "device/cpu/toolchain.h"
 #include "evaluate/local_evaluator.h"
 #include "propose/rules_source.h"
+#include "search/recipe_proposer.h"
 #include "search/simulated_evaluator.h"
 #include "search/sweep_proposer.h"
 
@@ -80,10 +85,26 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
   return std::unique_ptr<Evaluator>(std::move(made));
 }
 
-Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options) {
+Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options,
+                                                const Environment& environment,
+                                                llm::Client* client) {
   if (pretends(options)) {
     return std::unique_ptr<Proposer>(
         std::make_unique<SweepProposer>(task.program.name, options.seed));
+  }
+  if (!options.recipe_text.empty()) {
+    QUERN_CHECK(client != nullptr, "a recipe that asks models has a client");
+    QUERN_ASSIGN(Recipe recipe, parse_recipe(options.recipe_text, options.recipe));
+    QUERN_ASSIGN(Prompts prompts, Prompts::make());
+    RecipeSetting setting = recipe_setting(task.program);
+    setting.model = options.model;
+    setting.seed = options.seed;
+    setting.hardware = fmt::format(
+        "{}, {} threads, {}, {}; {:.0f} GB/s copied, {:.0f} GFLOP/s of f32 multiply-adds",
+        environment.cpu, environment.threads, environment.isa, environment.compiler,
+        environment.copy_bandwidth_gbs, environment.fma_gflops);
+    return std::unique_ptr<Proposer>(std::make_unique<RecipeProposer>(
+        std::move(recipe), std::move(setting), std::move(prompts), *client));
   }
   RulesMachine machine;
   machine.threads = threads_of(options);
@@ -91,6 +112,19 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
       std::make_unique<RulesSource>(task.program, task.sizes, machine, options.seed));
 }
 
-std::vector<std::string> recipe_names() { return {"rules"}; }
+std::string recipe_name(const std::string& name) {
+  return name.ends_with(".toml") ? std::filesystem::path(name).stem().string() : name;
+}
+
+Result<std::string> recipe_text(const std::string& name) {
+  if (name.ends_with(".toml")) return read_file(name);
+  const auto& known = built_in_recipes();
+  if (auto found = known.find(name); found != known.end()) return found->second;
+  std::vector<std::string> names = {"rules"};
+  for (const auto& [key, text] : known) names.push_back(key);
+  std::string hint = did_you_mean(name, names);
+  if (hint.empty()) hint = "see: quern recipes; or give the path of a .toml file";
+  return Error{ErrorKind::kUsage, fmt::format("unknown recipe '{}'", name), hint};
+}
 
 }  // namespace quern::cli

@@ -6,6 +6,7 @@
 #include "context.h"
 #include "device/cpu/compiler.h"
 #include "device/cpu/machine.h"
+#include "llm/client.h"
 #include "propose/proposer.h"
 #include "record/evaluator.h"
 #include "task_source.h"
@@ -15,10 +16,16 @@ namespace quern::cli {
 /// The only place where concrete evaluators and proposers are chosen.
 Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const TaskAtSize& task,
                                                   const RunOptions& options);
-Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options);
+/// `client`: for recipes that ask models, else null; outlives the proposer.
+Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options,
+                                                const Environment& environment,
+                                                llm::Client* client);
 
-/// Names `--recipe` takes.
-std::vector<std::string> recipe_names();
+/// The text of a recipe: a built-in one by name, or a .toml file. Errors: unknown, with a
+/// suggestion; a file that cannot be read.
+Result<std::string> recipe_text(const std::string& name);
+/// Its name: of a file, what stands before `.toml`.
+std::string recipe_name(const std::string& name);
 
 /// Options of the compiler that candidates are built with, on this machine's cache.
 CompilerOptions compiler_options(const Context& context, const std::string& compiler);

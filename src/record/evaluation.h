@@ -82,6 +82,12 @@ struct RunOptions {
   /// Both for tests.
   std::string clock = "steady";
   std::string checker_version;
+  std::string recipe_text;     ///< the recipe as it was; "" for "rules"
+  std::string model;           ///< "provider/model"; "" where the recipe needs none
+  std::string models_text;     ///< servers and prices of models as they were (docs/models.md)
+  uint64_t budget_calls = 0;   ///< of models; 0: no limit
+  uint64_t budget_tokens = 0;  ///< 0: no limit
+  double budget_usd = 0;       ///< 0: no limit
 };
 
 }  // namespace quern

@@ -123,6 +123,12 @@ void fields(V& visit, T& t) {
   visit("compiler", t.compiler);
   visit("clock", t.clock);
   visit("checker_version", t.checker_version);
+  visit("recipe_text", t.recipe_text);
+  visit("model", t.model);
+  visit("models_text", t.models_text);
+  visit("budget_calls", t.budget_calls);
+  visit("budget_tokens", t.budget_tokens);
+  visit("budget_usd", t.budget_usd);
 }
 
 template <class V, class T>

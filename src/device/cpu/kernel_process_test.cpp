@@ -52,6 +52,25 @@ TEST_F(KernelProcessTest, SeesInputsChangedBetweenRuns) {
   }
 }
 
+TEST_F(KernelProcessTest, BuffersServeTheNextProcessWithoutTheResultsInThem) {
+  auto first = launch(kernel(kTwice), layout());
+  ASSERT_TRUE(first) << trouble(first);
+  floats((*first)->input(0, 0))[7] = 10;
+  ASSERT_TRUE((*first)->run(1, 10));
+  ASSERT_EQ(floats((*first)->output(0, 0))[7], 20);
+  std::vector<SharedBuffer> buffers = (*first)->take_buffers();
+  ASSERT_FALSE(buffers.empty());
+  auto second =
+      KernelProcess::begin(build(kernel("")), "k", layout(), {}, false, std::move(buffers));
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_TRUE(std::isnan(floats((*second)->output(0, 0))[7])) << "before it could look";
+  ASSERT_TRUE((*second)->await_start());
+  ASSERT_TRUE((*second)->run(1, 10));
+  EXPECT_EQ(floats((*second)->input(0, 0))[7], 10) << "inputs stay";
+  EXPECT_TRUE(std::isnan(floats((*second)->output(0, 0))[7]));
+  EXPECT_TRUE((*second)->canaries_ok());
+}
+
 TEST_F(KernelProcessTest, TwoLiveAtOnce) {
   auto first = launch(kernel("y[0] = 1;"), layout());
   auto second = launch(kernel("y[0] = 2;"), layout());

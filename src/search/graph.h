@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace quern {
+
+enum class NodeState {
+  kPending,  ///< proposed, not yet judged
+  kBroken,   ///< not built, not loaded
+  kWrong,    ///< ran, and failed a gate
+  kCorrect,
+};
+
+/// An attempt as the components of a recipe see it.
+struct SearchNode {
+  std::vector<int> parents;  ///< the first is the one it was made from
+  std::string role;          ///< what made it: "draft", "rewrite", "repair", …
+  std::string strategy;      ///< the named strategy asked for, or ""
+  std::string model;
+  bool large = false;  ///< a step meant to leave the neighbourhood
+  int island = 0;
+  NodeState state = NodeState::kPending;
+  double time_ns = 0;     ///< 0 unless correct
+  double speedup = 0;     ///< over the recipe's reference; 0 unless correct
+  double score = 0;       ///< value of the node, by the recipe's score rule
+  double gain = 0;        ///< value of the edge from the first parent, by the recipe's gain rule
+  std::vector<int> cell;  ///< position in a feature grid, where the recipe has one
+  std::vector<double> features;        ///< for clusters, where the recipe has them
+  std::map<std::string, double> load;  ///< share of each resource in use, 0–1; empty: not profiled
+  std::string bottleneck;              ///< class of what limits it, from its profile; "" unknown
+};
+
+/// All attempts of a search, numbered as they were proposed, with the edges between them. Node 0 is
+/// the root: the task's naive lowering, correct by definition.
+class SearchGraph {
+ public:
+  /// Returns the number of the node. Its parents must exist.
+  int add(SearchNode node);
+  SearchNode& node(int id) { return nodes_[static_cast<size_t>(id)]; }
+  const SearchNode& node(int id) const { return nodes_[static_cast<size_t>(id)]; }
+  int size() const { return static_cast<int>(nodes_.size()); }
+
+  /// The node that stands: the last one accepted, at first the root.
+  int current() const { return current_; }
+  void accept(int id) { current_ = id; }
+
+  /// Nodes whose first parent this is, in order.
+  const std::vector<int>& children(int id) const { return children_[static_cast<size_t>(id)]; }
+  /// The node, its first parent, …, the root.
+  std::vector<int> path(int id) const;
+  int depth(int id) const { return static_cast<int>(path(id).size()) - 1; }
+
+  /// Correct nodes, best score first; of equals the earlier one first. Without the root unless it
+  /// is the only one, or `with_root`.
+  std::vector<int> ranked(bool with_root = false) const;
+  /// The first of `ranked`.
+  int best() const { return ranked().front(); }
+  bool correct(int id) const { return node(id).state == NodeState::kCorrect; }
+  bool failed(int id) const {
+    return node(id).state == NodeState::kBroken || node(id).state == NodeState::kWrong;
+  }
+
+ private:
+  std::vector<SearchNode> nodes_;
+  std::vector<std::vector<int>> children_;
+  int current_ = 0;
+};
+
+}  // namespace quern

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+// Selectors over populations: mixtures, tournaments, islands, lineages, cells.
+#include "search/select_population.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "search/select_table.h"
+
+namespace quern {
+
+std::vector<Lineage> lineages(const SearchGraph& graph) {
+  std::vector<Lineage> all(graph.children(0).size());
+  std::vector<int> lineage_of(static_cast<size_t>(graph.size()), -1);
+  for (size_t i = 0; i < all.size(); ++i) {
+    lineage_of[static_cast<size_t>(graph.children(0)[i])] = static_cast<int>(i);
+  }
+  for (int id = 1; id < graph.size(); ++id) {
+    int& mine = lineage_of[static_cast<size_t>(id)];
+    const SearchNode& node = graph.node(id);
+    if (mine < 0 && !node.parents.empty()) {
+      mine = lineage_of[static_cast<size_t>(node.parents.front())];
+    }
+    if (mine < 0) continue;
+    Lineage& lineage = all[static_cast<size_t>(mine)];
+    ++lineage.attempts;
+    if (graph.correct(id)) lineage.nodes.push_back(id);
+  }
+  for (Lineage& lineage : all) {
+    std::ranges::stable_sort(
+        lineage.nodes, [&](int a, int b) { return graph.node(a).score > graph.node(b).score; });
+  }
+  return all;
+}
+
+std::vector<double> lineage_deficits(const std::vector<double>& deserved,
+                                     const std::vector<int>& attempts) {
+  const double total = std::max(1, std::accumulate(attempts.begin(), attempts.end(), 0));
+  std::vector<double> deficits;
+  for (size_t i = 0; i < deserved.size(); ++i) {
+    deficits.push_back(deserved[i] / (attempts[i] / total + 1 / total));
+  }
+  return deficits;
+}
+
+std::vector<int> cell_elites(const SearchGraph& graph) {
+  std::map<std::vector<int>, int> elite;
+  std::vector<int> elites;
+  for (int id : graph.ranked()) {
+    if (elite.emplace(graph.node(id).cell, id).second) elites.push_back(id);
+  }
+  return elites;
+}
+
+std::vector<double> cell_promise(const SearchGraph& graph, const std::vector<int>& elites) {
+  double mean = 0;
+  for (int id : elites) mean += graph.node(id).score / static_cast<double>(elites.size());
+  struct Tries {
+    int all = 0, improved = 0;
+    double best = 0;
+  };
+  std::map<std::vector<int>, Tries> tries;
+  for (int id = 1; id < graph.size(); ++id) {
+    const SearchNode& node = graph.node(id);
+    if (node.parents.empty()) continue;
+    // A try of a cell is a child of one of its kernels.
+    Tries& cell = tries[graph.node(node.parents.front()).cell];
+    ++cell.all;
+    if (node.gain > 0) ++cell.improved;
+  }
+  std::vector<double> promise;
+  for (int id : elites) {
+    const SearchNode& node = graph.node(id);
+    const Tries& cell = tries[node.cell];
+    const double rate = cell.all > 0 ? static_cast<double>(cell.improved) / cell.all : 0;
+    promise.push_back(0.4 * (mean > 0 ? node.score / mean : 0) + 0.4 * rate + 0.2 / (1 + cell.all));
+  }
+  return promise;
+}
+
+namespace {
+
+std::vector<double> scores_of(const SearchGraph& graph, const std::vector<int>& nodes) {
+  std::vector<double> scores;
+  for (int id : nodes) scores.push_back(graph.node(id).score);
+  return scores;
+}
+
+/// Islands in turn; in each: anyone, a member of the archive, or one weighted by score.
+class Mixture : public Selector {
+ public:
+  explicit Mixture(const SelectorSettings& s)
+      : explore_(s.numbers.at("explore")),
+        exploit_(s.numbers.at("exploit")),
+        archive_(static_cast<size_t>(std::max(1.0, s.numbers.at("archive")))),
+        islands_(std::max(1, static_cast<int>(s.numbers.at("islands")))) {}
+
+  Pick pick(const SearchGraph& graph, Random& random) override {
+    const int island = picks_++ % islands_;
+    const std::vector<int> ranked = graph.ranked();
+    const std::vector<int> mine = of_island(graph, ranked, island);
+    const std::vector<int>& local = mine.empty() ? ranked : mine;
+    Pick pick;
+    pick.island = island;
+    const double draw = random.unit();
+    if (draw < explore_) {
+      pick.parents = {local[random.below(local.size())]};
+    } else if (draw < explore_ + exploit_) {
+      const std::vector<int> archive(
+          ranked.begin(), ranked.begin() + static_cast<long>(std::min(archive_, ranked.size())));
+      const std::vector<int> near = of_island(graph, archive, island);
+      const std::vector<int>& from = near.empty() ? archive : near;
+      pick.parents = {from[random.below(from.size())]};
+    } else {
+      std::vector<double> weights = scores_of(graph, local);
+      for (double& weight : weights) weight = std::max(weight, 0.001);
+      pick.parents = {local[random.weighted(weights)]};
+    }
+    return pick;
+  }
+
+ private:
+  static std::vector<int> of_island(const SearchGraph& graph, std::vector<int> nodes, int island) {
+    std::erase_if(nodes, [&](int id) { return graph.node(id).island != island; });
+    return nodes;
+  }
+
+  double explore_, exploit_;
+  size_t archive_;
+  int islands_;
+  int picks_ = 0;
+};
+
+/// The best of a few drawn at random; a second parent the same way where two are asked for.
+class Tournament : public Selector {
+ public:
+  explicit Tournament(const SelectorSettings& s)
+      : size_(std::max(1, static_cast<int>(s.numbers.at("size")))),
+        parents_(std::max(1, static_cast<int>(s.numbers.at("parents")))) {}
+
+  Pick pick(const SearchGraph& graph, Random& random) override {
+    const std::vector<int> ranked = graph.ranked();
+    Pick pick;
+    for (int i = 0; i < parents_; ++i) {
+      size_t winner = ranked.size() - 1;
+      for (int entrant = 0; entrant < size_; ++entrant) {
+        winner = std::min(winner, random.below(ranked.size()));
+      }
+      const int id = ranked[winner];
+      if (std::ranges::find(pick.parents, id) == pick.parents.end()) pick.parents.push_back(id);
+    }
+    return pick;
+  }
+
+ private:
+  int size_, parents_;
+};
+
+/// In proportion to n − rank: rank 0 is the best.
+class RankShare : public Selector {
+ public:
+  Pick pick(const SearchGraph& graph, Random& random) override {
+    const std::vector<int> ranked = graph.ranked();
+    std::vector<double> weights;
+    for (size_t i = 0; i < ranked.size(); ++i) {
+      weights.push_back(static_cast<double>(ranked.size() - i));
+    }
+    return {{ranked[random.weighted(weights)]}};
+  }
+};
+
+class Boltzmann : public Selector {
+ public:
+  explicit Boltzmann(const SelectorSettings& s)
+      : temperature_(s.numbers.at("temperature")), period_(s.numbers.at("period")) {}
+
+  /// The temperature falls from its start to nothing over a period, then starts again.
+  Pick pick(const SearchGraph& graph, Random& random) override {
+    const std::vector<int> ranked = graph.ranked();
+    const double place = static_cast<double>(picks_++ % std::max(1L, static_cast<long>(period_)));
+    const double temperature = temperature_ * std::max(1e-3, 1 - place / period_);
+    return {{ranked[random.weighted(softmax(scores_of(graph, ranked), temperature))]}};
+  }
+
+ private:
+  double temperature_, period_;
+  long picks_ = 0;
+};
+
+/// Work goes to the lineage that got least of what its best score deserves.
+class LineageDeficit : public Selector {
+ public:
+  explicit LineageDeficit(const SelectorSettings& s)
+      : hot_(s.numbers.at("hot")),
+        cold_(s.numbers.at("cold")),
+        cooling_(s.numbers.at("cooling")),
+        exploit_(s.numbers.at("exploit")) {}
+
+  Pick pick(const SearchGraph& graph, Random& random) override {
+    std::vector<Lineage> all = lineages(graph);
+    std::erase_if(all, [](const Lineage& lineage) { return lineage.nodes.empty(); });
+    const double progress = std::min(1.0, picks_++ / std::max(1.0, cooling_));
+    if (all.empty()) return {{graph.best()}};
+    std::vector<double> best;
+    std::vector<int> attempts;
+    for (const Lineage& lineage : all) {
+      best.push_back(graph.node(lineage.nodes.front()).score);
+      attempts.push_back(lineage.attempts);
+    }
+    const double temperature = hot_ + (cold_ - hot_) * progress;
+    const auto deficits = lineage_deficits(softmax(best, temperature), attempts);
+    const auto chosen = std::ranges::max_element(deficits) - deficits.begin();
+    const std::vector<int>& nodes = all[static_cast<size_t>(chosen)].nodes;
+    return {{random.chance(exploit_) ? nodes.front() : nodes[random.below(nodes.size())]}};
+  }
+
+ private:
+  double hot_, cold_, cooling_, exploit_;
+  double picks_ = 0;
+};
+
+/// Over the elites of a feature grid: any of them, one by its score, or one by what its cell
+/// promises.
+class Curiosity : public Selector {
+ public:
+  explicit Curiosity(const SelectorSettings& s)
+      : uniform_(s.numbers.at("uniform")), fitness_(s.numbers.at("fitness")) {}
+
+  Pick pick(const SearchGraph& graph, Random& random) override {
+    const std::vector<int> elites = cell_elites(graph);
+    const double draw = random.unit();
+    if (draw < uniform_) return {{elites[random.below(elites.size())]}};
+    const bool by_score = draw < uniform_ + fitness_;
+    return {{elites[random.weighted(by_score ? scores_of(graph, elites)
+                                             : cell_promise(graph, elites))]}};
+  }
+
+ private:
+  double uniform_, fitness_;
+};
+
+template <class Made>
+std::unique_ptr<Selector> population(const SelectorSettings& settings) {
+  return std::make_unique<Made>(settings);
+}
+
+}  // namespace
+
+std::vector<SelectorInfo> population_selectors() {
+  return {
+      {"mixture",
+       "islands in turn; with probability `explore` any correct node of the island, with "
+       "probability `exploit` any of the archive (its island's first), else weighted by score",
+       "OpenEvolve",
+       {{"explore", 0.2, "share of uniform picks"},
+        {"exploit", 0.7, "share of picks from the archive"},
+        {"archive", 100, "size of the archive"},
+        {"islands", 5, "populations beside each other"}},
+       population<Mixture>},
+      {"tournament",
+       "the best of `size` drawn at random, `parents` times",
+       "cuPilot arXiv 2512.16465, AI CUDA Engineer",
+       {{"size", 3, "entrants"}, {"parents", 1, "how many are picked"}},
+       population<Tournament>},
+      {"rank",
+       "in proportion to n - rank",
+       "EvoEngineer, arXiv 2510.03760",
+       {},
+       [](const SelectorSettings&) -> std::unique_ptr<Selector> {
+         return std::make_unique<RankShare>();
+       }},
+      {"boltzmann",
+       "softmax of the scores at a temperature that falls to nothing over `period` picks",
+       "FunSearch, FM Agent",
+       {{"temperature", 0.1, "at the start of a period"}, {"period", 30000, "picks"}},
+       population<Boltzmann>},
+      {"lineage-deficit",
+       "the lineage with the largest deserved / (actual + 1 / N) share of the attempts, deserved "
+       "by a softmax of best scores; in it the best node with probability `exploit`, else any",
+       "AKG, arXiv 2512.23424",
+       {{"hot", 1.5, "temperature at the start"},
+        {"cold", 0.5, "temperature at the end"},
+        {"cooling", 64, "picks from the one to the other"},
+        {"exploit", 0.7, "share of picks of a lineage's best"}},
+       population<LineageDeficit>},
+      {"curiosity",
+       "over the elites of a feature grid: uniform, by score, or by 0.4 score + 0.4 rate of "
+       "improvement + 0.2 novelty of the cell",
+       "KernelFoundry, arXiv 2603.12440, in its style",
+       {{"uniform", 0.3, "share of uniform picks"}, {"fitness", 0.4, "share of picks by score"}},
+       population<Curiosity>},
+  };
+}
+
+}  // namespace quern
