@@ -11,7 +11,6 @@
 #include <atomic>
 #include <cctype>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <list>
 #include <mutex>
@@ -135,7 +134,7 @@ size_t take_header(char* bytes, size_t size, size_t count, void* context) {
 size_t give_body(char* buffer, size_t size, size_t count, void* context) {
   auto& transfer = *static_cast<Transfer*>(context);
   size_t length = std::min(size * count, transfer.request.body.size() - transfer.given);
-  std::memcpy(buffer, transfer.request.body.data() + transfer.given, length);
+  std::copy_n(transfer.request.body.data() + transfer.given, length, buffer);
   transfer.given += length;
   return length;
 }

@@ -13,7 +13,7 @@ namespace quern::llm {
 namespace {
 
 struct PriceField {
-  const char* name;
+  std::string_view name;
   double Price::*field;
 };
 constexpr std::array<PriceField, 4> kFields = {{{"input", &Price::input},
@@ -22,7 +22,7 @@ constexpr std::array<PriceField, 4> kFields = {{{"input", &Price::input},
                                                 {"output", &Price::output}}};
 constexpr double kDearest = 1e6;  ///< USD per million tokens: beyond it, a slip of the pen
 
-Error bad(std::string message, std::string hint = "") {
+Error bad(const std::string& message, std::string hint = "") {
   return {ErrorKind::kInput, "prices: " + message, std::move(hint)};
 }
 
@@ -33,7 +33,7 @@ Result<Price> parse_price(const std::string& model, const Json& json) {
     if (!json.contains(needed)) return bad(fmt::format("'{}' has no '{}'", model, needed));
   price.cache_read = price.cache_write = -1;
   for (const auto& [key, value] : json.items()) {
-    auto row = std::ranges::find_if(kFields, [&](const auto& field) { return key == field.name; });
+    auto row = std::ranges::find(kFields, std::string_view(key), &PriceField::name);
     if (row == kFields.end())
       return bad(fmt::format("'{}' has an unknown key '{}'", model, key),
                  did_you_mean(key, {"input", "cache_read", "cache_write", "output"}));
@@ -91,7 +91,8 @@ void Prices::keep(const Prices& older) {
 Json Prices::snapshot() const {
   Json models = Json::object();
   for (const auto& [name, price] : models_)
-    for (const PriceField& field : kFields) models[name][field.name] = price.*(field.field);
+    for (const PriceField& field : kFields)
+      models[name][std::string(field.name)] = price.*(field.field);
   return {{"models", models}};
 }
 

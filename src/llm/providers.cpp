@@ -18,7 +18,7 @@ Error bad(std::string message, std::string hint = "") {
 }
 
 struct KeyRow {
-  const char* name;
+  std::string_view name;
   std::string Provider::*field;
 };
 constexpr std::array<KeyRow, 5> kKeys = {{{"protocol", &Provider::protocol},
@@ -31,7 +31,7 @@ Result<Provider> parse_provider(const std::string& name, const Json& json) {
   Provider provider;
   if (!json.is_object()) return bad(fmt::format("provider '{}' is not a table", name));
   for (const auto& [key, value] : json.items()) {
-    auto row = std::ranges::find_if(kKeys, [&](const KeyRow& row) { return key == row.name; });
+    auto row = std::ranges::find(kKeys, std::string_view(key), &KeyRow::name);
     std::vector<std::string> known;
     for (const KeyRow& each : kKeys) known.emplace_back(each.name);
     if (row == kKeys.end())

@@ -23,13 +23,13 @@ class StreamReader {
   /// Takes the next event. A failure is the server's own, or JSON that makes no sense (kMalformed).
   virtual std::optional<Failure> read(const SseEvent& event) = 0;
   /// The stream said its last word; when it ends before, it was cut.
-  bool finished() const { return finished_; }
+  bool finished() const { return ended; }
   /// What was read so far.
-  const Reply& reply() const { return reply_; }
+  const Reply& reply() const { return draft; }
 
  protected:
-  Reply reply_;
-  bool finished_ = false;
+  Reply draft;         ///< what was read so far
+  bool ended = false;  ///< the last word came
 };
 
 /// What servers of one protocol differ in.

@@ -52,7 +52,7 @@ class Reader : public StreamReader {
   };
 
   std::optional<Failure> text(const Json& json) {
-    reply_.text += text_of(json, {"delta"});
+    draft.text += text_of(json, {"delta"});
     return std::nullopt;
   }
   std::optional<Failure> refusal(const Json& json) {
@@ -62,25 +62,24 @@ class Reader : public StreamReader {
   std::optional<Failure> item_added(const Json& json) {
     if (text_of(json, {"item", "type"}) != "function_call") return std::nullopt;
     indices_.push_back(index_of(json, "output_index"));
-    reply_.tool_calls.push_back({text_of(json, {"item", "call_id"}),
-                                 text_of(json, {"item", "name"}),
-                                 text_of(json, {"item", "arguments"})});
+    draft.tool_calls.push_back({text_of(json, {"item", "call_id"}), text_of(json, {"item", "name"}),
+                                text_of(json, {"item", "arguments"})});
     return std::nullopt;
   }
   std::optional<Failure> arguments(const Json& json) {
     size_t index = index_of(json, "output_index");
     for (size_t i = 0; i < indices_.size(); ++i)
-      if (indices_[i] == index) reply_.tool_calls[i].arguments += text_of(json, {"delta"});
+      if (indices_[i] == index) draft.tool_calls[i].arguments += text_of(json, {"delta"});
     return std::nullopt;
   }
   std::optional<Failure> end(const Json& json) {
-    finished_ = true;
-    reply_.served_by = text_of(json, {"response", "model"});
+    ended = true;
+    draft.served_by = text_of(json, {"response", "model"});
     std::string reason = text_of(json, {"response", "incomplete_details", "reason"});
-    reply_.finish = refused_ || reason == "content_filter" ? Finish::kFiltered
-                    : reason == "max_output_tokens"        ? Finish::kLength
-                    : reply_.tool_calls.empty()            ? Finish::kStop
-                                                           : Finish::kTools;
+    draft.finish = refused_ || reason == "content_filter" ? Finish::kFiltered
+                   : reason == "max_output_tokens"        ? Finish::kLength
+                   : draft.tool_calls.empty()             ? Finish::kStop
+                                                          : Finish::kTools;
     if (const Json* usage = part_of(json, {"response", "usage"}); usage) read_usage(*usage);
     return std::nullopt;
   }
@@ -103,7 +102,7 @@ class Reader : public StreamReader {
       return;
     usage.input = *input - usage.cache_read;
     usage.output = *output;
-    reply_.usage = usage;
+    draft.usage = usage;
   }
 
   static constexpr std::array<Handler, 8> kHandlers = {{
