@@ -123,7 +123,7 @@ std::string SandboxReport::text() const {
 
 PreparedSandbox::PreparedSandbox(const Sandbox& sandbox) : abi_(landlock_abi()) {
   if (sandbox.no_network) {
-    static const EmptyNetwork shared = make_empty_network();
+    static const EmptyNetwork& shared = *new EmptyNetwork(make_empty_network());
     user_namespace_ = shared.user.get();
     network_namespace_ = shared.network.get();
   }

@@ -277,8 +277,8 @@ const RecipeRole* Recipe::find_role(const std::string& role) const {
   return found == roles.end() ? nullptr : &*found;
 }
 
-const std::vector<OperatorCondition>& operator_conditions() {
-  static const std::vector<OperatorCondition> all = {
+std::span<const OperatorCondition> operator_conditions() {
+  static constexpr OperatorCondition kAll[] = {
       {"any", "always"},
       {"root", "nothing but the plain version is there to work on"},
       {"failed", "the kernel to work on did not pass"},
@@ -286,7 +286,7 @@ const std::vector<OperatorCondition>& operator_conditions() {
       {"large", "the selector asks for a large step"},
       {"several", "the selector gave more than one parent"},
   };
-  return all;
+  return kAll;
 }
 
 bool condition_holds(const std::string& condition, const SearchGraph& graph, const Pick& pick) {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -64,7 +65,7 @@ Result<Recipe> parse_recipe(const std::string& text, const std::string& name);
 /// Recipes that come with Quern: name and text, by name.
 const std::map<std::string, std::string>& built_in_recipes();
 
-const std::vector<OperatorCondition>& operator_conditions();
+std::span<const OperatorCondition> operator_conditions();
 bool condition_holds(const std::string& condition, const SearchGraph& graph, const Pick& pick);
 
 }  // namespace quern

@@ -28,7 +28,7 @@ Error unknown(const std::string& what, const std::string& name,
 }  // namespace
 
 std::span<const SelectorInfo> selectors() {
-  static const std::vector<SelectorInfo> rows = all_selectors();
+  static const auto& rows = *new std::vector<SelectorInfo>(all_selectors());
   return rows;
 }
 
