@@ -28,6 +28,10 @@ constexpr Command kCommands[] = {
      "  quern resume runs/softmax-cpu-001 --budget 256    with a larger budget\n"},
     {"report", "Write the HTML report of a run", add_report,
      "  quern report runs/softmax-cpu-001 --out softmax.html\n"},
+    {"export", "Write the best kernel of a run as a library with C, C++ and PyTorch wrappers",
+     add_export,
+     "  quern export runs/softmax-cpu-001\n"
+     "  quern export runs/softmax-cpu-001 --out softmax && pip install ./softmax/python\n"},
     {"actions", "List the transformations that plans are made of", add_actions,
      "  quern actions\n"
      "  quern actions softmax\n"},
