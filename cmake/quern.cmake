@@ -16,6 +16,10 @@ if(QUERN_SANITIZE)
   target_link_options(quern_options INTERFACE -fsanitize=${QUERN_SANITIZE})
 endif()
 
+# What one ring of the tests needs, as a target.
+add_custom_target(unit_tests)
+add_custom_target(golden_tests)
+
 add_custom_target(check_layers ALL
   COMMAND python3 ${PROJECT_SOURCE_DIR}/tools/check_layers.py ${PROJECT_SOURCE_DIR}/src
   COMMENT "Checking that rooms include only what they depend on" VERBATIM)
@@ -41,6 +45,7 @@ function(quern_library room)
   if(QUERN_TESTS AND tests)
     add_executable(${room}_test ${tests})
     target_link_libraries(${room}_test PRIVATE quern_${room} GTest::gtest GTest::gmock GTest::gtest_main)
+    add_dependencies(unit_tests ${room}_test)
     # Tests that read the shipped tasks find them from the folder they run in.
     gtest_discover_tests(${room}_test TEST_PREFIX ${room}. DISCOVERY_MODE PRE_TEST
       WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
