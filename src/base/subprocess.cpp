@@ -143,7 +143,6 @@ pid_t make_child(Launch& launch) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   const int dumpable = prctl(PR_GET_DUMPABLE);
-  // NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.vfork)
   const pid_t pid = vfork();
   if (pid == 0) become(launch);
   const int failed = errno;
