@@ -161,6 +161,13 @@ void limit_memory(uint64_t reserved_bytes) {
   setrlimit(RLIMIT_AS, &limit);
 }
 
+/// Waits until the parent has put a candidate into the library's file.
+void await_candidate() {
+  while (control->given.load(std::memory_order_acquire) == 0) {
+    syscall(SYS_futex, &control->given, FUTEX_WAIT, 0, 0, 0, 0);
+  }
+}
+
 void confine(bool loading) {
   if (control->trusted != 0) return;
   SyscallFilter filter(loading);
@@ -168,8 +175,11 @@ void confine(bool loading) {
 }
 
 Entry load_candidate() {
-  void* library = dlopen(control->library, RTLD_NOW | RTLD_LOCAL);
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", kRunnerLibraryFd);
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) fail(RunnerTrouble::kLoad, "%s", dlerror());
+  close(kRunnerLibraryFd);
   void* entry = dlsym(library, control->entry);
   if (entry == nullptr) fail(RunnerTrouble::kEntry, "%s", dlerror());
   return reinterpret_cast<Entry>(entry);
@@ -238,6 +248,7 @@ int main_of_runner() {
   install_handlers();
   warm_up_threads();
   limit_memory(reserved_bytes);
+  await_candidate();
   if (write(kRunnerSetupFd, "", 1) != 1) fail(RunnerTrouble::kSetup, "nobody listens");
   close(kRunnerSetupFd);
   confine(true);
