@@ -69,24 +69,56 @@ Result<Prompts> Prompts::make(const std::string& folder) {
   }
   if (!folder.empty()) {
     std::error_code code;
+    int found = 0;
     for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
       if (entry.path().extension() != ".mustache") continue;
       QUERN_ASSIGN(prompts.texts_[entry.path().stem().string()], read_file(entry.path().string()));
+      ++found;
     }
     if (code) {
       return Error{ErrorKind::kInput,
                    fmt::format("cannot read the folder {}: {}", folder, code.message()), ""};
     }
+    if (found == 0) {
+      return Error{ErrorKind::kInput, fmt::format("{} has no templates", folder),
+                   "a template is a file NAME.mustache; those that are there take the place of "
+                   "Quern's own (see: prompts/)"};
+    }
   }
-  for (const auto& [name, text] : prompts.texts_) QUERN_TRY(compile(name, text));
+  QUERN_TRY(prompts.check());
   return prompts;
+}
+
+Result<void> Prompts::check() const {
+  for (const auto& [name, text] : texts_) QUERN_TRY(compile(name, text));
+  return {};
+}
+
+Result<Prompts> Prompts::parse(const std::string& text) {
+  QUERN_ASSIGN(const Json json, parse_json(text));
+  Prompts prompts;
+  for (const auto& [name, value] : json.items()) {
+    if (!json.is_object() || !value.is_string()) {
+      return Error{ErrorKind::kInput, "the prompts of a run are to be an object of texts", ""};
+    }
+    prompts.texts_[name] = value.get<std::string>();
+  }
+  QUERN_TRY(prompts.check());
+  return prompts;
+}
+
+std::string Prompts::text() const { return dump(Json(texts_)); }
+
+std::vector<std::string> Prompts::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : texts_) names.push_back(name);
+  return names;
 }
 
 Result<std::string> Prompts::render(const std::string& name, const Json& data) const {
   const auto found = texts_.find(name);
   if (found == texts_.end()) {
-    std::vector<std::string> known;
-    for (const auto& [key, text] : texts_) known.push_back(key);
+    const std::vector<std::string> known = names();
     std::string hint = did_you_mean(name, known);
     if (hint.empty()) hint = fmt::format("known: {}", fmt::join(known, ", "));
     return Error{ErrorKind::kInput, fmt::format("there is no prompt '{}'", name), hint};

@@ -48,6 +48,11 @@ class RecipeProposer : public Proposer {
   void tell(const Attempt& attempt) override;
 
   const SearchGraph& graph() const { return graph_; }
+  /// The kernel of a node; "" where none came of it.
+  std::string source(int node) const {
+    const auto found = memos_.find(node);
+    return found == memos_.end() ? "" : found->second.source;
+  }
 
  private:
   /// One candidate in the making.
