@@ -30,6 +30,8 @@ constexpr Command kCommands[] = {
      "  quern replay runs/softmax-cpu-001                    is it the same, bit for bit?\n"
      "  quern replay runs/softmax-cpu-001 --recipe stark     what would another method have "
      "done?\n"},
+    {"bench", "Compare search methods with one another", add_bench,
+     "  quern bench recipes rules stark --tasks relu softmax --equal calls=40 --model openai/…\n"},
     {"report", "Write the HTML report of a run", add_report,
      "  quern report runs/softmax-cpu-001 --out softmax.html\n"},
     {"actions", "List the transformations that plans are made of", add_actions,
