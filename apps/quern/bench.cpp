@@ -16,7 +16,7 @@ constexpr Command kBenches[] = {
 }  // namespace
 
 Action add_bench(CLI::App& app) {
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   auto chosen = std::make_shared<Action>();
   for (const Command& bench : kBenches) {
     CLI::App* sub = app.add_subcommand(bench.name, bench.summary);
@@ -25,7 +25,10 @@ Action add_bench(CLI::App& app) {
     Action run = bench.add(*sub);
     sub->callback([chosen, run] { *chosen = run; });
   }
-  return [chosen](const Context& context) { return (*chosen)(context); };
+  return [chosen](const Context& context) {
+    if (*chosen) return (*chosen)(context);
+    return fail(context, {ErrorKind::kUsage, "what is to be compared?", "see: quern bench --help"});
+  };
 }
 
 }  // namespace quern::cli

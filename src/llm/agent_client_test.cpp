@@ -101,6 +101,19 @@ TEST(AgentClient, WritesOnlyWhereItMay) {
   EXPECT_TRUE(file_exists(allowed + "/y"));
 }
 
+TEST(AgentClient, ReachesServersOverTcp) {
+  MockServer server;
+  AgentClient client(options());
+  const Answer answer =
+      client
+          .ask(simple_request("agent:bash -c 'exec 3<>/dev/tcp/127.0.0.1/" +
+                                  std::to_string(server.port()) + " && echo connected'",
+                              "x"))
+          .get();
+  ASSERT_TRUE(answer.ok()) << answer.failure().message;
+  EXPECT_EQ(answer.reply().text, "connected\n");
+}
+
 TEST(AgentClient, CountsCallsInTheBudget) {
   BudgetLimits limits;
   limits.calls = 2;

@@ -62,9 +62,10 @@ std::string share(const Interval& i) {
   return fmt::format("{:.0f} % [{:.0f}, {:.0f}]", 100 * i.value, 100 * i.low, 100 * i.high);
 }
 
-/// "+12 %" for a credit of ln 1.12, over so many runs.
-std::string worth(const CreditRow& row, int runs) {
-  return fmt::format("{:+.1f} %", 100 * std::expm1(row.credit / std::max(1, runs)));
+/// Share of all that the recipe's runs gained, in the logarithm.
+std::string share_of(const CreditRow& row, const RecipeScore& score) {
+  const double all = score.runs * std::log(score.over_naive.value);
+  return all > 0 ? fmt::format("{:.0f} %", 100 * row.credit / all) : "-";
 }
 
 std::string per_usd(const CreditRow& row) {
@@ -176,11 +177,11 @@ std::string spent_table(const RecipeComparison& comparison) {
 
 std::string credit_table(const RecipeScore& score) {
   std::string rows =
-      row({"who", "uses", "calls", "USD", "worth a run", "ln per use", "ln per USD"}, "th");
+      row({"who", "uses", "calls", "USD", "share of the gain", "ln per use", "ln per USD"}, "th");
   for (const CreditRow& r : score.credit) {
     rows += row({fmt::format("{} {}", r.kind, r.name), fmt::format("{}", r.uses),
                  fmt::format("{}", r.spend.calls), fmt::format("{:.4f}", usd_of(r.spend)),
-                 worth(r, score.runs), ratio(r.credit, r.uses), per_usd(r)});
+                 share_of(r, score), ratio(r.credit, r.uses), per_usd(r)});
   }
   return fmt::format("<h3>{}</h3>", html_escape(score.recipe)) + table(rows);
 }
@@ -249,12 +250,12 @@ std::string table_text(const RecipeComparison& comparison) {
                         factor(score.over_naive), factor(score.over_baseline), factor(score.area),
                         share(score.verified), share(score.improved));
   }
-  text += "who was paid: share of a run's improvement, uses, ln of speedup per use and per USD\n";
+  text += "who was paid: share of the gain (in ln), uses, ln of speedup per use and per USD\n";
   for (const RecipeScore& score : comparison.scores) {
     for (const CreditRow& r : score.credit) {
       if (r.credit == 0) continue;
       text += fmt::format("{:<14} {:<36} {:>9} {:>6} {:>9} {:>9}\n", score.recipe,
-                          r.kind + " " + r.name, worth(r, score.runs), r.uses,
+                          r.kind + " " + r.name, share_of(r, score), r.uses,
                           ratio(r.credit, r.uses), per_usd(r));
     }
   }
