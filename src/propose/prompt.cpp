@@ -40,16 +40,6 @@ data to_data(const Json& json) {
   return data(json.dump());
 }
 
-Result<kainjow::mustache::mustache> compile(const std::string& name, const std::string& text) {
-  kainjow::mustache::mustache made(text);
-  if (!made.is_valid()) {
-    return Error{ErrorKind::kInput,
-                 fmt::format("the template {}.mustache: {}", name, made.error_message()), ""};
-  }
-  made.set_custom_escape([](const std::string& plain) { return plain; });
-  return made;
-}
-
 std::string without_gaps(const std::string& text) {
   std::string out;
   int newlines = 2;  // none at the start
@@ -62,69 +52,84 @@ std::string without_gaps(const std::string& text) {
 
 }  // namespace
 
+struct Prompts::Template {
+  explicit Template(const std::string& of) : text(of), mustache(of) {
+    mustache.set_custom_escape([](const std::string& plain) { return plain; });
+  }
+  std::string text;
+  kainjow::mustache::mustache mustache;
+};
+
 Result<Prompts> Prompts::make(const std::string& folder) {
-  Prompts prompts;
+  std::map<std::string, std::string> texts;
   for (const EmbeddedFile* file = kPromptFiles; file->name != nullptr; ++file) {
-    prompts.texts_[file->name] = file->text;
+    texts[file->name] = file->text;
   }
-  if (!folder.empty()) {
-    std::error_code code;
-    int found = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
-      if (entry.path().extension() != ".mustache") continue;
-      QUERN_ASSIGN(prompts.texts_[entry.path().stem().string()], read_file(entry.path().string()));
-      ++found;
-    }
-    if (code) {
-      return Error{ErrorKind::kInput,
-                   fmt::format("cannot read the folder {}: {}", folder, code.message()), ""};
-    }
-    if (found == 0) {
-      return Error{ErrorKind::kInput, fmt::format("{} has no templates", folder),
-                   "a template is a file NAME.mustache; those that are there take the place of "
-                   "Quern's own (see: prompts/)"};
-    }
+  if (folder.empty()) return compile(texts);
+  std::error_code code;
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
+    if (entry.path().extension() != ".mustache") continue;
+    QUERN_ASSIGN(texts[entry.path().stem().string()], read_file(entry.path().string()));
+    ++found;
   }
-  QUERN_TRY(prompts.check());
-  return prompts;
+  if (code) {
+    return Error{ErrorKind::kInput,
+                 fmt::format("cannot read the folder {}: {}", folder, code.message()), ""};
+  }
+  if (found == 0) {
+    return Error{ErrorKind::kInput, fmt::format("{} has no templates", folder),
+                 "a template is a file NAME.mustache; those that are there take the place of "
+                 "Quern's own (see: prompts/)"};
+  }
+  return compile(texts);
 }
 
-Result<void> Prompts::check() const {
-  for (const auto& [name, text] : texts_) QUERN_TRY(compile(name, text));
-  return {};
+Result<Prompts> Prompts::compile(const std::map<std::string, std::string>& texts) {
+  Prompts prompts;
+  for (const auto& [name, text] : texts) {
+    auto made = std::make_shared<Template>(text);
+    if (!made->mustache.is_valid()) {
+      return Error{
+          ErrorKind::kInput,
+          fmt::format("the template {}.mustache: {}", name, made->mustache.error_message()), ""};
+    }
+    prompts.templates_[name] = std::move(made);
+  }
+  return prompts;
 }
 
 Result<Prompts> Prompts::parse(const std::string& text) {
   QUERN_ASSIGN(const Json json, parse_json(text));
-  Prompts prompts;
+  std::map<std::string, std::string> texts;
   for (const auto& [name, value] : json.items()) {
     if (!json.is_object() || !value.is_string()) {
       return Error{ErrorKind::kInput, "the prompts of a run are to be an object of texts", ""};
     }
-    prompts.texts_[name] = value.get<std::string>();
+    texts[name] = value.get<std::string>();
   }
-  QUERN_TRY(prompts.check());
-  return prompts;
+  return compile(texts);
 }
 
-std::string Prompts::text() const { return dump(Json(texts_)); }
+std::string Prompts::text() const {
+  Json texts = Json::object();
+  for (const auto& [name, made] : templates_) texts[name] = made->text;
+  return dump(texts);
+}
 
 std::vector<std::string> Prompts::names() const {
   std::vector<std::string> names;
-  for (const auto& [name, text] : texts_) names.push_back(name);
+  for (const auto& [name, made] : templates_) names.push_back(name);
   return names;
 }
 
 Result<std::string> Prompts::render(const std::string& name, const Json& data) const {
-  const auto found = texts_.find(name);
-  if (found == texts_.end()) {
-    const std::vector<std::string> known = names();
-    std::string hint = did_you_mean(name, known);
-    if (hint.empty()) hint = fmt::format("known: {}", fmt::join(known, ", "));
-    return Error{ErrorKind::kInput, fmt::format("there is no prompt '{}'", name), hint};
+  const auto found = templates_.find(name);
+  if (found == templates_.end()) {
+    return Error{ErrorKind::kInput, fmt::format("there is no prompt '{}'", name),
+                 suggest(name, names())};
   }
-  QUERN_ASSIGN(auto compiled, compile(name, found->second));
-  return without_gaps(compiled.render(to_data(data)));
+  return without_gaps(found->second->mustache.render(to_data(data)));
 }
 
 }  // namespace quern

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,7 @@
 namespace quern {
 
 /// What is said to models, as mustache templates by name: those of prompts/, and those of a folder
-/// of the user's that take their place.
+/// of the user's that take their place. Copies share what was compiled; not thread-safe.
 class Prompts {
  public:
   /// `folder`: "" for none. Errors: the folder is not there, or has no template; a template that is
@@ -23,7 +24,7 @@ class Prompts {
   /// All templates as the text of a JSON object: what a run keeps, so that it goes on with the
   /// same.
   std::string text() const;
-  bool has(const std::string& name) const { return texts_.contains(name); }
+  bool has(const std::string& name) const { return templates_.contains(name); }
   std::vector<std::string> names() const;
 
   /// Fills in a template. Nothing is escaped; what the data lacks is left out. Runs of blank lines
@@ -31,8 +32,9 @@ class Prompts {
   Result<std::string> render(const std::string& name, const Json& data) const;
 
  private:
-  Result<void> check() const;
-  std::map<std::string, std::string> texts_;
+  struct Template;
+  static Result<Prompts> compile(const std::map<std::string, std::string>& texts);
+  std::map<std::string, std::shared_ptr<Template>> templates_;
 };
 
 }  // namespace quern

@@ -105,9 +105,8 @@ std::map<std::string, CreditedAttempt> credited(const RecordedRun& recorded,
   const auto* recipe = dynamic_cast<const RecipeProposer*>(&proposer);
   if (recipe == nullptr) return made;
   for (size_t i = 0; i < calls.size(); ++i) {
-    const std::string& source = recipe->source(calls[i].node);
-    const auto found = made.find(make_candidate(source, "").id);
-    if (!source.empty() && found != made.end()) found->second.calls.push_back(i);
+    const auto found = made.find(recipe->candidate_id(calls[i].node));
+    if (found != made.end()) found->second.calls.push_back(i);
   }
   return made;
 }
