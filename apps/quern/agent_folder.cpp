@@ -31,7 +31,8 @@ You work in a folder of your own; nothing else can be written.
 | `kernel.cpp` | **yours to write**: what is in it when you end is your answer |
 | `./evaluate [FILE]` | judges a kernel (`kernel.cpp`) as the referee will: compiles it, verifies it, times it; exit code 0 when it passed. `--json` says everything |
 
-Leave the fastest kernel that passes in `kernel.cpp`, then end. Where the prompt asks for advice and
+Leave the fastest kernel that passes in `kernel.cpp`, then end. The last one that passed stands as
+`passed.cpp`: it counts where your time runs out or `kernel.cpp` is missing. Where the prompt asks for advice and
 not for code, print it and leave `kernel.cpp` away. You have {:.0f} seconds in all.
 )";
 
@@ -50,7 +51,10 @@ std::string evaluate_script(const Context& context, const RunOptions& options,
       "# Judges a kernel as the referee will. usage: ./evaluate [FILE] [--json]\n"
       "cd \"$(dirname \"$0\")\" || exit 5\n"
       "case ${{1:---}} in -*) file=kernel.cpp ;; *) file=$1; shift ;; esac\n"
-      "XDG_CACHE_HOME={} exec {} \"$@\"\n",
+      "XDG_CACHE_HOME={} {} \"$@\"\n"
+      "code=$?\n"
+      "[ $code -eq 0 ] && cp \"$file\" passed.cpp\n"
+      "exit $code\n",
       quoted(cache), command);
 }
 

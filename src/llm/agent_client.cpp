@@ -36,13 +36,21 @@ Failure failure_of(FailureKind kind, std::string message, std::string hint = "")
   return {kind, std::move(message), std::move(hint)};
 }
 
+/// What an agent left in its folder.
+struct Left {
+  AgentEnd end;
+  std::optional<std::string> fallback;
+};
+
 /// The reply, or why there is none. `given`: the output file as it was before, where it was.
-std::variant<Reply, Failure> outcome_of(const AgentEnd& end, const std::string* given,
+std::variant<Reply, Failure> outcome_of(const Left& left, const std::string* given,
                                         double deadline_s) {
+  const AgentEnd& end = left.end;
   Reply reply;
   const bool wrote = end.file && !trim(*end.file).empty() && !(given && *end.file == *given);
-  if (wrote) {
-    reply.text = fenced_code(*end.file);
+  const bool falls_back = left.fallback && (!wrote || end.process.timed_out);
+  if (wrote || falls_back) {
+    reply.text = fenced_code(falls_back ? *left.fallback : *end.file);
     return reply;
   }
   if (end.process.timed_out) {
@@ -110,8 +118,12 @@ Answer AgentClient::run(const Request& request, const std::string& folder) {
   }
   answer.attempts = 1;
   answer.spend = {1, 0, 0};
+  Left left{std::move(*end), std::nullopt};
+  if (auto text = read_file(folder + "/" + options_.fallback_file, command.output_cap_bytes)) {
+    left.fallback = std::move(*text);
+  }
   const auto given = options_.files.find(options_.output_file);
-  answer.outcome = outcome_of(*end, given == options_.files.end() ? nullptr : &given->second,
+  answer.outcome = outcome_of(left, given == options_.files.end() ? nullptr : &given->second,
                               options_.deadline_s);
   return answer;
 }

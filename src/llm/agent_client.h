@@ -25,13 +25,17 @@ struct AgentClientOptions {
   std::vector<std::string> writable;         ///< files and folders that it may also write
   std::string cache;  ///< a folder that is made, and that all calls may write; "": none
   std::string output_file = "kernel.cpp";
+  /// Where the agent leaves none, or is cut off while it writes: a file that it is known to stand
+  /// by.
+  std::string fallback_file = "passed.cpp";
   double deadline_s = 900;
   Budget* budget = nullptr;  ///< counts calls; what an agent spends elsewhere is not known
 };
 
 /// Coding agents as models: a request to the model "agent:CMD" runs the command CMD (llm/agent.h
 /// has its placeholders) in a folder with the request as PROMPT.md and the files of the options.
-/// The reply is the file that it left, in a fence, else what it printed. It reads the whole file
+/// The reply is the file that it left, in a fence, else what it printed; where time ran out, the
+/// fallback file comes first. It reads the whole file
 /// system and reaches the network, but writes to its folder alone, as far as the kernel can enforce
 /// it. One that fails or takes too long is a failure unless it left a file of its own. Calls run
 /// side by side, each in a thread; the destructor waits for them.

@@ -73,6 +73,17 @@ TEST(AgentClient, SaysWhyThereIsNothing) {
   EXPECT_EQ(missing.failure().kind, FailureKind::kSetup);
 }
 
+TEST(AgentClient, FallsBackOnWhatItStoodByWhenTimeRunsOut) {
+  AgentClientOptions given = options();
+  given.deadline_s = 0.3;
+  AgentClient client(given);
+  const std::string both = "echo good > passed.cpp; echo half > kernel.cpp; ";
+  EXPECT_EQ(client.ask(ask_for(both + "sleep 100")).get().reply().text, "```cpp\ngood\n```\n");
+  EXPECT_EQ(client.ask(ask_for(both)).get().reply().text, "```cpp\nhalf\n```\n");
+  EXPECT_EQ(client.ask(ask_for("echo good > passed.cpp")).get().reply().text,
+            "```cpp\ngood\n```\n");
+}
+
 TEST(AgentClient, WorksSideBySideInFoldersOfTheirOwn) {
   AgentClient client(options());
   std::vector<std::future<Answer>> answers;
