@@ -67,8 +67,8 @@ def random_limit(rng):
     """(flag, its value, the unit that it limits, the limit in that unit)."""
     flag, unit, value, factor = rng.choice([
         ("--max-calls", "calls", rng.randint(1, 10), 1),
-        ("--max-tokens", "tokens", rng.randint(10_000, 60_000), 1),
-        ("--max-usd", "nano_usd", round(rng.uniform(0.03, 0.15), 4), 1e9)])
+        ("--max-tokens", "tokens", rng.randint(20_000, 120_000), 1),
+        ("--max-usd", "nano_usd", round(rng.uniform(0.05, 0.35), 4), 1e9)])
     return flag, value, unit, value * factor
 
 
@@ -123,7 +123,7 @@ def main():
         parts = pool.map(lambda first: worker(options, range(first, options.runs, options.workers)),
                          range(options.workers))
         rows = sorted((row for part in parts for row in part), key=lambda row: row["run"])
-    print("| limit on | runs | killed | calls billed | of these accounted | over the limit |")
+    print("| limit on | runs | killed | calls billed | calls accounted for | over the limit |")
     print("|---|---|---|---|---|---|")
     for unit in ("calls", "tokens", "nano_usd"):
         some = [row for row in rows if unit in row["limit"]]
