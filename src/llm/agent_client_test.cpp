@@ -32,8 +32,8 @@ Request ask_for(const std::string& script) {
 }
 
 TEST(CommandWords, AreSplitAsAShellWould) {
-  EXPECT_THAT(*command_words("codex exec  --cd {directory}\t-"),
-              ElementsAre("codex", "exec", "--cd", "{directory}", "-"));
+  EXPECT_THAT(*command_words("my-agent run  --cd {directory}\t-"),
+              ElementsAre("my-agent", "run", "--cd", "{directory}", "-"));
   EXPECT_THAT(*command_words(R"(sh -c 'a "b"  c' "d 'e'" f\ g "" x"y"z)"),
               ElementsAre("sh", "-c", "a \"b\"  c", "d 'e'", "f g", "", "xyz"));
   EXPECT_THAT(*command_words(""), ElementsAre());
