@@ -26,6 +26,12 @@ constexpr Command kCommands[] = {
     {"resume", "Go on with a run that was interrupted or killed", add_resume,
      "  quern resume runs/softmax-cpu-001\n"
      "  quern resume runs/softmax-cpu-001 --budget 256    with a larger budget\n"},
+    {"replay", "Run a recorded search again, without models or compilers", add_replay,
+     "  quern replay runs/softmax-cpu-001                    is it the same, bit for bit?\n"
+     "  quern replay runs/softmax-cpu-001 --recipe stark     what would another method have "
+     "done?\n"},
+    {"bench", "Compare search methods with one another", add_bench,
+     "  quern bench recipes rules stark --tasks relu softmax --equal calls=40 --model openai/…\n"},
     {"report", "Write the HTML report of a run", add_report,
      "  quern report runs/softmax-cpu-001 --out softmax.html\n"},
     {"export", "Write the best kernel of a run as a library with C, C++ and PyTorch wrappers",

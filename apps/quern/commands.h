@@ -29,6 +29,8 @@ Action add_optimize(CLI::App& app);
 Action add_eval(CLI::App& app);
 Action add_compare(CLI::App& app);
 Action add_resume(CLI::App& app);
+Action add_replay(CLI::App& app);
+Action add_bench(CLI::App& app);
 Action add_report(CLI::App& app);
 Action add_export(CLI::App& app);
 Action add_actions(CLI::App& app);

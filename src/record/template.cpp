@@ -34,9 +34,10 @@ data to_data(const Json& json) {
 }  // namespace
 
 struct Template::Compiled {
-  explicit Compiled(const std::string& text) : mustache(text) {
+  explicit Compiled(const std::string& of) : text(of), mustache(of) {
     mustache.set_custom_escape([](const std::string& plain) { return plain; });
   }
+  std::string text;
   kainjow::mustache::mustache mustache;
 };
 
@@ -55,5 +56,7 @@ Result<Template> Template::parse(const std::string& name, const std::string& tex
 std::string Template::render(const Json& data) const {
   return compiled_->mustache.render(to_data(data));
 }
+
+const std::string& Template::text() const { return compiled_->text; }
 
 }  // namespace quern

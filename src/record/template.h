@@ -17,6 +17,7 @@ class Template {
   static Result<Template> parse(const std::string& name, const std::string& text);
   /// `data` is an object; names that it lacks are empty.
   std::string render(const Json& data) const;
+  const std::string& text() const;
 
  private:
   struct Compiled;

@@ -40,6 +40,13 @@ std::string c_type(DType type, bool input) {
   return fmt::format("{}{}*", input ? "const " : "", name);
 }
 
+/// "self, leaders 5"; "nothing" where a role is shown no history.
+std::string view_text(const View& view) {
+  std::vector<std::string> terms;
+  for (const ViewTerm& term : view.terms) terms.push_back(print(term));
+  return terms.empty() ? "nothing" : join(terms, ", ");
+}
+
 /// The run cannot go on when one of these comes back; anything else is one call's bad luck.
 bool is_fatal(llm::FailureKind kind) {
   using Kind = llm::FailureKind;
@@ -177,6 +184,13 @@ Result<llm::Request> RecipeProposer::request(const Work& work, const RecipeRole&
   llm::Request request;
   request.model = role.model.empty() ? setting_.model : role.model;
   request.temperature = role.temperature;
+  request.label = {{"node", work.node},
+                   {"operator", work.made_by->name},
+                   {"strategy", work.pick.strategy},
+                   {"role", role.name},
+                   {"writes", role.output == RoleOutput::kText ? "text" : "code"},
+                   {"view", view_text(role.view)},
+                   {"parent", candidate_id(base)}};
   request.system = system_;
   request.task = task_;
   QUERN_ASSIGN(std::string text, prompts_.render(role.prompt, data));

@@ -48,6 +48,11 @@ class RecipeProposer : public Proposer {
   void tell(const Attempt& attempt) override;
 
   const SearchGraph& graph() const { return graph_; }
+  /// The candidate of a node; "" of the root, and where none came of it.
+  std::string candidate_id(int node) const {
+    const auto found = memos_.find(node);
+    return found == memos_.end() ? "" : found->second.candidate_id;
+  }
 
  private:
   /// One candidate in the making.
