@@ -122,9 +122,8 @@ Result<std::string> recipe_text(const std::string& name) {
   if (auto found = known.find(name); found != known.end()) return found->second;
   std::vector<std::string> names = {"rules"};
   for (const auto& [key, text] : known) names.push_back(key);
-  std::string hint = did_you_mean(name, names);
-  if (hint.empty()) hint = "see: quern recipes; or give the path of a .toml file";
-  return Error{ErrorKind::kUsage, fmt::format("unknown recipe '{}'", name), hint};
+  return Error{ErrorKind::kUsage, fmt::format("unknown recipe '{}'", name),
+               suggest(name, names) + " (or give the path of a .toml file)"};
 }
 
 }  // namespace quern::cli

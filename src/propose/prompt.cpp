@@ -40,16 +40,6 @@ data to_data(const Json& json) {
   return data(json.dump());
 }
 
-Result<kainjow::mustache::mustache> compile(const std::string& name, const std::string& text) {
-  kainjow::mustache::mustache made(text);
-  if (!made.is_valid()) {
-    return Error{ErrorKind::kInput,
-                 fmt::format("the template {}.mustache: {}", name, made.error_message()), ""};
-  }
-  made.set_custom_escape([](const std::string& plain) { return plain; });
-  return made;
-}
-
 std::string without_gaps(const std::string& text) {
   std::string out;
   int newlines = 2;  // none at the start
@@ -62,37 +52,51 @@ std::string without_gaps(const std::string& text) {
 
 }  // namespace
 
+struct Prompts::Template {
+  explicit Template(const std::string& text) : mustache(text) {
+    mustache.set_custom_escape([](const std::string& plain) { return plain; });
+  }
+  kainjow::mustache::mustache mustache;
+};
+
 Result<Prompts> Prompts::make(const std::string& folder) {
-  Prompts prompts;
+  std::map<std::string, std::string> texts;
   for (const EmbeddedFile* file = kPromptFiles; file->name != nullptr; ++file) {
-    prompts.texts_[file->name] = file->text;
+    texts[file->name] = file->text;
   }
   if (!folder.empty()) {
     std::error_code code;
     for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
       if (entry.path().extension() != ".mustache") continue;
-      QUERN_ASSIGN(prompts.texts_[entry.path().stem().string()], read_file(entry.path().string()));
+      QUERN_ASSIGN(texts[entry.path().stem().string()], read_file(entry.path().string()));
     }
     if (code) {
       return Error{ErrorKind::kInput,
                    fmt::format("cannot read the folder {}: {}", folder, code.message()), ""};
     }
   }
-  for (const auto& [name, text] : prompts.texts_) QUERN_TRY(compile(name, text));
+  Prompts prompts;
+  for (const auto& [name, text] : texts) {
+    auto made = std::make_shared<Template>(text);
+    if (!made->mustache.is_valid()) {
+      return Error{
+          ErrorKind::kInput,
+          fmt::format("the template {}.mustache: {}", name, made->mustache.error_message()), ""};
+    }
+    prompts.templates_[name] = std::move(made);
+  }
   return prompts;
 }
 
 Result<std::string> Prompts::render(const std::string& name, const Json& data) const {
-  const auto found = texts_.find(name);
-  if (found == texts_.end()) {
+  const auto found = templates_.find(name);
+  if (found == templates_.end()) {
     std::vector<std::string> known;
-    for (const auto& [key, text] : texts_) known.push_back(key);
-    std::string hint = did_you_mean(name, known);
-    if (hint.empty()) hint = fmt::format("known: {}", fmt::join(known, ", "));
-    return Error{ErrorKind::kInput, fmt::format("there is no prompt '{}'", name), hint};
+    for (const auto& [key, made] : templates_) known.push_back(key);
+    return Error{ErrorKind::kInput, fmt::format("there is no prompt '{}'", name),
+                 suggest(name, known)};
   }
-  QUERN_ASSIGN(auto compiled, compile(name, found->second));
-  return without_gaps(compiled.render(to_data(data)));
+  return without_gaps(found->second->mustache.render(to_data(data)));
 }
 
 }  // namespace quern

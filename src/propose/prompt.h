@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "base/result.h"
@@ -10,7 +11,7 @@
 namespace quern {
 
 /// What is said to models, as mustache templates by name: those of prompts/, and those of a folder
-/// of the user's that take their place.
+/// of the user's that take their place. Copies share what was compiled; not thread-safe.
 class Prompts {
  public:
   /// `folder`: "" for none. Errors: the folder is not there; a template that is not mustache.
@@ -21,7 +22,8 @@ class Prompts {
   Result<std::string> render(const std::string& name, const Json& data) const;
 
  private:
-  std::map<std::string, std::string> texts_;
+  struct Template;
+  std::map<std::string, std::shared_ptr<Template>> templates_;
 };
 
 }  // namespace quern
