@@ -56,6 +56,7 @@ class RowPrinter {
   void print_scalar(const Stage& stage);
   void print_across_lanes(const Stage& stage);  ///< lanes run along an inner (or reduced) loop
   void declare_tile_accumulators(const Stage& stage);
+  void print_tile_results(const Stage& stage);
   void print_down_lanes(const Stage& stage);  ///< lanes run along an outer loop of a reduction
   void print_scan_along(const Stage& stage);
   void print_scan_down(const Stage& stage);
@@ -96,6 +97,9 @@ class RowPrinter {
 
 /// C++ of a loop's upper bound.
 std::string loop_end(const ir::Program& program, const Loop& loop);
+bool is_reduction(const Item& item);
+/// The array with a reduction's accumulators.
+std::string accumulator_id(const Item& item);
 /// "QSum", "QArgMax", …: the prelude's name.
 std::string monoid_struct(ir::Monoid monoid);
 bool is_arg(ir::Monoid monoid);
