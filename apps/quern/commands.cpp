@@ -34,6 +34,10 @@ constexpr Command kCommands[] = {
      "  quern bench recipes rules stark --tasks relu softmax --equal calls=40 --model openai/…\n"},
     {"report", "Write the HTML report of a run", add_report,
      "  quern report runs/softmax-cpu-001 --out softmax.html\n"},
+    {"export", "Write the best kernel of a run as a library with C, C++ and PyTorch wrappers",
+     add_export,
+     "  quern export runs/softmax-cpu-001\n"
+     "  quern export runs/softmax-cpu-001 --out softmax && pip install ./softmax/python\n"},
     {"actions", "List the transformations that plans are made of", add_actions,
      "  quern actions\n"
      "  quern actions softmax\n"},

@@ -32,6 +32,7 @@ Action add_resume(CLI::App& app);
 Action add_replay(CLI::App& app);
 Action add_bench(CLI::App& app);
 Action add_report(CLI::App& app);
+Action add_export(CLI::App& app);
 Action add_actions(CLI::App& app);
 Action add_recipes(CLI::App& app);
 Action add_completion(CLI::App& app);
