@@ -46,7 +46,7 @@ Result<quern::Command> python_command(const Context& context, const ImportOption
   if (!options.check) command.argv.emplace_back("--no-check");
   if (options.evaluation) command.argv.emplace_back("--eval");
   command.env = {"PYTHONPATH=" + (root.empty() ? "." : root) + "/python", "LC_ALL=C.UTF-8",
-                 "PYTHONDONTWRITEBYTECODE=1"};
+                 "PYTHONPYCACHEPREFIX=" + context.cache_directory + "/pycache"};
   for (const char* name : {"PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR"}) {
     if (const std::string value = variable(name); !value.empty()) {
       command.env.push_back(fmt::format("{}={}", name, value));

@@ -156,7 +156,8 @@ output y[i] = x[i] - x[i]
 }
 
 TEST_F(Verify, EveryDataSetHasTheStructureOfItsInputs) {
-  const ir::Program program = parse(R"(task t(n = 9)
+  constexpr size_t kN = 20;
+  const ir::Program program = parse(R"(task t(n = 20)
 input a : f32[2, n, n] ~ uniform(0, 1), lower
 input b : f32[n, n] ~ normal(0, 1), symmetric
 input c : f32[n, n] ~ uniform(1, 2), upper
@@ -168,12 +169,12 @@ output y[m, i, j] = sum[k] a[m, i, k] * b[k, j] * c[k, j]
     for (const Dataset& each : {data, twin_of(program, sizes, data, 4)}) {
       auto inputs = inputs_of(program, each);
       double kept = 0;
-      for (size_t i = 0; i < 9; ++i) {
-        for (size_t j = i + 1; j < 9; ++j) {
-          EXPECT_EQ(inputs["a"][81 + i * 9 + j], 0);
-          EXPECT_EQ(inputs["c"][j * 9 + i], 0);
-          EXPECT_EQ(inputs["b"][i * 9 + j], inputs["b"][j * 9 + i]);
-          kept += std::abs(inputs["a"][81 + j * 9 + i]);
+      for (size_t i = 0; i < kN; ++i) {
+        for (size_t j = i + 1; j < kN; ++j) {
+          EXPECT_EQ(inputs["a"][kN * kN + i * kN + j], 0);
+          EXPECT_EQ(inputs["c"][j * kN + i], 0);
+          EXPECT_EQ(inputs["b"][i * kN + j], inputs["b"][j * kN + i]);
+          kept += std::abs(inputs["a"][kN * kN + j * kN + i]);
         }
       }
       EXPECT_GT(kept, 0);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""usage: python -m quern.importer FILE [--out DIR] [--only NAME | LEVEL/ID]... [--no-check] [--eval]
+"""usage: python -m quern.importer FILE [--out DIR] [--only NAME]... [--no-check] [--eval]
 
 Imports the modules of a .py file or a .jsonl of them; prints {"tasks": [...]} as JSON, one row a
 module: name, level, problem_id, status (imported, opaque, failed), reason, path, fit.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an imported task means what the module computes, and whether wrong kernels are refused."""
+"""Whether an imported task means what the module computes, and refuses wrong kernels."""
 from __future__ import annotations
 
 import json

@@ -19,9 +19,12 @@ def reduced(call: Call, x: Val, axes: Sequence[int], word: str, form: str = "{0}
     writer = call.writer
     kept = [d for d in range(x.rank) if d not in axes]
     shape = [x.shape[d] for d in kept]
-    if not axes or x.rank == 0:
+    # An axis of extent 1 holds nothing to reduce; its index is 0.
+    if not word.startswith("arg"):
+        axes = [a for a in axes if x.shape[a].constant != 1]
+    if not axes:
         return writer.statement(call.name, shape, lambda at: finish.format(
-            form.format(x.read(at))), kind)
+            form.format(x.read(_spread(x, kept, at)))), kind)
     plain = form == "{0}" and finish == "{0}" and x.name is not None and x.kind == "f"
     if plain and word in OPERATORS and kind == "f":
         places = ", ".join(str(a) for a in axes)
@@ -31,9 +34,7 @@ def reduced(call: Call, x: Val, axes: Sequence[int], word: str, form: str = "{0}
     outer, inner = names[:len(kept)], names[len(kept):]
 
     def body(at: Sequence[str]) -> str:
-        place = [""] * x.rank
-        for text, d in zip(at, kept):
-            place[d] = text
+        place = _spread(x, kept, at)
         for text, d in zip(inner, axes):
             place[d] = text
         text = form.format(x.read(place))
@@ -43,6 +44,13 @@ def reduced(call: Call, x: Val, axes: Sequence[int], word: str, form: str = "{0}
 
     assert list(outer) == names[:len(kept)]
     return writer.statement(call.name, shape, body, kind)
+
+
+def _spread(x: Val, kept: Sequence[int], at: Sequence[str]) -> list[str]:
+    place = ["0"] * x.rank
+    for text, d in zip(at, kept, strict=True):
+        place[d] = text
+    return place
 
 
 def kept_as_ones(call: Call, val: Val, axes: Sequence[int], rank: int) -> Val:
@@ -378,8 +386,8 @@ def cross_entropy(call: Call) -> Val:
     smooth = float(call.raw("label_smoothing"))
     weight = call.maybe("weight")
     whole = labels.kind == "i"
-    if whole and x.rank == 2 and weight is None and smooth == 0 and int(call.raw("reduction")) == 1 \
-            and call.raw("ignore_index") < 0:
+    plain = weight is None and smooth == 0 and call.raw("ignore_index") < 0
+    if whole and x.rank == 2 and plain and int(call.raw("reduction")) == 1:
         writer = call.writer
         return writer.operator(call, f"cross_entropy({writer.tensor(x, 'logits')}, "
                                      f"{writer.tensor(labels, 'labels')})", [])

@@ -434,7 +434,8 @@ def blocks(call: Call) -> Val:
         if name == "pixel_shuffle":
             return [*at[:-3], f"{c} * {r * r} + {h} % {r} * {r} + {w} % {r}", f"{h} / {r}",
                     f"{w} / {r}"]
-        return [*at[:-3], f"{c} / {r * r}", f"{h} * {r} + {c} / {r} % {r}", f"{w} * {r} + {c} % {r}"]
+        return [*at[:-3], f"{c} / {r * r}", f"{h} * {r} + {c} / {r} % {r}",
+                f"{w} * {r} + {c} % {r}"]
     return x.through(shape, places)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small modules of every family that the importer covers, for its tests: name, constructor, forward,
-inputs. `n`, `c`, `h` and `w` are the sizes of each file."""
+"""Small modules of every family that the importer covers, for its tests: name, constructor,
+forward, inputs. `n`, `c`, `h` and `w` are the sizes of each file."""
 from __future__ import annotations
 
 TEMPLATE = """

@@ -67,14 +67,14 @@ def other_values(value: int) -> Iterable[int]:
 
 def shrunk(module: Module, full: Values, free: list[str]) -> Values:
     """Small values of the free sizes, all different where that works."""
-    values = dict(full)
+    values, strict = dict(full), runs(module, full)
     ladder = [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64,
               80, 96, 112, 128, 160, 192, 224]
     for place, name in enumerate(free):
         for small in ladder[place % 4 + (len(free) < 3):]:
             if small >= values[name]:
                 break
-            if runs(module, {**values, name: small}):
+            if runs(module, {**values, name: small}, strict):
                 values[name] = small
                 break
     return values

@@ -6,6 +6,7 @@ as operations too, so that the way inputs and parameters are made is known, not 
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -17,7 +18,7 @@ from quern.importer.source import Module
 
 RANDOM = {"rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "normal",
           "uniform", "uniform_", "normal_", "random_", "bernoulli", "bernoulli_", "randperm",
-          "multinomial", "exponential_", "cauchy_", "geometric_", "log_normal_", "native_dropout",
+          "multinomial", "exponential_", "cauchy_", "geometric_", "log_normal_",
           "rrelu_with_noise"}
 
 
@@ -120,11 +121,25 @@ def build_fake(module: Module, values: dict[str, int]) -> tuple[Any, list[Any], 
     return model, inputs, recorder, fake
 
 
-def runs(module: Module, values: dict[str, int]) -> bool:
-    """Whether the module works at these sizes."""
+class _NothingDegenerate(TorchDispatchMode):
+    """Refuses sizes at which a normalisation has a single element: nothing is left of it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name
+        if name == "aten::native_group_norm" and args[4] * args[5] == args[6]:
+            raise ValueError("groups of one element")
+        if name == "aten::native_layer_norm" and torch.Size(args[1]).numel() == 1:
+            raise ValueError("rows of one element")
+        if name == "aten::_softmax" and args[0].dim() and args[0].shape[args[1]] == 1:
+            raise ValueError("a softmax of one element")
+        return func(*args, **(kwargs or {}))
+
+
+def runs(module: Module, values: dict[str, int], strict: bool = True) -> bool:
+    """Whether the module works at these sizes; `strict`: and normalises more than one element."""
     try:
         model, inputs, _, fake = build_fake(module, values)
-        with fake, torch.no_grad():
+        with fake, torch.no_grad(), _NothingDegenerate() if strict else contextlib.nullcontext():
             model(*inputs)
     except Exception:  # noqa: BLE001  anything a module may raise
         return False
@@ -133,19 +148,16 @@ def runs(module: Module, values: dict[str, int]) -> bool:
 
 def _program(model: Any, inputs: list[Any], keep: Any) -> Any:
     program = torch.export.export(model, tuple(inputs), strict=False)
-    names = {node.target for node in program.graph.nodes if node.op == "call_function"}
-    own = {t for t in names if hasattr(t, "_schema")}
-    if any(not keep(t) or _mutates(t) for t in own):
+    calls = [node for node in program.graph.nodes if node.op == "call_function"
+             and hasattr(node.target, "_schema")
+             and not str(node.args[:1]).endswith("num_batches_tracked,)")]
+    if any(not keep(n.target) or n.target._schema.is_mutable for n in calls):
         table = torch.export.default_decompositions()
         for op in list(table):
             if keep(op):
                 table.pop(op)
         program = program.run_decompositions(table)
     return program
-
-
-def _mutates(op: Any) -> bool:
-    return bool(op._schema.is_mutable) and op._schema.name not in ("aten::batch_norm",)
 
 
 def trace(module: Module, values: dict[str, int], keep: Any, training: bool) -> Trace:

@@ -52,7 +52,9 @@ class Call:
 
     def __init__(self, writer: Writer, op: Any, args: list[Any], kwargs: list[Any],
                  outs: list[Any], name: str) -> None:
-        self.writer, self.op, self.name, self.outs = writer, op, name, outs
+        self.writer, self.op, self.outs = writer, op, outs
+        self.name = re.sub(r"native_|_legit|_functional|_no_training|_with_indices|_default", "",
+                           name).strip("_")
         self.bound: dict[str, list[Any]] = {}
         for place, arg in enumerate(op._schema.arguments):
             default = arg.default_value if arg.has_default_value() else None
@@ -262,6 +264,8 @@ class Writer:
                   kind: str = "f", which: int | None = None) -> Val:
         """`template` over operands stretched to a common shape."""
         shape = call.out_shape(which)
+        operands = [o.read([]) if isinstance(o, Val) and o.name is None and o.rank == 0 else o
+                    for o in operands]
         plain = kind == "f" and 0 < len(shape) <= 6 and all(
             isinstance(o, str) or (o.name is not None and o.kind == "f") for o in operands)
         plain = plain and any(isinstance(o, Val) and o.rank for o in operands)
@@ -361,7 +365,8 @@ class Writer:
         name, kind, target, tensor = rows[0]
         if kind == "CONSTANT_TENSOR":
             node = self._placeholder(name)
-            self.values[node] = self.constant([t.constants[r[2]] for t, r in zip(self.traces, rows)])
+            self.values[node] = self.constant(
+                [t.constants[r[2]] for t, r in zip(self.traces, rows, strict=True)])
             return
         tensors = [row[3] for row in rows]
         made = [t.recorder.find(x) for t, x in zip(self.traces, tensors, strict=True)]
@@ -376,7 +381,9 @@ class Writer:
             self.values[node] = None
             return
         is_param = kind in ("PARAMETER", "BUFFER")
-        if drawn is None and made[0] is not None:
+        if drawn is None and kind == "PARAMETER":
+            drawn = distributions.SAMPLED
+        elif drawn is None and made[0] is not None:
             try:
                 self.values[node] = self.from_made(made, None)  # type: ignore[arg-type]
                 return
