@@ -17,12 +17,16 @@ constexpr Command kCommands[] = {
     {"optimize", "Find a faster kernel for a task, and prove it right", add_optimize,
      "  quern optimize softmax                    64 candidates, CPU sizes\n"
      "  quern optimize softmax --budget 5m        for five minutes\n"
-     "  quern optimize my_op.task --size full     a task of yours, at its published size\n"},
+     "  quern optimize my_op.task --size full     a task of yours, at its published size\n"
+     "  quern optimize my_model.py                a PyTorch module, imported first\n"},
     {"eval", "Compile, verify and time one kernel of yours", add_eval,
      "  quern eval softmax my_softmax.cpp\n"
      "  quern eval softmax my_softmax.cpp --json | jq .verdict\n"},
     {"compare", "Time two kernels against each other, paired and interleaved", add_compare,
      "  quern compare softmax old.cpp new.cpp\n"},
+    {"import", "Turn PyTorch modules into tasks", add_import,
+     "  quern import my_model.py                  one module with example inputs\n"
+     "  quern import tasks.jsonl --out imported   a benchmark's file of them\n"},
     {"resume", "Go on with a run that was interrupted or killed", add_resume,
      "  quern resume runs/softmax-cpu-001\n"
      "  quern resume runs/softmax-cpu-001 --budget 256    with a larger budget\n"},

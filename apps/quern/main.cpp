@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -87,6 +89,15 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
   return {ErrorKind::kUsage, error.what(), hint};
 }
 
+/// A network has hundreds of tensors, and each buffer of a kernel is a file.
+void allow_many_files() {
+  constexpr rlim_t kFiles = 16384;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kFiles) return;
+  limit.rlim_cur = std::min(limit.rlim_max, kFiles);
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int run(int argc, char** argv) {
   Context context = make_context(argc, argv);
   CLI::App app;
@@ -118,6 +129,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A file-size limit is then an error of the write, with a message, as a full disk is.
   std::signal(SIGXFSZ, SIG_IGN);
+  quern::cli::allow_many_files();
   try {
     return quern::cli::run(argc, argv);
   } catch (const std::exception& error) {

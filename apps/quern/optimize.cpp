@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "commands.h"
+#include "import.h"
 #include "model_options.h"
 #include "searching.h"
 #include "store/run_store.h"
@@ -65,6 +66,11 @@ Result<int> search_and_report(const Context& context, RunStore& store, Evaluator
   return exit_code(result.summary);
 }
 
+/// A module's task file is kept beside its runs: a run directory must be new.
+std::string imported_directory(const OptimizeArguments& arguments) {
+  return arguments.out.empty() ? "runs/imported" : arguments.out + ".task";
+}
+
 Result<int> optimize(const Context& context, const OptimizeArguments& arguments) {
   RunOptions options;
   options.target = arguments.target;
@@ -75,7 +81,11 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
   QUERN_TRY(parse_budget(arguments.budget, options));
   QUERN_TRY(check_choice("target", options.target, {"cpu"}));
   QUERN_TRY(choose_recipe(arguments.recipe, arguments.models, options));
-  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, arguments.task, arguments.size));
+  std::string source = arguments.task;
+  if (is_module_file(source)) {
+    QUERN_ASSIGN(source, import_one(context, source, imported_directory(arguments)));
+  }
+  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, source, arguments.size));
   options.task_name = task.program.name;
   options.task_text = print_task(task.program);
   options.size = task.size;
@@ -122,7 +132,8 @@ int finish(const Context& context, const Result<int>& result) {
 
 Action add_optimize(CLI::App& app) {
   auto a = std::make_shared<OptimizeArguments>();
-  app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
+  app.add_option("TASK", a->task,
+                 "A task's name (see: quern tasks), or the path of a .task file or PyTorch module")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
   app.add_option("--budget", a->budget,

@@ -23,7 +23,7 @@ struct RunnerControl;
 /// as allocators give it; use this for timing.
 enum class Align { kLeft, kRight };
 
-/// The arguments of a kernel, in order: sizes, inputs, outputs; at most 32 in all.
+/// The arguments of a kernel, in order: sizes, inputs, outputs; at most 512 in all.
 struct KernelLayout {
   std::vector<int64_t> sizes;
   std::vector<uint64_t> inputs;   ///< bytes of each

@@ -43,6 +43,25 @@ TEST_F(KernelProcessTest, ComputesOnBothAlignmentsAndAllSlots) {
   }
 }
 
+TEST_F(KernelProcessTest, CallsAKernelWithHundredsOfTensors) {
+  constexpr int kInputs = 300;
+  KernelLayout many = layout();
+  many.inputs.assign(kInputs, sizeof(float));
+  many.outputs = {sizeof(float)};
+  many.input_names.clear();
+  std::string head = "int64_t n", sum = "0";
+  for (int i = 0; i < kInputs; ++i) {
+    head += ", const float* x" + std::to_string(i);
+    sum += " + x" + std::to_string(i) + "[0] * " + std::to_string(i + 1);
+  }
+  KernelProcess* process =
+      start("extern \"C\" void k(" + head + ", float* y) { y[0] = n + " + sum + "; }\n", many);
+  ASSERT_NE(process, nullptr);
+  for (int i = 0; i < kInputs; ++i) floats(process->input(0, i))[0] = 1;
+  ASSERT_TRUE(process->run(1, 10));
+  EXPECT_EQ(floats(process->output(0, 0))[0], kCount + kInputs * (kInputs + 1) / 2);
+}
+
 TEST_F(KernelProcessTest, SeesInputsChangedBetweenRuns) {
   KernelProcess* process = start(kernel(kTwice), layout());
   ASSERT_NE(process, nullptr);

@@ -10,8 +10,8 @@ namespace quern {
 /// What `quern-runner` and its parent share: one block of memory, and the numbers below. The parent
 /// fills the first part before the start. Once candidate code has run, the parent believes nothing
 /// in it: answers decide when to look, faults only how a death is worded.
-inline constexpr int kRunnerMaxArguments = 32;
-inline constexpr int kRunnerMaxBuffers = 32;
+inline constexpr int kRunnerMaxArguments = 512;
+inline constexpr int kRunnerMaxBuffers = 480;
 inline constexpr int kRunnerMaxSlots = 16;
 inline constexpr int kRunnerMaxThreads = 256;
 inline constexpr int kRunnerControlFd = 3;
