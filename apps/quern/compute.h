@@ -14,8 +14,8 @@ struct ComputeFiles {
 };
 
 /// What a task means on given inputs, in double precision: by the interpreter, or where that would
-/// take long by the compiled oracle. Inputs are rounded to their element types first. Errors: a
-/// file of the wrong length (says what is expected).
+/// take long by the compiled naive lowering in f64. Inputs are rounded to their element types
+/// first. Errors: a file of the wrong length (says what is expected).
 Result<void> compute_task(const Context& context, const std::string& name, const std::string& size,
                           const ComputeFiles& files);
 

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "base/strings.h"
 #include "codegen/reference_printer.h"
 
 /// The scalar types of the oracle, ir/scalar.h as text: generated oracles carry them along.
@@ -102,9 +103,7 @@ template <class U, bool largest> struct ArgOf {
 };
 )code";
 
-}  // namespace
-
-std::string emit_naive(const Program& program) {
+std::string naive_source(const Program& program, const std::string& preamble) {
   std::string parameters = leading_parameters(program);
   for (const Statement* output : program.outputs()) {
     parameters += fmt::format("{}{}* {}", separator(parameters), dtype_c_name(output->type),
@@ -116,7 +115,22 @@ std::string emit_naive(const Program& program) {
       "// The naive lowering of {0}: one output element at a time, no transformation.\n"
       "#include <cmath>\n#include <cstdlib>\n\nnamespace {{{1}{2}}}  // namespace\n\n"
       "extern \"C\" void {0}({3}) {{\n{4}}}\n",
-      program.name, kIndexHelpers, kNaivePreamble, parameters, body);
+      program.name, kIndexHelpers, preamble, parameters, body);
+}
+
+}  // namespace
+
+std::string emit_naive(const Program& program) { return naive_source(program, kNaivePreamble); }
+
+std::string emit_naive_double(const Program& program) {
+  Program wide = program;
+  for (ir::InputDecl& input : wide.inputs) {
+    if (input.type == DType::kF32) input.type = DType::kF64;
+  }
+  for (Statement& statement : wide.statements) {
+    if (statement.type == DType::kF32) statement.type = DType::kF64;
+  }
+  return naive_source(wide, replace_all(kNaivePreamble, "float", "double"));
 }
 
 namespace {

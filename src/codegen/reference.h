@@ -11,6 +11,10 @@ namespace quern {
 /// at a time. The baseline called `naive`; a complete candidate source.
 std::string emit_naive(const ir::Program& program);
 
+/// The same in f64, with f64 in place of every f32 input and output: what a task means, at sizes
+/// beyond the interpreter's. Not a candidate.
+std::string emit_naive_double(const ir::Program& program);
+
 /// The same lowering as the referee's oracle, over scalars that carry their error. Two entry
 /// points, both taking the task's free sizes and inputs first, then `double* value, double* scale`
 /// per output in order:

@@ -14,7 +14,7 @@ from quern.importer.dims import Frozen
 from quern.importer.distributions import SAMPLED, sampled
 from quern.importer.sizes import Values, fitting, other_values, shrunk
 from quern.importer.source import BadModule, Item, Module
-from quern.importer.trace import Trace, Untraceable, trace
+from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import RESERVED, Writer, stays_whole
 
 assert ops_contract and ops_pointwise and ops_reduce and ops_shape  # they register themselves
@@ -87,7 +87,9 @@ class Converter:
         varied = self._varied()
         free, writer = self._explained([k for k in self.full if k in varied], varied)
         tiny = shrunk(self.module, self.full, free)
-        cpu = fitting(self.module, self.full, free, tiny, lambda v: self.at(v) is not None)
+        cpu = fitting(self.module, self.full, free, tiny, lambda values: True)
+        if self.at(cpu) is None:  # rare: every step is traced then, which takes long
+            cpu = fitting(self.module, self.full, free, tiny, lambda v: self.at(v) is not None)
         sets = {"full": self.full}
         for name, values in (("cpu", cpu), ("tiny", tiny)):
             if self.at(values) is None:
@@ -106,7 +108,8 @@ class Converter:
         found = {}
         for name, value in self.full.items():
             for other in other_values(value):
-                made = self.at({**self.full, name: other})
+                values = {**self.full, name: other}
+                made = self.at(values) if runs(self.module, values, strict=False) else None
                 if made is not None:
                     found[name] = made
                     break

@@ -15,7 +15,6 @@ def multiply(call: Call, a: Val, b: Val, finish: str = "{0}", others: Sequence[V
     """The matrix product in the sense of `matmul`, with stretched leading axes."""
     writer = call.writer
     shape = call.out_shape()
-    writer.multiplies = True
     plain = a.name and b.name and finish == "{0}" and 2 <= a.rank <= 4 and (
         b.rank == 2 or (b.rank == a.rank and all(
             p.same(q) for p, q in zip(a.shape[:-2], b.shape[:-2], strict=True))))
@@ -66,12 +65,26 @@ def addmm(call: Call) -> Val:
 def linear(call: Call) -> Val:
     x, w, b = call.val("input"), call.val("weight"), call.maybe("bias")
     writer = call.writer
-    writer.multiplies = True
     if w.rank == 2 and 1 <= x.rank <= 4:
         parts = [writer.tensor(x, call.name + "_in"), writer.tensor(w, call.name + "_w")]
         parts += [writer.tensor(b, call.name + "_b")] if b is not None else []
         return writer.operator(call, f"linear({', '.join(parts)})")
     raise Untraceable("a linear layer of unusual shape")
+
+
+@handles("bilinear")
+def bilinear(call: Call) -> Val:
+    """Each output is x1 by a matrix of its own by x2."""
+    a, b, w, bias = call.val("input1"), call.val("input2"), call.val("weight"), call.maybe("bias")
+    shape = call.out_shape()
+    i, j = call.writer.axes(len(shape) + 2)[-2:]
+
+    def body(at: Sequence[str]) -> str:
+        text = (f"sum[{i} < {a.shape[-1].text}, {j} < {b.shape[-1].text}] "
+                f"{a.read([*at[:-1], i])} * {w.read([at[-1], i, j])} * {b.read([*at[:-1], j])}")
+        return text if bias is None else f"({text}) + {bias.read([at[-1]])}"
+
+    return call.writer.statement(call.name, shape, body)
 
 
 @handles("outer", "ger")
@@ -99,7 +112,6 @@ def einsum(call: Call) -> Val:
     summed = [c for c in extents if c not in right]
     names = call.writer.axes(len(right) + len(summed))
     inner = dict(zip(summed, names[len(right):]))
-    call.writer.multiplies = True
 
     def body(at: Sequence[str]) -> str:
         index = {**dict(zip(right, at)), **inner}
@@ -140,7 +152,6 @@ def attention(call: Call) -> Val:
         raise Untraceable("attention with grouped queries")
     writer, mask = call.writer, call.maybe("attn_mask")
     causal = bool(call.raw("is_causal"))
-    writer.multiplies = True
     same = 2 <= q.rank <= 4 and q.rank == k.rank == v.rank and all(
         a.same(b) and a.same(c) for a, b, c in zip(q.shape[:-2], k.shape[:-2], v.shape[:-2]))
     if same and mask is None and not call.has("scale"):

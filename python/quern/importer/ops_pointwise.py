@@ -173,8 +173,8 @@ def prelu(call: Call) -> Val | str:
     if weight.rank == 1 and x.rank > 1:
         one = call.writer.fitter.literal(1)
         shape = [weight.shape[0] if d == 1 else one for d in range(x.rank)]
-        weight = weight.through(shape, lambda at: [at[1] if weight.shape[0].constant != 1
-                                                   else "0"])
+        single = weight.shape[0].constant == 1
+        weight = weight.through(shape, lambda at: ["0" if single else at[1]])
     return call.writer.pointwise(call, "select({0} > 0, {0}, {1} * {0})", [x, weight])
 
 

@@ -230,8 +230,8 @@ def mirrored(call: Call, x: Val, before: Sequence[Dim], mode: str) -> Val:
             place = lambda a, h=here, d=dim: f"({h(a)}) % {d.inner}"  # noqa: E731
         else:  # |i| folded at the far end: last - |last - |i||
             place = lambda a, h=here, d=dim: (  # noqa: E731
-                f"{d.inner} - 1 - max({d.inner} - 1 - max({h(a)}, 0 - ({h(a)})), "
-                f"max({h(a)}, 0 - ({h(a)})) - ({d.inner} - 1))")
+                f"min(max({d.inner} - 1 - max({d.inner} - 1 - max({h(a)}, 0 - ({h(a)})), "
+                f"max({h(a)}, 0 - ({h(a)})) - ({d.inner} - 1)), 0), {d.inner} - 1)")
         x = moved(x, axis, extent, place)
     return x
 

@@ -71,9 +71,9 @@ SAMPLES: dict[str, tuple[str, ...]] = {
               "[:, :, h:] + x.roll(1, 1)", IMAGE),
     "shuffles": ("pass", "y = F.pixel_shuffle(x, 2)\n        return F.pixel_unshuffle(y, 2) + "
                  "F.channel_shuffle(x, 3)", IMAGE),
-    "gathers": ("self.e = nn.Embedding(c, w)", "return self.e(t) + x[:, t].sum(1, keepdim=True)"
-                ".transpose(1, 2).mean() + torch.gather(x, 1, t[:n // 2].unsqueeze(1)[:, :1]"
-                ".expand(-1, 1)).sum()", "torch.randint(0, c, (n,))", ROWS),
+    "gathers": ("self.e = nn.Embedding(c, w)", "return self.e(t) + x[:, t].sum(1, keepdim=True) + "
+                "x.index_select(1, t).mean() + torch.gather(x, 1, t.unsqueeze(1))",
+                "torch.randint(0, c, (n,))", ROWS),
     "upsample": ("pass", "return F.interpolate(x, scale_factor=2, mode='nearest')", IMAGE),
     "interpolations": ("pass", "return F.interpolate(x, scale_factor=2, mode='bilinear') + "
                        "F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=True)",

@@ -55,10 +55,10 @@ def test_sizes_of_the_file_become_sizes_of_the_task():
 
 
 def test_parameters_keep_their_initialisers():
-    task = converted(module("self.a(x) * self.s", "torch.randn(n, c)",
-                            "self.a = nn.Linear(c, 3); self.s = nn.Parameter(torch.randn(3) * 0.02)"))
+    task = converted(module("self.a(x) * self.gain", "torch.randn(n, c)", "self.a = nn.Linear(c, 3"
+                            "); self.gain = nn.Parameter(torch.randn(3) * 0.02)"))
     assert "~ uniform(-0.288675135, 0.288675135)" in task.text  # 1 / sqrt(12)
-    assert "param s : f32[3] ~ normal(0, 0.02)" in task.text
+    assert "param gain : f32[3] ~ normal(0, 0.02)" in task.text
     assert "input x : f32[n, c] ~ normal(0, 1)" in task.text
 
 

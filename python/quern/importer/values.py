@@ -78,7 +78,7 @@ def wrap(text: str) -> str:
 
 
 def plus(text: str, offset: str) -> str:
-    if offset == "0":
+    if offset in ("0", "-0"):
         return text
     if offset.startswith("-"):
         return f"{text} - {wrap(offset[1:])}"

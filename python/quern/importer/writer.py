@@ -173,7 +173,8 @@ class Writer:
         self.line_of: dict[str, int] = {}
         self.values: dict[Any, Any] = {}
         self.notes: list[str] = []
-        self.convolves = self.multiplies = False
+        self.convolves = False
+        self.last_output = -1
 
     # Names and extents.
     def fresh(self, wish: str) -> str:
@@ -427,13 +428,14 @@ class Writer:
                 self.output(one)
             return
         line = self.line_of.get(val.name or "")
-        if line is None or self.lines[line].startswith("output "):
+        if line is None or line <= self.last_output:  # results come in the order of the module's
             val = Val(val.shape, val.kind, None, **{"reader": val.read} if val.kind == "f" else
                       {"indexer": lambda at, v=val: v.index(at) or v.read(at),
                        "condition": val.condition})
             name = self.tensor(val, "result")
             line = self.line_of[name]
         self.lines[line] = "output " + self.lines[line]
+        self.last_output = line
 
     def write(self) -> None:
         for place in range(len(self.traces[0].sources)):
