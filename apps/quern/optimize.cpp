@@ -23,7 +23,7 @@ namespace quern::cli {
 namespace {
 
 struct OptimizeArguments {
-  std::string task, size, budget = "64", target = "cpu", recipe = "rules", out, compiler = "g++",
+  std::string task, size, budget = "64", target = "cpu", recipe = "quern", out, compiler = "g++",
                           clock = "steady", model, models;
   uint64_t seed = 0, max_calls = 0, max_tokens = 0;
   double max_usd = 0;
@@ -167,8 +167,9 @@ Result<void> choose_recipe(const OptimizeArguments& arguments, RunOptions& optio
                  "choose a recipe with --recipe (see: quern recipes), or leave --model out"};
   }
   QUERN_ASSIGN(options.recipe_text, recipe_text(arguments.recipe));
-  QUERN_TRY(parse_recipe(options.recipe_text, options.recipe));
+  QUERN_ASSIGN(const Recipe recipe, parse_recipe(options.recipe_text, options.recipe));
   if (arguments.model.empty()) {
+    if (!recipe.needs_model()) return {};
     return Error{ErrorKind::kUsage, fmt::format("the recipe {} asks a model", options.recipe),
                  "name one with --model PROVIDER/MODEL (docs/models.md)"};
   }
@@ -241,8 +242,7 @@ Action add_optimize(CLI::App& app) {
                  "Candidates to try (64), or a time (90s, 5m), or both (64,5m)")
       ->capture_default_str();
   app.add_option("--target", a->target, "Hardware to run on: cpu")->capture_default_str();
-  app.add_option("--recipe", a->recipe,
-                 "Search method: rules, another of `quern recipes`, or a .toml file")
+  app.add_option("--recipe", a->recipe, "Search method: one of `quern recipes`, or a .toml file")
       ->capture_default_str();
   app.add_option("--model", a->model, "Model that a recipe asks: PROVIDER/MODEL");
   app.add_option("--models", a->models, "Servers and prices of models, a JSON file");

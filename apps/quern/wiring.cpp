@@ -11,6 +11,7 @@
 #include "codegen/prelude.h"
 #include "device/cpu/toolchain.h"
 #include "evaluate/local_evaluator.h"
+#include "ir/counts.h"
 #include "propose/rules_source.h"
 #include "search/recipe_proposer.h"
 #include "search/simulated_evaluator.h"
@@ -92,24 +93,32 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
     return std::unique_ptr<Proposer>(
         std::make_unique<SweepProposer>(task.program.name, options.seed));
   }
+  RulesMachine machine;
+  machine.threads = threads_of(options);
+  const auto make_rules = [=](uint64_t seed) {
+    return std::unique_ptr<Proposer>(
+        std::make_unique<RulesSource>(task.program, task.sizes, machine, seed));
+  };
   if (!options.recipe_text.empty()) {
-    QUERN_CHECK(client != nullptr, "a recipe that asks models has a client");
     QUERN_ASSIGN(Recipe recipe, parse_recipe(options.recipe_text, options.recipe));
     QUERN_ASSIGN(Prompts prompts, Prompts::make());
     RecipeSetting setting = recipe_setting(task.program);
     setting.model = options.model;
     setting.seed = options.seed;
+    setting.rules = make_rules;
+    const ir::Counts counts = ir::count(task.program, task.sizes);
+    setting.flops = counts.flops;
+    setting.bytes = counts.bytes_in + counts.bytes_out;
+    setting.gflops = environment.fma_gflops;
+    setting.bandwidth_gbs = environment.copy_bandwidth_gbs;
     setting.hardware = fmt::format(
         "{}, {} threads, {}, {}; {:.0f} GB/s copied, {:.0f} GFLOP/s of f32 multiply-adds",
         environment.cpu, environment.threads, environment.isa, environment.compiler,
         environment.copy_bandwidth_gbs, environment.fma_gflops);
     return std::unique_ptr<Proposer>(std::make_unique<RecipeProposer>(
-        std::move(recipe), std::move(setting), std::move(prompts), *client));
+        std::move(recipe), std::move(setting), std::move(prompts), client));
   }
-  RulesMachine machine;
-  machine.threads = threads_of(options);
-  return std::unique_ptr<Proposer>(
-      std::make_unique<RulesSource>(task.program, task.sizes, machine, options.seed));
+  return make_rules(options.seed);
 }
 
 std::string recipe_name(const std::string& name) {
