@@ -89,36 +89,39 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
 Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options,
                                                 const Environment& environment,
                                                 llm::Client* client) {
-  if (pretends(options)) {
+  if (pretends(options) && options.recipe_text.empty()) {
     return std::unique_ptr<Proposer>(
         std::make_unique<SweepProposer>(task.program.name, options.seed));
   }
   RulesMachine machine;
-  machine.threads = threads_of(options);
+  machine.threads = environment.threads;  // where the run began, wherever it is replayed
   const auto make_rules = [=](uint64_t seed) {
     return std::unique_ptr<Proposer>(
         std::make_unique<RulesSource>(task.program, task.sizes, machine, seed));
   };
   if (!options.recipe_text.empty()) {
     QUERN_ASSIGN(Recipe recipe, parse_recipe(options.recipe_text, options.recipe));
-    QUERN_ASSIGN(Prompts prompts, Prompts::make());
-    RecipeSetting setting = recipe_setting(task.program);
-    setting.model = options.model;
-    setting.seed = options.seed;
+    QUERN_ASSIGN(Prompts prompts, options.prompts_text.empty()
+                                      ? Prompts::make()
+                                      : Prompts::parse(options.prompts_text));
+    RecipeSetting setting = make_setting(task, options, environment);
     setting.rules = make_rules;
-    const ir::Counts counts = ir::count(task.program, task.sizes);
-    setting.flops = counts.flops;
-    setting.bytes = counts.bytes_in + counts.bytes_out;
-    setting.gflops = environment.fma_gflops;
-    setting.bandwidth_gbs = environment.copy_bandwidth_gbs;
-    setting.hardware = fmt::format(
-        "{}, {} threads, {}, {}; {:.0f} GB/s copied, {:.0f} GFLOP/s of f32 multiply-adds",
-        environment.cpu, environment.threads, environment.isa, environment.compiler,
-        environment.copy_bandwidth_gbs, environment.fma_gflops);
     return std::unique_ptr<Proposer>(std::make_unique<RecipeProposer>(
         std::move(recipe), std::move(setting), std::move(prompts), client));
   }
   return make_rules(options.seed);
+}
+
+RecipeSetting make_setting(const TaskAtSize& task, const RunOptions& options,
+                           const Environment& environment) {
+  RecipeSetting setting = recipe_setting(task.program);
+  setting.model = options.model;
+  setting.seed = options.seed;
+  setting.hardware =
+      fmt::format("{}, {} threads, {}, {}; {:.0f} GB/s copied, {:.0f} GFLOP/s of f32 multiply-adds",
+                  environment.cpu, environment.threads, environment.isa, environment.compiler,
+                  environment.copy_bandwidth_gbs, environment.fma_gflops);
+  return setting;
 }
 
 std::string recipe_name(const std::string& name) {

@@ -40,6 +40,13 @@ Json shown(int id, const RecipePrompts::Sources& from) {
           {"strategy", node.strategy}};
 }
 
+/// "self, leaders 5"; "nothing" where a role is shown no history.
+std::string view_text(const View& view) {
+  std::vector<std::string> terms;
+  for (const ViewTerm& term : view.terms) terms.push_back(print(term));
+  return terms.empty() ? "nothing" : join(terms, ", ");
+}
+
 /// The view's kernels as far as their sources fit.
 Json history(const RecipeRole& role, const RoleCall& call, const RecipePrompts::Sources& from,
              Random& random) {
@@ -138,6 +145,14 @@ Result<llm::Request> RecipePrompts::request(const RecipeRole& role, const RoleCa
   llm::Request request;
   request.model = role.model.empty() ? setting_.model : role.model;
   request.temperature = role.temperature;
+  const int base = call.pick.parents.front();
+  request.label = {{"node", call.node},
+                   {"operator", call.made_by},
+                   {"strategy", call.pick.strategy},
+                   {"role", role.name},
+                   {"writes", role.output == RoleOutput::kText ? "text" : "code"},
+                   {"view", view_text(role.view)},
+                   {"parent", from.records[static_cast<size_t>(base)].candidate_id}};
   request.system = system_;
   request.task = task_;
   QUERN_ASSIGN(std::string text, context(role, from, shown_insights));

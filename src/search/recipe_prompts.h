@@ -47,8 +47,9 @@ struct NodeRecord {
 
 /// What one call to a model is about.
 struct RoleCall {
-  Pick pick;      ///< the first parent is the kernel to work on
-  int node = -1;  ///< the one in the making, which is not shown; -1: none
+  Pick pick;            ///< the first parent is the kernel to work on
+  std::string made_by;  ///< the operator; "" where none is at work
+  int node = -1;        ///< the one in the making, which is not shown; -1: none
   std::vector<std::pair<std::string, std::string>> notes;  ///< role, what it wrote
   std::string item;      ///< of a list that an earlier role wrote, where the role goes through one
   std::string question;  ///< of the selector, for its advisor

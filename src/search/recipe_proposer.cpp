@@ -135,6 +135,7 @@ RecipeProposer::Work RecipeProposer::begin(Pick pick, const RecipeOperator& made
   Work work;
   work.call.node = add_node(std::move(node));
   work.call.pick = std::move(pick);
+  work.call.made_by = made_by.name;
   work.made_by = &made_by;
   if (!made_by.sub.empty()) return work;
   work.roles = std::exchange(asked_first_, {});

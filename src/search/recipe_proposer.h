@@ -39,6 +39,11 @@ class RecipeProposer : public Proposer {
 
   const SearchGraph& graph() const { return graph_; }
   const NodeRecord& record(int node) const { return records_[static_cast<size_t>(node)]; }
+  /// The candidate of a node; "" of the root, and where none came of it.
+  std::string candidate_id(int node) const {
+    const bool known = node >= 0 && node < static_cast<int>(records_.size());
+    return known ? record(node).candidate_id : "";
+  }
   const InsightMemory& memory() const { return memory_; }
   const std::string& guidance() const { return guidance_; }
 
