@@ -30,7 +30,7 @@ FAULTS = [
     {"chance": 0.05, "seed": 5, "do": "error_event"},
     {"chance": 0.05, "seed": 6, "do": "malformed"},
     {"chance": 0.3, "seed": 7, "do": "trickle", "bytes": 400, "seconds": 0.02}]
-RECIPES = ["cudaforge", "kevin", "stark", "evoengineer", "caesar", "peak"]
+RECIPES = ["cudaforge", "kevin", "stark", "evoengineer-free", "caesar", "peak"]
 IMPROVED, NOT_IMPROVED, OUT_OF_BUDGET = 0, 4, 6
 MOST_KILLS = 4
 

@@ -115,16 +115,24 @@ void set_limits(const ModelLimits& limits, RunOptions& options) {
 
 Result<void> choose_recipe(const std::string& name, const ModelArguments& arguments,
                            RunOptions& options) {
-  const std::string chosen = name == "rules" && !arguments.agent.empty() ? "agent" : name;
+  const bool nobody = arguments.model.empty() && arguments.agent.empty();
+  std::string chosen = name;
+  if (name.empty()) chosen = arguments.agent.empty() ? "quern" : "agent";
   options.recipe = recipe_name(chosen);
   if (chosen == "rules") {
-    if (arguments.model.empty() && arguments.prompts.empty()) return {};
+    if (nobody && arguments.prompts.empty()) return {};
     return Error{ErrorKind::kUsage, "the rules ask no model",
                  "choose a recipe with --recipe (see: quern recipes), or leave --model and "
                  "--prompts out"};
   }
   QUERN_ASSIGN(options.recipe_text, recipe_text(chosen));
   QUERN_ASSIGN(const Recipe recipe, parse_recipe(options.recipe_text, options.recipe));
+  if (nobody && arguments.prompts.empty() && !recipe.needs_model()) {
+    // All that is left of it without a model.
+    options.recipe = "rules";
+    options.recipe_text.clear();
+    return {};
+  }
   QUERN_TRY(choose_model(arguments, recipe, options));
   QUERN_ASSIGN(options.prompts_text, choose_prompts(arguments.prompts, recipe));
   options.agent_env = arguments.agent_env;

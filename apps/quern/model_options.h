@@ -27,9 +27,10 @@ struct ModelArguments {
 void add_limit_options(CLI::App& app, ModelLimits& limits);
 void add_model_options(CLI::App& app, ModelArguments& arguments);
 
-/// Puts the recipe, and all that it needs of models, into the options: a run keeps it. Errors: an
-/// unknown recipe, one that asks a model where none is named, an unknown provider, templates that
-/// are missing or that nobody asks for, limits that cannot be kept.
+/// Puts the recipe, and all that it needs of models, into the options: a run keeps it. `recipe`: ""
+/// is `quern`, or `agent` where an agent is named. One that can do without a model, and has none,
+/// is the rules. Errors: an unknown recipe, one that asks a model where none is named, an unknown
+/// provider, templates that are missing or that nobody asks for, limits that cannot be kept.
 Result<void> choose_recipe(const std::string& recipe, const ModelArguments& arguments,
                            RunOptions& options);
 

@@ -18,7 +18,7 @@ namespace quern::cli {
 namespace {
 
 struct OptimizeArguments {
-  std::string task, size, budget = "64", target = "cpu", recipe = "rules", out, compiler = "g++",
+  std::string task, size, budget = "64", target = "cpu", recipe, out, compiler = "g++",
                           clock = "steady";
   ModelArguments models;
   uint64_t seed = 0;
@@ -141,8 +141,7 @@ Action add_optimize(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--target", a->target, "Hardware to run on: cpu")->capture_default_str();
   app.add_option("--recipe", a->recipe,
-                 "Search method: rules, another of `quern recipes`, or a .toml file")
-      ->capture_default_str();
+                 "Search method: one of `quern recipes`, or a .toml file [quern]");
   add_model_options(app, a->models);
   app.add_option("--seed", a->seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")

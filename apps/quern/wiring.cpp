@@ -11,6 +11,7 @@
 #include "codegen/prelude.h"
 #include "device/cpu/toolchain.h"
 #include "evaluate/local_evaluator.h"
+#include "ir/counts.h"
 #include "propose/rules_source.h"
 #include "search/recipe_proposer.h"
 #include "search/simulated_evaluator.h"
@@ -92,19 +93,23 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
     return std::unique_ptr<Proposer>(
         std::make_unique<SweepProposer>(task.program.name, options.seed));
   }
+  RulesMachine machine;
+  machine.threads = environment.threads;  // where the run began, wherever it is replayed
+  const auto make_rules = [=](uint64_t seed) {
+    return std::unique_ptr<Proposer>(
+        std::make_unique<RulesSource>(task.program, task.sizes, machine, seed));
+  };
   if (!options.recipe_text.empty()) {
-    QUERN_CHECK(client != nullptr, "a recipe that asks models has a client");
     QUERN_ASSIGN(Recipe recipe, parse_recipe(options.recipe_text, options.recipe));
     QUERN_ASSIGN(Prompts prompts, options.prompts_text.empty()
                                       ? Prompts::make()
                                       : Prompts::parse(options.prompts_text));
+    RecipeSetting setting = make_setting(task, options, environment);
+    setting.rules = make_rules;
     return std::unique_ptr<Proposer>(std::make_unique<RecipeProposer>(
-        std::move(recipe), make_setting(task, options, environment), std::move(prompts), *client));
+        std::move(recipe), std::move(setting), std::move(prompts), client));
   }
-  RulesMachine machine;
-  machine.threads = environment.threads;  // where the run began, wherever it is replayed
-  return std::unique_ptr<Proposer>(
-      std::make_unique<RulesSource>(task.program, task.sizes, machine, options.seed));
+  return make_rules(options.seed);
 }
 
 RecipeSetting make_setting(const TaskAtSize& task, const RunOptions& options,

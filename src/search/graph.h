@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -23,11 +24,17 @@ struct SearchNode {
   bool large = false;  ///< a step meant to leave the neighbourhood
   int island = 0;
   NodeState state = NodeState::kPending;
-  double time_ns = 0;     ///< 0 unless correct
-  double speedup = 0;     ///< over the recipe's reference; 0 unless correct
-  double score = 0;       ///< value of the node, by the recipe's score rule
-  double gain = 0;        ///< value of the edge from the first parent, by the recipe's gain rule
-  std::vector<int> cell;  ///< position in a feature grid, where the recipe has one
+  double time_ns = 0;  ///< 0 unless correct
+  double low_ns = 0;   ///< 95 % interval of the time
+  double high_ns = 0;
+  double roofline = 0;   ///< share of what the machine allows, 0–1
+  double speedup = 0;    ///< over the recipe's reference; 0 unless correct
+  double score = 0;      ///< value of the node, by the recipe's score rule
+  double gain = 0;       ///< value of the edge from the first parent, by the recipe's gain rule
+  double ratio = 0;      ///< parent's time over its own, less 1; 0 unless both are correct
+  double predicted = 0;  ///< speed over the parent's that its author expected; 0: said nothing
+  std::vector<uint32_t> sketch;        ///< of its source (search/features.h)
+  std::vector<int> cell;               ///< position in a feature grid, where the recipe has one
   std::vector<double> features;        ///< for clusters, where the recipe has them
   std::map<std::string, double> load;  ///< share of each resource in use, 0–1; empty: not profiled
   std::string bottleneck;              ///< class of what limits it, from its profile; "" unknown
@@ -50,6 +57,10 @@ class SearchGraph {
   /// The node that stands: the last one accepted, at first the root.
   int current() const { return current_; }
   void accept(int id) { current_ = id; }
+
+  /// Time of the fastest baseline, which is what there is to beat; 0 unknown.
+  double goal_ns() const { return goal_ns_; }
+  void set_goal_ns(double time) { goal_ns_ = time; }
 
   /// Nodes whose first parent this is, in order.
   const std::vector<int>& children(int id) const { return children_[static_cast<size_t>(id)]; }
@@ -74,6 +85,7 @@ class SearchGraph {
   std::vector<std::vector<int>> children_;
   mutable std::vector<int> ranking_;  ///< correct nodes with the root, best first; empty: stale
   int current_ = 0;
+  double goal_ns_ = 0;
 };
 
 }  // namespace quern

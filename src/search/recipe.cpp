@@ -5,12 +5,14 @@
 
 #include <algorithm>
 
-#define TOML_EXCEPTIONS 0
-#include <toml++/toml.h>
-
 #include "base/embedded.h"
+#include "base/strings.h"
 #include "base/suggest.h"
+#include "propose/tuner.h"
+#include "search/features.h"
+#include "search/feedback.h"
 #include "search/score.h"
+#include "search/toml_table.h"
 
 namespace quern {
 
@@ -18,251 +20,351 @@ extern const EmbeddedFile kRecipeFiles[];
 
 namespace {
 
-/// Reads one table, remembering which keys were asked for: what is left over is unknown.
-class TableReader {
- public:
-  TableReader(const toml::table& table, std::string where, std::string file)
-      : table_(table), where_(std::move(where)), file_(std::move(file)) {}
+const std::vector<std::string>& reflection_conditions() {
+  static const auto& all =
+      *new std::vector<std::string>{"any", "correct", "failed", "best", "gain", "loss"};
+  return all;
+}
 
-  Error error(const std::string& message, const toml::node* node, std::string hint = "") const {
-    const auto line = node == nullptr ? table_.source().begin.line : node->source().begin.line;
-    return Error{ErrorKind::kInput, fmt::format("{}, line {}: {}", file_, line, message),
-                 std::move(hint)};
+/// "gain 1.04" -> name and number; a number only where one is wanted.
+Result<void> parse_condition(const std::string& text, bool counts, std::string& name,
+                             double& number) {
+  const std::vector<std::string> words = split_words(text);
+  char* end = nullptr;
+  if (words.size() == 2) number = std::strtod(words[1].c_str(), &end);
+  const bool has_number = end != nullptr && *end == '\0' && number > 0;
+  if (words.empty() || words.size() > 2 || (words.size() == 2) != counts || counts != has_number) {
+    return Error{
+        ErrorKind::kInput,
+        fmt::format("'{}' {}", text, counts ? "needs one number above 0" : "takes no number"), ""};
   }
-
-  template <class T>
-  Result<void> get(const char* key, T& into, const char* what) {
-    known_.emplace_back(key);
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return {};
-    const auto value = node->value<T>();
-    if (!value) return error(fmt::format("`{}` is to be {}", key, what), node);
-    into = *value;
-    return {};
-  }
-  Result<void> text(const char* key, std::string& into) { return get(key, into, "a text"); }
-  Result<void> number(const char* key, double& into) { return get(key, into, "a number"); }
-  Result<void> count(const char* key, int& into, int most) {
-    int64_t value = into;
-    QUERN_TRY(get(key, value, "a whole number"));
-    if (value < 0 || value > most) {
-      return error(fmt::format("`{}` is to be between 0 and {}", key, most), table_.get(key));
-    }
-    into = static_cast<int>(value);
-    return {};
-  }
-  Result<void> texts(const char* key, std::vector<std::string>& into) {
-    known_.emplace_back(key);
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return {};
-    const toml::array* array = node->as_array();
-    for (size_t i = 0; array != nullptr && i < array->size(); ++i) {
-      const auto value = array->get(i)->value<std::string>();
-      if (!value) array = nullptr;
-      if (value) into.push_back(*value);
-    }
-    if (array == nullptr) return error(fmt::format("`{}` is to be a list of texts", key), node);
-    return {};
-  }
-  /// Every key that was not asked for, as a number.
-  Result<void> numbers(std::map<std::string, double>& into) {
-    for (const auto& [key, node] : table_) {
-      const std::string name(key.str());
-      if (std::ranges::find(known_, name) != known_.end()) continue;
-      const auto value = node.value<double>();
-      if (!value) return error(fmt::format("`{}` is to be a number", name), &node);
-      into[name] = *value;
-      known_.push_back(name);
-    }
-    return {};
-  }
-  const toml::table* table(const char* key) {
-    known_.emplace_back(key);
-    return table_.get_as<toml::table>(key);
-  }
-  const toml::array* tables(const char* key) {
-    known_.emplace_back(key);
-    return table_.get_as<toml::array>(key);
-  }
-  Result<void> finish() const {
-    for (const auto& [key, node] : table_) {
-      const std::string name(key.str());
-      if (std::ranges::find(known_, name) != known_.end()) continue;
-      return error(fmt::format("unknown key `{}`{}", name, where_), &node, suggest(name, known_));
-    }
-    return {};
-  }
-
- private:
-  const toml::table& table_;
-  std::string where_, file_;
-  std::vector<std::string> known_;
-};
+  name = words[0];
+  return {};
+}
 
 class RecipeReader {
  public:
-  RecipeReader(const toml::table& table, std::string file) : root_(table), file_(std::move(file)) {}
+  RecipeReader(TableReader top, std::string name) : top_(std::move(top)) {
+    recipe_.name = std::move(name);
+    recipe_.feedback = default_feedback();
+  }
 
   Result<Recipe> read() {
-    TableReader top(root_, "", file_);
     for (auto& [key, into] : {std::pair{"title", &recipe_.title},
                               {"source", &recipe_.source},
                               {"faithful", &recipe_.faithful},
-                              {"in_style", &recipe_.in_style}}) {
-      QUERN_TRY(top.text(key, *into));
+                              {"in_style", &recipe_.in_style},
+                              {"guidance", &recipe_.guidance}}) {
+      QUERN_TRY(top_.text(key, *into));
     }
-    QUERN_TRY(top.count("repairs", recipe_.repairs, 100));
-    QUERN_TRY(top.count("width", recipe_.width, 256));
-    QUERN_TRY(read_rules(top));
-    QUERN_TRY(read_selector(top));
-    QUERN_TRY(read_operators(top));
-    QUERN_TRY(read_roles(top));
-    QUERN_TRY(top.finish());
-    QUERN_TRY(check(top));
+    QUERN_TRY(top_.count("repairs", recipe_.repairs, 0, 100));
+    QUERN_TRY(top_.count("width", recipe_.width, 0, 256));
+    QUERN_TRY(read_choice());
+    QUERN_TRY(read_feedback());
+    QUERN_TRY(read_scores());
+    QUERN_TRY(read_selector());
+    QUERN_TRY(read_small_tables());
+    QUERN_TRY(read_operators());
+    QUERN_TRY(read_rules());
+    QUERN_TRY(read_reflections());
+    QUERN_TRY(read_roles());
+    QUERN_TRY(top_.finish());
+    QUERN_TRY(check_chains());
     return std::move(recipe_);
   }
 
  private:
-  Result<void> read_rules(TableReader& top) {
-    if (const toml::table* table = top.table("score")) {
-      TableReader score(*table, " in [score]", file_);
+  Result<void> read_choice() {
+    std::string choose = "weight";
+    QUERN_TRY(top_.text("choose", choose));
+    if (choose != "weight" && choose != "pays") {
+      return top_.error(unknown("way to choose operators", choose, {"weight", "pays"}), "choose");
+    }
+    recipe_.pays = choose == "pays";
+    return {};
+  }
+
+  Result<void> read_feedback() {
+    QUERN_TRY(top_.texts("feedback", recipe_.feedback));
+    for (const std::string& channel : recipe_.feedback) {
+      QUERN_TRY(named(top_, find_feedback_channel(channel), "feedback"));
+    }
+    return {};
+  }
+
+  Result<void> read_scores() {
+    QUERN_ASSIGN(auto scores, top_.table("score"));
+    for (TableReader& score : scores) {
       QUERN_TRY(score.text("node", recipe_.score));
       QUERN_TRY(score.text("edge", recipe_.gain));
       QUERN_TRY(score.finish());
+      QUERN_TRY(named(score, find_score_rule(recipe_.score), "node"));
+      QUERN_TRY(named(score, find_gain_rule(recipe_.gain), "edge"));
     }
-    if (const toml::table* table = top.table("accept")) {
-      TableReader accept(*table, " in [accept]", file_);
+    QUERN_ASSIGN(auto accepts, top_.table("accept"));
+    for (TableReader& accept : accepts) {
       QUERN_TRY(accept.text("rule", recipe_.accept));
       QUERN_TRY(accept.number("factor", recipe_.accept_factor));
       QUERN_TRY(accept.finish());
+      QUERN_TRY(named(accept, find_accept_rule(recipe_.accept), "rule"));
     }
     return {};
   }
 
-  Result<void> read_selector(TableReader& top) {
-    const toml::table* table = top.table("select");
-    if (table == nullptr) return top.error("there is no [select]", nullptr, "use = \"best\"");
-    TableReader select(*table, " in [select]", file_);
-    QUERN_TRY(select.text("use", recipe_.selector));
-    QUERN_TRY(select.numbers(recipe_.settings.numbers));
-    if (const toml::table* limits = top.table("limits")) {
-      TableReader reader(*limits, " in [limits]", file_);
-      QUERN_TRY(reader.numbers(recipe_.settings.limits));
+  Result<void> read_selector() {
+    if (!top_.has("select")) {
+      return top_.error("there is no [select]", nullptr, "use = \"best\"");
     }
-    const toml::array* strategies = top.tables("strategy");
-    for (size_t i = 0; strategies != nullptr && i < strategies->size(); ++i) {
-      const toml::table* row = strategies->get(i)->as_table();
-      if (row == nullptr) return top.error("write [[strategy]]", strategies->get(i));
+    QUERN_ASSIGN(auto selects, top_.table("select"));
+    TableReader& select = selects.front();
+    QUERN_TRY(select.text("use", recipe_.selector));
+    QUERN_TRY(select.text("advisor", recipe_.advisor));
+    QUERN_TRY(select.numbers(recipe_.settings.numbers));
+    QUERN_ASSIGN(auto limits, top_.table("limits"));
+    for (TableReader& reader : limits) QUERN_TRY(reader.numbers(recipe_.settings.limits));
+    QUERN_ASSIGN(auto strategies, top_.tables("strategy"));
+    for (TableReader& reader : strategies) {
       Strategy strategy;
-      TableReader reader(*row, " in [[strategy]]", file_);
       QUERN_TRY(reader.text("name", strategy.name));
       QUERN_TRY(reader.text("target", strategy.target));
+      QUERN_TRY(reader.texts("after", strategy.after));
+      QUERN_TRY(reader.texts("tiers", strategy.tiers));
       QUERN_TRY(reader.finish());
-      recipe_.settings.strategies.push_back(strategy);
+      recipe_.settings.strategies.push_back(std::move(strategy));
     }
-    auto made = make_selector(recipe_.selector, recipe_.settings);
-    if (!made) return select.error(made.error().message, nullptr, made.error().hint);
+    if (!recipe_.advisor.empty()) add_role(recipe_.advisor, RoleOutput::kText);
+    return named(select, make_selector(recipe_.selector, recipe_.settings), "use");
+  }
+
+  /// [grid], [tune], [memory].
+  Result<void> read_small_tables() {
+    QUERN_ASSIGN(auto grids, top_.table("grid"));
+    for (TableReader& grid : grids) {
+      QUERN_TRY(grid.texts("axes", recipe_.grid));
+      QUERN_TRY(grid.count("bins", recipe_.bins, 1, 1000));
+      QUERN_TRY(grid.finish());
+      for (const std::string& axis : recipe_.grid) {
+        QUERN_TRY(named(grid, find_grid_axis(axis), "axes"));
+      }
+    }
+    QUERN_ASSIGN(auto tunes, top_.table("tune"));
+    for (TableReader& tune : tunes) {
+      recipe_.tune_attempts = 8;
+      QUERN_TRY(tune.text("search", recipe_.tune_search));
+      QUERN_TRY(tune.count("attempts", recipe_.tune_attempts, 1, 100'000));
+      QUERN_TRY(tune.finish());
+      QUERN_TRY(named(tune, find_numeric_search(recipe_.tune_search), "search"));
+    }
+    QUERN_ASSIGN(auto memories, top_.table("memory"));
+    for (TableReader& memory : memories) {
+      InsightSettings& settings = recipe_.memory;
+      for (auto& [key, into] : {std::pair{"capacity", &settings.capacity},
+                                {"rate", &settings.rate},
+                                {"decay", &settings.decay},
+                                {"min_seen", &settings.min_seen}}) {
+        QUERN_TRY(memory.number(key, *into));
+      }
+      QUERN_TRY(memory.finish());
+    }
     return {};
   }
 
-  Result<void> read_operators(TableReader& top) {
-    const toml::array* rows = top.tables("operator");
-    for (size_t i = 0; rows != nullptr && i < rows->size(); ++i) {
-      const toml::table* row = rows->get(i)->as_table();
-      if (row == nullptr) return top.error("write [[operator]]", rows->get(i));
+  Result<void> read_operators() {
+    QUERN_ASSIGN(auto rows, top_.tables("operator"));
+    for (TableReader& row : rows) {
       RecipeOperator made;
-      TableReader reader(*row, " in [[operator]]", file_);
-      QUERN_TRY(reader.text("name", made.name));
-      QUERN_TRY(reader.text("when", made.when));
-      QUERN_TRY(reader.number("weight", made.weight));
-      QUERN_TRY(reader.texts("roles", made.roles));
-      QUERN_TRY(reader.finish());
-      if (made.roles.empty()) return reader.error("an operator needs roles", nullptr);
-      std::vector<std::string> known;
-      for (const OperatorCondition& condition : operator_conditions()) {
-        known.emplace_back(condition.name);
+      std::string when = made.when;
+      QUERN_TRY(row.text("name", made.name));
+      QUERN_TRY(row.text("when", when));
+      QUERN_TRY(row.number("weight", made.weight));
+      QUERN_TRY(row.texts("roles", made.roles));
+      QUERN_TRY(row.count("workers", made.workers, 1, 64));
+      QUERN_TRY(row.text("sub", made.sub));
+      QUERN_TRY(row.count("attempts", made.attempts, 1, 100'000));
+      QUERN_TRY(row.finish());
+      QUERN_TRY(read_when(row, when, made));
+      QUERN_TRY(check_sub(row, made));
+      if (made.sub.empty() == made.roles.empty()) {
+        return row.error("an operator needs roles, or a sub-search", nullptr,
+                         "roles = [\"rewrite\"], or sub = \"rules\"");
       }
-      if (std::ranges::find(known, made.when) == known.end()) {
-        return reader.error(fmt::format("unknown condition '{}'", made.when), row->get("when"),
-                            suggest(made.when, known));
-      }
+      for (const std::string& role : made.roles) add_role(role, RoleOutput::kCode);
       recipe_.operators.push_back(std::move(made));
     }
-    if (recipe_.operators.empty()) return top.error("there is no [[operator]]", nullptr);
+    if (recipe_.operators.empty()) return top_.error("there is no [[operator]]", nullptr);
     return {};
   }
 
-  /// Roles that operators name exist without a table of their own.
-  Result<void> read_roles(TableReader& top) {
-    for (const RecipeOperator& made : recipe_.operators) {
-      for (const std::string& role : made.roles) {
-        if (recipe_.find_role(role) != nullptr) continue;
-        recipe_.roles.push_back({role, role, RoleOutput::kCode, {}, {}, ""});
-      }
+  static Result<void> read_when(const TableReader& row, const std::string& when,
+                                RecipeOperator& made) {
+    const std::string name = when.substr(0, when.find(' '));
+    std::vector<std::string> known;
+    for (const OperatorCondition& condition : operator_conditions()) {
+      known.emplace_back(condition.name);
+      if (name != condition.name) continue;
+      const auto parsed = parse_condition(when, condition.counts, made.when, made.number);
+      if (!parsed) return row.error(parsed.error(), "when");
+      return {};
     }
-    const toml::table* tables = top.table("role");
-    if (tables == nullptr) return {};
-    for (const auto& [key, node] : *tables) {
-      const std::string name(key.str());
+    return row.error(unknown("condition", name, known), "when");
+  }
+
+  /// A recipe may not contain itself, however deep.
+  Result<void> check_sub(const TableReader& row, const RecipeOperator& made) const {
+    if (made.sub.empty() || made.sub == "rules") return {};
+    std::vector<std::string> known = {"rules"};
+    for (const auto& [name, text] : built_in_recipes()) known.push_back(name);
+    const auto found = built_in_recipes().find(made.sub);
+    if (found == built_in_recipes().end())
+      return row.error(unknown("recipe", made.sub, known), "sub");
+    // A sub-search is a whole recipe, whose own sub-searches end with the rules: one level down.
+    if (found->second.find("\nsub = ") == std::string::npos) return {};
+    return row.error(fmt::format("the recipe {} has sub-searches of its own", made.sub), nullptr,
+                     "sub-searches go one level deep");
+  }
+
+  Result<void> read_rules() {
+    QUERN_ASSIGN(auto rows, top_.tables("rule"));
+    for (TableReader& row : rows) {
+      std::string when, action;
+      QUERN_TRY(row.text("when", when));
+      QUERN_TRY(row.text("do", action));
+      QUERN_TRY(row.finish());
+      auto rule = parse_rule(when, action);
+      if (!rule) return row.error(rule.error(), "when");
+      const std::string& name = rule->argument;
+      if (rule->action == "switch" &&
+          std::ranges::find(recipe_.operators, name, &RecipeOperator::name) ==
+              recipe_.operators.end()) {
+        return row.error(fmt::format("there is no operator '{}'", name), nullptr);
+      }
+      if (rule->action == "ask" || rule->action == "re-profile") {
+        add_role(name, RoleOutput::kText);
+      }
+      recipe_.rules.push_back(std::move(*rule));
+    }
+    return {};
+  }
+
+  Result<void> read_reflections() {
+    QUERN_ASSIGN(auto rows, top_.tables("reflect"));
+    for (TableReader& row : rows) {
+      RecipeReflection made;
+      std::string when = made.when, into = "insights";
+      QUERN_TRY(row.text("role", made.role));
+      QUERN_TRY(row.text("when", when));
+      QUERN_TRY(row.text("into", into));
+      QUERN_TRY(row.count("every", made.every, 1, 100'000));
+      QUERN_TRY(row.count("most", made.most, 1, 100));
+      QUERN_TRY(row.finish());
+      const std::string name = when.substr(0, when.find(' '));
+      const auto& known = reflection_conditions();
+      if (std::ranges::find(known, name) == known.end()) {
+        return row.error(unknown("condition", name, known), "when");
+      }
+      const bool counts = name == "gain" || name == "loss";
+      const auto parsed = parse_condition(when, counts, made.when, made.number);
+      if (!parsed) return row.error(parsed.error(), "when");
+      if (into != "insights" && into != "guidance") {
+        return row.error(unknown("place", into, {"insights", "guidance"}), "into");
+      }
+      made.guides = into == "guidance";
+      if (made.role.empty()) return row.error("a reflection needs a role", nullptr);
+      add_role(made.role, RoleOutput::kText);
+      recipe_.reflections.push_back(std::move(made));
+    }
+    return {};
+  }
+
+  /// Roles that are named anywhere exist without a table of their own.
+  void add_role(const std::string& name, RoleOutput output) {
+    if (recipe_.find_role(name) != nullptr) return;
+    RecipeRole role;
+    role.name = role.prompt = name;
+    role.output = output;
+    recipe_.roles.push_back(role);
+  }
+
+  Result<void> read_roles() {
+    QUERN_ASSIGN(auto tables, top_.named_tables("role"));
+    for (auto& [name, reader] : tables) {
       const auto role = std::ranges::find(recipe_.roles, name, &RecipeRole::name);
-      if (role == recipe_.roles.end() || !node.is_table()) {
-        return top.error(fmt::format("no operator has a role '{}'", name), &node);
+      if (role == recipe_.roles.end()) {
+        return reader.error(fmt::format("no operator has a role '{}'", name), nullptr);
       }
-      QUERN_TRY(read_role(TableReader(*node.as_table(), " in [role." + name + "]", file_), *role));
+      QUERN_TRY(read_role(reader, *role));
     }
     return {};
   }
 
-  static Result<void> read_role(TableReader reader, RecipeRole& role) {
-    std::string output = "code";
+  static Result<void> read_role(TableReader& reader, RecipeRole& role) {
+    static constexpr std::pair<const char*, RoleOutput> kOutputs[] = {
+        {"code", RoleOutput::kCode},
+        {"edits", RoleOutput::kEdits},
+        {"template", RoleOutput::kTemplate},
+        {"text", RoleOutput::kText}};
+    std::string output;
     std::vector<std::string> view;
     int characters = role.view.max_characters;
     double temperature = -1;
     QUERN_TRY(reader.text("prompt", role.prompt));
     QUERN_TRY(reader.text("output", output));
     QUERN_TRY(reader.text("model", role.model));
+    QUERN_TRY(reader.text("each", role.each));
     QUERN_TRY(reader.texts("view", view));
-    QUERN_TRY(reader.count("view_characters", characters, 10'000'000));
+    QUERN_TRY(reader.count("view_characters", characters, 0, 10'000'000));
     QUERN_TRY(reader.number("temperature", temperature));
     QUERN_TRY(reader.finish());
     if (temperature >= 0) role.temperature = temperature;
     auto parsed = parse_view(view, characters);
-    if (!parsed) return reader.error(parsed.error().message, nullptr, parsed.error().hint);
+    if (!parsed) return reader.error(parsed.error(), "view");
     role.view = *parsed;
-    const std::map<std::string, RoleOutput> outputs = {
-        {"code", RoleOutput::kCode}, {"edits", RoleOutput::kEdits}, {"text", RoleOutput::kText}};
-    const auto found = outputs.find(output);
-    if (found == outputs.end()) {
-      return reader.error(fmt::format("unknown output '{}'", output), nullptr,
-                          "known: code, edits, text");
+    std::vector<std::string> known;
+    for (const auto& [name, kind] : kOutputs) {
+      known.emplace_back(name);
+      if (output == name) role.output = kind;
     }
-    role.output = found->second;
-    return {};
+    if (output.empty() || std::ranges::find(known, output) != known.end()) return {};
+    return reader.error(unknown("output", output, known), "output");
   }
 
-  Result<void> check(const TableReader& top) const {
-    const auto known = [&](const auto& found) -> Result<void> {
-      if (found) return {};
-      return top.error(found.error().message, nullptr, found.error().hint);
-    };
-    QUERN_TRY(known(find_score_rule(recipe_.score)));
-    QUERN_TRY(known(find_gain_rule(recipe_.gain)));
-    QUERN_TRY(known(find_accept_rule(recipe_.accept)));
+  Result<void> check_chains() const {
     for (const RecipeOperator& made : recipe_.operators) {
       for (size_t i = 0; i < made.roles.size(); ++i) {
-        const bool text = recipe_.find_role(made.roles[i])->output == RoleOutput::kText;
-        if (text == (i + 1 < made.roles.size())) continue;
-        return top.error(
-            fmt::format("operator '{}': role '{}' {}", made.name, made.roles[i],
-                        text ? "is the last, and writes no code" : "writes code before the last"),
-            nullptr, "all roles but the last have output = \"text\"");
+        const RecipeRole& role = *recipe_.find_role(made.roles[i]);
+        const bool text = role.output == RoleOutput::kText;
+        if (text == (i + 1 == made.roles.size())) {
+          return top_.error(
+              fmt::format("operator '{}': role '{}' {}", made.name, role.name,
+                          text ? "is the last, and writes no code" : "writes code before the last"),
+              nullptr, "all roles but the last have output = \"text\"");
+        }
+        const auto begin = made.roles.begin();
+        const auto before = begin + static_cast<long>(i);
+        if (!role.each.empty() && std::find(begin, before, role.each) == before) {
+          return top_.error(fmt::format("operator '{}': no role '{}' stands before '{}'", made.name,
+                                        role.each, role.name),
+                            nullptr, "`each` names an earlier role of the operator");
+        }
       }
     }
     return {};
   }
 
-  const toml::table& root_;
-  std::string file_;
+  static Error unknown(const char* what, const std::string& name,
+                       const std::vector<std::string>& known) {
+    return {ErrorKind::kInput, fmt::format("unknown {} '{}'", what, name), suggest(name, known)};
+  }
+
+  /// That a name was found; its error, at the key of a table.
+  template <class Found>
+  static Result<void> named(const TableReader& reader, const Result<Found>& found,
+                            const char* key) {
+    if (found) return {};
+    return reader.error(found.error(), key);
+  }
+
+  TableReader top_;
   Recipe recipe_;
 };
 
@@ -273,25 +375,43 @@ const RecipeRole* Recipe::find_role(const std::string& role) const {
   return found == roles.end() ? nullptr : &*found;
 }
 
+bool Recipe::needs_model() const {
+  return std::ranges::none_of(
+      operators, [](const RecipeOperator& row) { return row.sub == "rules" && row.when == "any"; });
+}
+
 std::span<const OperatorCondition> operator_conditions() {
   static constexpr OperatorCondition kAll[] = {
-      {"any", "always"},
-      {"root", "nothing but the plain version is there to work on"},
-      {"failed", "the kernel to work on did not pass"},
-      {"correct", "the kernel to work on passed"},
-      {"large", "the selector asks for a large step"},
-      {"several", "the selector gave more than one parent"},
+      {"any", false, "always"},
+      {"root", false, "nothing but the plain version is there to work on"},
+      {"failed", false, "the kernel to work on did not pass"},
+      {"correct", false, "the kernel to work on passed"},
+      {"large", false, "the selector asks for a large step"},
+      {"several", false, "the selector gave more than one parent"},
+      {"early", true, "fewer attempts than this were judged"},
   };
   return kAll;
 }
 
-bool condition_holds(const std::string& condition, const SearchGraph& graph, const Pick& pick) {
+bool condition_holds(const RecipeOperator& row, const SearchGraph& graph, const Pick& pick,
+                     int attempts) {
   const int base = pick.parents.front();
-  if (condition == "root") return base == 0;
-  if (condition == "failed") return graph.failed(base);
-  if (condition == "correct") return base != 0 && graph.correct(base);
-  if (condition == "large") return pick.large;
-  if (condition == "several") return pick.parents.size() > 1;
+  if (row.when == "root") return base == 0;
+  if (row.when == "failed") return graph.failed(base);
+  if (row.when == "correct") return base != 0 && graph.correct(base);
+  if (row.when == "large") return pick.large;
+  if (row.when == "several") return pick.parents.size() > 1;
+  if (row.when == "early") return attempts < row.number;
+  return true;
+}
+
+bool reflects_on(const RecipeReflection& row, const SearchNode& node, bool is_best) {
+  const bool correct = node.state == NodeState::kCorrect;
+  if (row.when == "correct") return correct;
+  if (row.when == "failed") return !correct;
+  if (row.when == "best") return is_best;
+  if (row.when == "gain") return correct && 1 + node.ratio >= row.number;
+  if (row.when == "loss") return correct && node.ratio < 0 && 1 + node.ratio <= 1 / row.number;
   return true;
 }
 
@@ -307,17 +427,8 @@ const std::map<std::string, std::string>& built_in_recipes() {
 }
 
 Result<Recipe> parse_recipe(const std::string& text, const std::string& name) {
-  const std::string file = name + ".toml";
-  toml::parse_result parsed = toml::parse(text, file);
-  if (!parsed) {
-    const toml::parse_error& error = parsed.error();
-    return Error{
-        ErrorKind::kInput,
-        fmt::format("{}, line {}: {}", file, error.source().begin.line, error.description()), ""};
-  }
-  QUERN_ASSIGN(Recipe recipe, RecipeReader(parsed.table(), file).read());
-  recipe.name = name;
-  return recipe;
+  QUERN_ASSIGN(TableReader top, TableReader::parse(text, name + ".toml"));
+  return RecipeReader(std::move(top), name).read();
 }
 
 }  // namespace quern

@@ -1,123 +1,110 @@
 // SPDX-License-Identifier: Apache-2.0
+// What a recipe does next. What it learns from evaluations is in recipe_learning.cpp.
 #include "search/recipe_proposer.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <future>
 
 #include "base/check.h"
 #include "base/strings.h"
-#include "codegen/reference.h"
 #include "propose/reply.h"
-#include "task/parse.h"
+#include "propose/tuner.h"
 
 namespace quern {
 namespace {
 
 /// Rounds in a row without a candidate before the search gives up.
 constexpr int kFruitlessRounds = 6;
+/// Items of a list that a role is asked for, one call each.
+constexpr size_t kMostItems = 8;
+/// Weight of what is little known among operators that are chosen by what they earned.
+constexpr double kExplore = 0.3;
+constexpr size_t kMostGuidance = 3000;
 
-NodeState state_of(const Verdict& verdict) {
-  if (passed(verdict)) return NodeState::kCorrect;
-  const bool broken = std::holds_alternative<CompileFailed>(verdict) ||
-                      std::holds_alternative<LaunchFailed>(verdict);
-  return broken ? NodeState::kBroken : NodeState::kWrong;
-}
-
-/// How far two kernels are apart, by time and score alone: 0–1.
-double distance(const SearchNode& a, const SearchNode& b) {
-  if (a.time_ns <= 0 || b.time_ns <= 0) return a.time_ns == b.time_ns ? 0 : 1;
-  return std::min(1.0, std::abs(std::log(a.time_ns / b.time_ns)));
-}
-
-std::string c_type(DType type, bool input) {
-  const char* name = type == DType::kF32   ? "float"
-                     : type == DType::kF64 ? "double"
-                     : type == DType::kI32 ? "int32_t"
-                                           : "int64_t";
-  return fmt::format("{}{}*", input ? "const " : "", name);
-}
-
-/// "self, leaders 5"; "nothing" where a role is shown no history.
-std::string view_text(const View& view) {
-  std::vector<std::string> terms;
-  for (const ViewTerm& term : view.terms) terms.push_back(print(term));
-  return terms.empty() ? "nothing" : join(terms, ", ");
-}
-
-/// The run cannot go on when one of these comes back; anything else is one call's bad luck.
-bool is_fatal(llm::FailureKind kind) {
-  using Kind = llm::FailureKind;
-  return kind == Kind::kSetup || kind == Kind::kPrice || kind == Kind::kRejected ||
-         kind == Kind::kNotRecorded || kind == Kind::kCancelled;
+/// A component that the recipe's reader found before.
+template <class Found>
+Found known(Result<Found> found) {
+  QUERN_CHECK(found.has_value(), "a recipe that parsed");
+  return std::move(*found);
 }
 
 }  // namespace
 
-RecipeSetting recipe_setting(const ir::Program& program) {
-  RecipeSetting setting;
-  setting.task_text = print_task(program);
-  setting.naive = emit_naive(program);
-  setting.entry = program.name;
-  std::vector<std::string> arguments, macros;
-  for (const std::string& size : program.free_sizes()) {
-    arguments.push_back("int64_t " + size);
-    macros.push_back("QUERN_SIZE_" + size);
-  }
-  for (const ir::InputDecl& input : program.inputs) {
-    arguments.push_back(fmt::format("{} {}", c_type(input.type, true), input.name));
-  }
-  for (const ir::Statement* output : program.outputs()) {
-    arguments.push_back(fmt::format("{} {}", c_type(output->type, false), output->name));
-  }
-  setting.signature = fmt::format("extern \"C\" void {}({});", program.name, join(arguments, ", "));
-  setting.size_macros = join(macros, ", ");
-  return setting;
-}
-
 RecipeProposer::RecipeProposer(Recipe recipe, RecipeSetting setting, Prompts prompts,
-                               llm::Client& client)
+                               llm::Client* client)
     : recipe_(std::move(recipe)),
       setting_(std::move(setting)),
-      prompts_(std::move(prompts)),
+      prompts_(setting_, prompts),
+      templates_(std::move(prompts)),
       client_(client),
-      random_(setting_.seed) {
-  auto selector = make_selector(recipe_.selector, recipe_.settings);
-  auto score = find_score_rule(recipe_.score);
-  auto gain = find_gain_rule(recipe_.gain);
-  auto accept = find_accept_rule(recipe_.accept);
-  QUERN_CHECK(selector && score && gain && accept, "a recipe that parsed");
-  selector_ = std::move(*selector);
-  score_ = *score;
-  gain_ = *gain;
-  accept_ = *accept;
+      caller_(client),
+      selector_(known(make_selector(recipe_.selector, recipe_.settings))),
+      score_(known(find_score_rule(recipe_.score))),
+      gain_(known(find_gain_rule(recipe_.gain))),
+      accept_(known(find_accept_rule(recipe_.accept))),
+      random_(setting_.seed),
+      memory_(recipe_.memory),
+      guidance_(recipe_.guidance),
+      controller_(recipe_.rules),
+      earned_(recipe_.operators.size(), 0.5, 1),
+      matched_(recipe_.reflections.size(), 0) {
+  for (const std::string& channel : recipe_.feedback) {
+    feedback_.push_back(known(find_feedback_channel(channel)));
+  }
+  if (setting_.rules) rules_ = setting_.rules(setting_.seed);
   SearchNode root;
   root.state = NodeState::kCorrect;
   root.speedup = 1;
   root.score = score_->score(root.state, 1);
-  graph_.add(root);
-  memos_[0] = {setting_.naive, "The plain version: correct, 1×.", "", 0};
+  describe(root, setting_.naive);
+  add_node(std::move(root));
+  record_of(0).source = setting_.naive;
+  record_of(0).outcome = "The plain version: correct, 1×.";
 }
 
 RecipeProposer::~RecipeProposer() = default;
 
-Result<RecipeProposer::Work> RecipeProposer::choose() {
-  Work work;
-  if (!repairs_.empty()) {
-    work.pick.parents = {repairs_.front()};
-    work.pick.island = graph_.node(repairs_.front()).island;
-    repairs_.pop_front();
-  } else {
-    work.pick = selector_->pick(graph_, random_);
-  }
+int RecipeProposer::add_node(SearchNode node) {
+  records_.emplace_back();
+  return graph_.add(std::move(node));
+}
+
+/// Has the selector's question answered, where it has one.
+Result<void> RecipeProposer::advise() {
+  if (recipe_.advisor.empty() || !caller_.can_ask()) return {};
+  RoleCall call;
+  call.question = selector_->question(graph_);
+  if (call.question.empty()) return {};
+  call.pick.parents = {graph_.best()};
+  const RecipeRole& role = *recipe_.find_role(recipe_.advisor);
+  QUERN_ASSIGN(llm::Request request, prompts_.request(role, call, sources(), random_, nullptr));
+  std::vector<llm::Request> requests;
+  requests.push_back(std::move(request));
+  QUERN_ASSIGN(const std::vector<RoleReply> replies, caller_.ask(std::move(requests)));
+  selector_->answer(graph_, replies[0].ok ? replies[0].text : "");
+  return {};
+}
+
+bool RecipeProposer::usable(const RecipeOperator& row) const {
+  if (row.sub == "rules") return rules_ != nullptr && !rules_done_;
+  return caller_.can_ask();
+}
+
+/// Null where no operator that applies can be used.
+Result<const RecipeOperator*> RecipeProposer::choose_operator(const Pick& pick) {
+  const std::vector<RecipeOperator>& rows = recipe_.operators;
+  const std::string forced = std::exchange(switch_to_, "");
   std::vector<double> weights;
-  for (const RecipeOperator& row : recipe_.operators) {
-    const bool applies = condition_holds(row.when, graph_, work.pick);
-    weights.push_back(applies ? row.weight : 0);
+  bool any = false;
+  for (const RecipeOperator& row : rows) {
+    const bool applies =
+        condition_holds(row, graph_, pick, controller_.state().attempts) && row.weight > 0;
+    any = any || applies;
+    weights.push_back(applies && usable(row) ? row.weight : 0);
+    if (row.name == forced && usable(row)) return &row;
   }
-  if (std::ranges::all_of(weights, [](double weight) { return weight <= 0; })) {
+  if (!any) {
     return Error{
         ErrorKind::kInput,
         fmt::format("the recipe {} has no operator for what its selector picked", recipe_.name),
@@ -126,229 +113,264 @@ Result<RecipeProposer::Work> RecipeProposer::choose() {
   // Conditions go from the particular to the general: the first that holds leads, and shares the
   // draw only with others of the same condition.
   const auto first = std::ranges::find_if(weights, [](double weight) { return weight > 0; });
-  const std::string& when = recipe_.operators[static_cast<size_t>(first - weights.begin())].when;
+  if (first == weights.end()) return static_cast<const RecipeOperator*>(nullptr);
+  const std::string& when = rows[static_cast<size_t>(first - weights.begin())].when;
+  std::vector<bool> allowed;
   for (size_t i = 0; i < weights.size(); ++i) {
-    if (recipe_.operators[i].when != when) weights[i] = 0;
+    if (rows[i].when != when) weights[i] = 0;
+    allowed.push_back(weights[i] > 0);
   }
-  work.made_by = &recipe_.operators[random_.weighted(weights)];
+  return recipe_.pays ? &rows[earned_.best(kExplore, ++choices_, allowed)]
+                      : &rows[random_.weighted(weights)];
+}
+
+RecipeProposer::Work RecipeProposer::begin(Pick pick, const RecipeOperator& made_by) {
   SearchNode node;
-  node.parents = work.pick.parents;
-  node.role = work.made_by->name;
-  node.strategy = work.pick.strategy;
+  node.parents = pick.parents;
+  node.role = made_by.name;
+  node.strategy = pick.strategy;
   node.model = setting_.model;
-  node.large = work.pick.large;
-  node.island = work.pick.island;
-  work.node = graph_.add(node);
+  node.large = pick.large;
+  node.island = pick.island;
+  Work work;
+  work.call.node = add_node(std::move(node));
+  work.call.pick = std::move(pick);
+  work.call.made_by = made_by.name;
+  work.made_by = &made_by;
+  if (!made_by.sub.empty()) return work;
+  work.roles = std::exchange(asked_first_, {});
+  for (const std::string& role : made_by.roles) work.roles.push_back(recipe_.find_role(role));
   return work;
 }
 
-Json RecipeProposer::shown(int id) const {
-  const SearchNode& node = graph_.node(id);
-  const Memo& memo = memos_.at(id);
-  std::string title = fmt::format("Attempt {}", id);
-  if (id == 0) title = "The plain version";
-  if (id > 0) title += fmt::format(" ({} of {})", node.role, node.parents.front());
-  return {{"title", title}, {"outcome", memo.outcome}, {"source", memo.source}};
+/// Nothing where there is nothing that could be done.
+Result<std::optional<RecipeProposer::Work>> RecipeProposer::choose() {
+  Pick pick;
+  if (!repairs_.empty()) {
+    pick.parents = {repairs_.front()};
+    pick.island = graph_.node(repairs_.front()).island;
+    repairs_.pop_front();
+  } else {
+    QUERN_TRY(advise());
+    pick = selector_->pick(graph_, random_);
+  }
+  pick.large = std::exchange(large_next_, false) || pick.large;
+  QUERN_ASSIGN(const RecipeOperator* made_by, choose_operator(pick));
+  if (made_by == nullptr) return std::optional<Work>();
+  return std::optional<Work>(begin(std::move(pick), *made_by));
 }
 
-Result<llm::Request> RecipeProposer::request(const Work& work, const RecipeRole& role) {
-  const int base = work.pick.parents.front();
-  Json data = {{"base", shown(base)},      {"strategy", work.pick.strategy},
-               {"large", work.pick.large}, {"history", Json::array()},
-               {"parents", Json::array()}, {"notes", Json::array()}};
-  for (int parent : work.pick.parents) data["parents"].push_back(shown(parent));
-  for (const auto& [name, text] : work.notes) {
-    data["notes"].push_back({{"role", name}, {"text", text}});
-  }
-  std::vector<Json> history;
-  std::vector<std::string> texts;
-  for (const ViewNode& node : view_nodes(role.view, graph_, base, distance, random_)) {
-    if (node.id == base || node.id == work.node) continue;
-    history.push_back(shown(node.id));
-    texts.push_back(history.back()["source"].get<std::string>());
-  }
-  texts = fit_texts(std::move(texts), role.view.max_characters);
-  for (size_t i = 0; i < texts.size(); ++i) {
-    history[i]["source"] = texts[i];
-    data["history"].push_back(history[i]);
-  }
-  if (system_.empty()) {
-    const Json task = {{"task", setting_.task_text},
-                       {"signature", setting_.signature},
-                       {"naive", setting_.naive},
-                       {"size_macros", setting_.size_macros},
-                       {"hardware", setting_.hardware}};
-    QUERN_ASSIGN(task_, prompts_.render("task", task));
-    QUERN_ASSIGN(system_, prompts_.render("system", task));
-  }
-  llm::Request request;
-  request.model = role.model.empty() ? setting_.model : role.model;
-  request.temperature = role.temperature;
-  request.label = {{"node", work.node},
-                   {"operator", work.made_by->name},
-                   {"strategy", work.pick.strategy},
-                   {"role", role.name},
-                   {"writes", role.output == RoleOutput::kText ? "text" : "code"},
-                   {"view", view_text(role.view)},
-                   {"parent", candidate_id(base)}};
-  request.system = system_;
-  request.task = task_;
-  QUERN_ASSIGN(std::string text, prompts_.render(role.prompt, data));
-  request.messages.push_back({llm::Role::kUser, std::move(text), {}, ""});
-  return request;
-}
-
-/// Fills in the source, a note, or the problem.
-void RecipeProposer::take_reply(Work& work, const RecipeRole& role, const std::string& text) const {
-  if (role.output == RoleOutput::kText) {
-    work.notes.emplace_back(role.name, text);
-    return;
-  }
+/// The kernel in a reply.
+Result<std::string> RecipeProposer::code_in(const RecipeRole& role, const Work& work,
+                                            const std::string& text) const {
   Result<std::string> source = Error{ErrorKind::kInput, "the reply has no edits", ""};
   if (role.output == RoleOutput::kEdits) {
     const auto edits = extract_edits(text);
     if (!edits) {
       source = edits.error();
     } else if (!edits->empty()) {
-      source = apply_edits(memos_.at(work.pick.parents.front()).source, *edits);
+      source = apply_edits(record(work.call.pick.parents.front()).source, *edits);
     }
   }
   // Asked for edits, some models give the whole source all the same.
   if (!source) {
     auto whole = extract_code(text, setting_.entry);
-    if (whole || role.output == RoleOutput::kCode) source = std::move(whole);
+    if (whole || role.output != RoleOutput::kEdits) source = std::move(whole);
   }
+  if (source && role.output == RoleOutput::kTemplate && !has_tune_lines(*source)) {
+    return Error{ErrorKind::kInput, "the reply has no line `// tune: NAME = values`", ""};
+  }
+  return source;
+}
+
+/// A note, a variant, or the problem.
+void RecipeProposer::take_reply(Work& work, size_t stage, const std::string& text) const {
+  const RecipeRole& role = *work.roles[stage];
+  if (stage + 1 < work.roles.size()) {
+    work.call.notes.emplace_back(role.name, text);
+    return;
+  }
+  Result<std::string> source = code_in(role, work, text);
   if (source) {
-    work.source = std::move(*source);
+    work.sources.push_back(std::move(*source));
   } else {
     work.problem = source.error().message;
   }
 }
 
-/// One call for each work that has a role at this stage, all at once. False when the budget ended.
-Result<bool> RecipeProposer::run_stage(std::vector<Work>& works, size_t stage) {
-  std::vector<std::pair<Work*, std::future<llm::Answer>>> calls;
+/// The calls of each work that has a role at this stage, all at once.
+Result<void> RecipeProposer::run_stage(std::vector<Work>& works, size_t stage) {
+  std::vector<llm::Request> requests;
+  std::vector<Work*> owners;
   for (Work& work : works) {
-    if (stage >= work.made_by->roles.size() || !work.problem.empty()) continue;
-    const RecipeRole& role = *recipe_.find_role(work.made_by->roles[stage]);
-    QUERN_ASSIGN(llm::Request made, request(work, role));
-    calls.emplace_back(&work, client_.ask(std::move(made)));
-  }
-  bool affordable = true;
-  std::optional<Error> fatal;
-  for (auto& [work, call] : calls) {
-    const llm::Answer answer = call.get();
-    const RecipeRole& role = *recipe_.find_role(work->made_by->roles[stage]);
-    if (answer.ok()) {
-      take_reply(*work, role, answer.reply().text);
-      continue;
+    if (stage >= work.roles.size() || !work.problem.empty()) continue;
+    const RecipeRole& role = *work.roles[stage];
+    std::vector<std::string> items = {""};
+    for (const auto& [name, text] : work.call.notes) {
+      if (!role.each.empty() && name == role.each) items = list_items(text);
     }
-    work->problem = answer.failure().message;
-    if (answer.failure().kind == llm::FailureKind::kBudget) affordable = false;
-    if (is_fatal(answer.failure().kind)) fatal = to_error(answer.failure());
+    items.resize(std::min(items.size(), kMostItems));
+    const int samples = stage + 1 < work.roles.size() ? 1 : work.made_by->workers;
+    for (const std::string& item : items) {
+      RoleCall call = work.call;
+      call.item = item;
+      QUERN_ASSIGN(llm::Request request,
+                   prompts_.request(role, call, sources(), random_, &work.insights));
+      for (int sample = 0; sample < samples; ++sample) {
+        request.sample = sample;
+        requests.push_back(request);
+        owners.push_back(&work);
+      }
+    }
   }
-  if (fatal) return *fatal;
-  return affordable;
+  QUERN_ASSIGN(const std::vector<RoleReply> replies, caller_.ask(std::move(requests)));
+  for (size_t i = 0; i < replies.size(); ++i) {
+    if (replies[i].ok) {
+      take_reply(*owners[i], stage, replies[i].text);
+    } else {
+      owners[i]->problem = replies[i].text;
+    }
+  }
+  return {};
+}
+
+Result<void> RecipeProposer::begin_sub(const Work& work) {
+  const RecipeOperator& row = *work.made_by;
+  const Pick& pick = work.call.pick;
+  if (row.sub == "rules") {
+    subs_.add(work.call.node, pick, *rules_, row.attempts);
+    return {};
+  }
+  QUERN_ASSIGN(Recipe recipe, parse_recipe(built_in_recipes().at(row.sub), row.sub));
+  RecipeSetting setting = setting_;
+  setting.naive = record(pick.parents.front()).source;
+  setting.seed = random_.next();
+  setting.rules = nullptr;
+  auto inner =
+      std::make_unique<RecipeProposer>(std::move(recipe), std::move(setting), templates_, client_);
+  Attempt base;
+  base.candidate.proposer = "baseline";
+  base.candidate.note = "naive";
+  Passed passed;
+  passed.timing.median_ns = graph_.node(pick.parents.front()).time_ns;
+  base.evaluation.verdict = passed;
+  inner->tell(base);
+  subs_.add(work.call.node, pick, std::move(inner), row.attempts);
+  return {};
+}
+
+void RecipeProposer::fail(int node, const Pick& pick, const std::string& why) {
+  record_of(node).outcome = "No kernel: " + why + ".";
+  graph_.change(node).state = NodeState::kBroken;
+  close(node, pick);
+}
+
+/// A source as a candidate; one with parameters to tune as a search over their values.
+void RecipeProposer::offer(int node, const Pick& pick, std::string source, Candidates& ready) {
+  record_of(node).source = source;
+  if (has_tune_lines(source)) {
+    auto kernel = parse_template(source);
+    if (!kernel) return fail(node, pick, kernel.error().message);
+    if (recipe_.tune_attempts > 0) {
+      const auto search = known(find_numeric_search(recipe_.tune_search));
+      subs_.add(node, pick,
+                std::make_unique<Tuner>(std::move(*kernel), *search, recipe_.name, random_.next()),
+                recipe_.tune_attempts);
+      return;
+    }
+    source = kernel->instance(std::vector<size_t>(kernel->parameters.size(), 0));
+    record_of(node).source = source;
+  }
+  ProposedCandidate made;
+  made.candidate = make_candidate(std::move(source), recipe_.name);
+  made.candidate.note = pick.strategy;
+  made.action = graph_.node(node).role;
+  if (!pick.strategy.empty()) made.action += ": " + pick.strategy;
+  record_of(node).candidate_id = made.candidate.id;
+  for (int parent : pick.parents) {
+    const std::string& id = record(parent).candidate_id;
+    if (!id.empty()) made.candidate.parents.push_back(id);
+  }
+  waiting_[made.candidate.id].push_back({node, pick});
+  ready.push_back(std::move(made));
+}
+
+void RecipeProposer::finish(Work& work, Candidates& ready) {
+  const int node = work.call.node;
+  if (!work.call.notes.empty()) record_of(node).plan = work.call.notes.back().second;
+  graph_.change(node).predicted = expected_speed(record(node).plan);
+  record_of(node).insights = std::move(work.insights);
+  if (work.sources.empty()) return fail(node, work.call.pick, work.problem);
+  std::string first = std::move(work.sources.front());
+  work.sources.erase(work.sources.begin());
+  if (!work.sources.empty()) spares_[node] = std::move(work.sources);
+  offer(node, work.call.pick, std::move(first), ready);
+}
+
+/// Picks, asks, and takes the replies. False where there was nothing to do.
+Result<bool> RecipeProposer::make(int count, Candidates& ready) {
+  std::vector<Work> works;
+  for (int i = 0; i < std::clamp(count, 1, std::max(1, recipe_.width)); ++i) {
+    QUERN_ASSIGN(std::optional<Work> work, choose());
+    if (!work) break;
+    works.push_back(std::move(*work));
+  }
+  size_t stages = 0;
+  for (const Work& work : works) stages = std::max(stages, work.roles.size());
+  for (size_t stage = 0; stage < stages; ++stage) QUERN_TRY(run_stage(works, stage));
+  for (Work& work : works) {
+    if (work.made_by->sub.empty()) {
+      finish(work, ready);
+    } else {
+      QUERN_TRY(begin_sub(work));
+    }
+  }
+  return !works.empty();
+}
+
+/// Writes what is to be learnt from the nodes judged since.
+Result<void> RecipeProposer::reflect() {
+  const std::vector<Reflection> due = std::exchange(reflections_, {});
+  if (due.empty() || !caller_.can_ask()) return {};
+  std::vector<llm::Request> requests;
+  for (const Reflection& one : due) {
+    RoleCall call;
+    call.pick.parents = {one.node};
+    const RecipeRole& role = *recipe_.find_role(one.row->role);
+    QUERN_ASSIGN(llm::Request request, prompts_.request(role, call, sources(), random_, nullptr));
+    requests.push_back(std::move(request));
+  }
+  QUERN_ASSIGN(const std::vector<RoleReply> replies, caller_.ask(std::move(requests)));
+  for (size_t i = 0; i < due.size(); ++i) {
+    if (!replies[i].ok) continue;
+    if (due[i].row->guides) {
+      guidance_ = shorten(replies[i].text, kMostGuidance);
+    } else {
+      memory_.add_lines(replies[i].text, due[i].node, due[i].row->most);
+    }
+  }
+  return {};
 }
 
 Result<std::vector<ProposedCandidate>> RecipeProposer::next(int count) {
-  std::vector<ProposedCandidate> candidates;
-  bool affordable = true;
-  for (int round = 0; round < kFruitlessRounds && affordable && candidates.empty(); ++round) {
-    std::vector<Work> works;
-    for (int i = 0; i < std::clamp(count, 1, std::max(1, recipe_.width)); ++i) {
-      QUERN_ASSIGN(Work work, choose());
-      works.push_back(std::move(work));
+  QUERN_TRY(reflect());
+  for (int round = 0; round < kFruitlessRounds && !stopped_; ++round) {
+    Candidates ready = std::exchange(due_, {});
+    if (ready.empty()) {
+      QUERN_ASSIGN(ready, subs_.draw(count));
+      end_subs();
     }
-    size_t stages = 0;
-    for (const Work& work : works) stages = std::max(stages, work.made_by->roles.size());
-    for (size_t stage = 0; stage < stages; ++stage) {
-      QUERN_ASSIGN(const bool enough, run_stage(works, stage));
-      affordable = affordable && enough;
+    if (ready.empty()) {
+      QUERN_ASSIGN(const bool any, make(count, ready));
+      if (!any) break;
     }
-    for (Work& work : works) {
-      memos_[work.node].source = work.source;
-      if (work.source.empty()) {
-        memos_[work.node].outcome = "No kernel: " + work.problem + ".";
-        graph_.change(work.node).state = NodeState::kBroken;
-        close({work.node, work.pick});
-        continue;
-      }
-      ProposedCandidate made;
-      made.candidate = make_candidate(work.source, recipe_.name);
-      made.candidate.note = work.pick.strategy;
-      made.action = work.made_by->name;
-      if (!work.pick.strategy.empty()) made.action += ": " + work.pick.strategy;
-      memos_[work.node].candidate_id = made.candidate.id;
-      for (int parent : work.pick.parents) {
-        const std::string& id = memos_.at(parent).candidate_id;
-        if (!id.empty()) made.candidate.parents.push_back(id);
-      }
-      waiting_[made.candidate.id].push_back({work.node, work.pick});
-      candidates.push_back(std::move(made));
+    if (ready.empty()) {
+      QUERN_ASSIGN(ready, subs_.draw(count));
+      end_subs();
     }
+    if (!ready.empty()) return ready;
   }
-  return candidates;
-}
-
-/// What the rest of the recipe learns of a node that is judged.
-void RecipeProposer::close(const Waiting& waiting) {
-  SearchNode& node = graph_.change(waiting.node);
-  const SearchNode& parent = graph_.node(node.parents.front());
-  node.score = score_->score(node.state, node.speedup);
-  node.gain = gain_->gain(node.state, node.time_ns, parent.time_ns);
-  selector_->told(graph_, waiting.node, waiting.pick);
-  Memo& memo = memos_[waiting.node];
-  const bool failed = graph_.failed(waiting.node);
-  memo.repairs = graph_.failed(node.parents.front()) ? memos_[node.parents.front()].repairs + 1 : 0;
-  if (failed && memo.repairs < recipe_.repairs) repairs_.push_back(waiting.node);
-  if (accept_->accept(node, graph_.node(graph_.current()), graph_.node(best_),
-                      recipe_.accept_factor)) {
-    graph_.accept(waiting.node);
-  }
-  if (!failed && node.score > graph_.node(best_).score) best_ = waiting.node;
-}
-
-void RecipeProposer::judge(const Waiting& waiting, const Attempt& attempt) {
-  const Verdict& verdict = attempt.evaluation.verdict;
-  SearchNode& node = graph_.change(waiting.node);
-  node.state = state_of(verdict);
-  std::string outcome;
-  if (const Timing* timing = timing_of(verdict)) {
-    node.time_ns = timing->median_ns;
-    node.speedup = reference_ns_ > 0 && node.time_ns > 0 ? reference_ns_ / node.time_ns : 1;
-    outcome = fmt::format("Correct. {:.4g} ms a call, {:.2f}× the plain version",
-                          node.time_ns * 1e-6, node.speedup);
-    if (attempt.evaluation.roofline > 0) {
-      outcome += fmt::format(", {:.0f} % of what the machine's memory and arithmetic allow",
-                             100 * attempt.evaluation.roofline);
-    }
-    outcome += ".";
-  } else {
-    outcome = fmt::format("Verdict: {}. {}", verdict_name(verdict), verdict_reason(verdict));
-    const std::string evidence = verdict_evidence(verdict);
-    if (!evidence.empty()) outcome += "\n" + shorten(evidence, 4000);
-  }
-  memos_[waiting.node].outcome = outcome;
-  close(waiting);
-}
-
-void RecipeProposer::tell(const Attempt& attempt) {
-  if (attempt.candidate.proposer == "baseline") {
-    const Timing* timing = timing_of(attempt.evaluation.verdict);
-    if (attempt.candidate.note == "naive" && timing != nullptr) {
-      reference_ns_ = timing->median_ns;
-      graph_.change(0).time_ns = reference_ns_;
-      memos_[0].outcome =
-          fmt::format("The plain version: correct, {:.4g} ms a call, 1×.", reference_ns_ * 1e-6);
-    }
-    return;
-  }
-  auto found = waiting_.find(attempt.candidate.id);
-  if (found == waiting_.end() || found->second.empty()) return;
-  const Waiting waiting = found->second.front();
-  found->second.pop_front();
-  judge(waiting, attempt);
+  return Candidates{};
 }
 
 }  // namespace quern

@@ -83,6 +83,37 @@ TEST(Recipe, WrongTypesAndMissingPartsAreErrors) {
   EXPECT_THAT(error_of("[select]\nuse = \"script\"\n").message, HasSubstr("needs strategies"));
 }
 
+TEST(Recipe, NumbersThatMakeNoSenseAreErrors) {
+  const std::string rest = "[[operator]]\nname = \"x\"\nroles = [\"rewrite\"]\n";
+  EXPECT_THAT(error_of("[select]\nuse = \"boltzmann\"\ntemperature = 0\n" + rest).message,
+              HasSubstr("above 0"));
+  EXPECT_THAT(error_of("[select]\nuse = \"top\"\nbest = inf\n" + rest).message,
+              HasSubstr("at most 1e9"));
+  EXPECT_THAT(error_of(std::string(kSmall) + "weight = nan\n").message, HasSubstr("at most 1e9"));
+}
+
+TEST(Recipe, RulesReflectionsAndSubSearchesAreChecked) {
+  const std::string small = kSmall;
+  EXPECT_THAT(error_of(small + "[[rule]]\nwhen = \"no-gain 5\"\ndo = \"switch x\"\n").message,
+              HasSubstr("no operator 'x'"));
+  EXPECT_THAT(error_of(small + "[[rule]]\nwhen = \"no-gian 5\"\ndo = \"stop\"\n").hint,
+              HasSubstr("no-gain"));
+  EXPECT_THAT(error_of(small + "[[reflect]]\nrole = \"x\"\nwhen = \"gain\"\n").message,
+              HasSubstr("one number"));
+  EXPECT_THAT(error_of(small + "[[reflect]]\nrole = \"x\"\ninto = \"memory\"\n").hint,
+              HasSubstr("insights"));
+  EXPECT_THAT(error_of(small + "[[operator]]\nname = \"y\"\nsub = \"caesr\"\n").hint,
+              HasSubstr("caesar"));
+  EXPECT_THAT(error_of(small + "[[operator]]\nname = \"y\"\nsub = \"quern\"\n").message,
+              HasSubstr("sub-searches of its own"));
+  EXPECT_THAT(error_of("feedback = [\"tme\"]\n" + small).hint, HasSubstr("time"));
+  EXPECT_THAT(error_of("choose = \"best\"\n" + small).hint, HasSubstr("weight"));
+  EXPECT_THAT(error_of(small + "[grid]\naxes = [\"lenght\"]\n").hint, HasSubstr("length"));
+  EXPECT_THAT(error_of(small + "[tune]\nsearch = \"climb\"\n").hint, HasSubstr("hill-climb"));
+  EXPECT_THAT(error_of(small + "[role.rewrite]\neach = \"plan\"\n").message,
+              HasSubstr("no role 'plan' stands before"));
+}
+
 TEST(Recipe, EveryOperatorEndsInCode) {
   EXPECT_THAT(error_of(std::string(kSmall) + "[role.rewrite]\noutput = \"text\"\n").message,
               HasSubstr("writes no code"));

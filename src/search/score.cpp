@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "base/suggest.h"
+#include "base/table.h"
 
 namespace quern {
 namespace {
@@ -75,23 +75,27 @@ bool at_least(const SearchNode& child, const SearchNode& parent, const SearchNod
   return correct(child) && (!correct(parent) || child.speedup >= factor * parent.speedup);
 }
 
+/// Structural steps often make things slower at first: only a clear gain moves the base.
+bool leap(const SearchNode& child, const SearchNode& parent, const SearchNode&, double factor) {
+  if (!correct(child)) return false;
+  return !correct(parent) || child.speedup >= factor * parent.speedup ||
+         child.speedup >= parent.speedup + 0.3;
+}
+bool statistical(const SearchNode& child, const SearchNode& parent, const SearchNode&, double) {
+  if (!correct(child)) return false;
+  return !correct(parent) || (child.high_ns > 0 && child.high_ns < parent.low_ns);
+}
+
 constexpr AcceptRule kAccepts[] = {
     {"always", false, always, "the child, whatever became of it"},
     {"if-better", false, if_better, "a correct child with a higher score than its parent"},
     {"if-best", false, if_best, "a correct child that no other scores above"},
+    {"leap", true, leap,
+     "at least `factor` times as fast as its parent, or by 0.3 of the plain version's speed"},
+    {"statistical", false, statistical,
+     "a correct child whose interval of the median lies below its parent's"},
     {"at-least", true, at_least, "a correct child at least `factor` times as fast as its parent"},
 };
-
-template <class Rule, size_t count>
-Result<const Rule*> find(const Rule (&rules)[count], const std::string& what,
-                         const std::string& name) {
-  std::vector<std::string> known;
-  for (const Rule& rule : rules) {
-    if (name == rule.name) return &rule;
-    known.emplace_back(rule.name);
-  }
-  return Error{ErrorKind::kInput, fmt::format("unknown {} '{}'", what, name), suggest(name, known)};
-}
 
 }  // namespace
 
@@ -99,13 +103,13 @@ std::span<const ScoreRule> score_rules() { return kScores; }
 std::span<const GainRule> gain_rules() { return kGains; }
 std::span<const AcceptRule> accept_rules() { return kAccepts; }
 Result<const ScoreRule*> find_score_rule(const std::string& name) {
-  return find(kScores, "score", name);
+  return find_row(score_rules(), "score", name);
 }
 Result<const GainRule*> find_gain_rule(const std::string& name) {
-  return find(kGains, "gain", name);
+  return find_row(gain_rules(), "gain", name);
 }
 Result<const AcceptRule*> find_accept_rule(const std::string& name) {
-  return find(kAccepts, "acceptance rule", name);
+  return find_row(accept_rules(), "acceptance rule", name);
 }
 
 std::vector<double> discounted_returns(const std::vector<double>& scores, double gamma) {

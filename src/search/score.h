@@ -37,7 +37,7 @@ std::vector<double> discounted_returns(const std::vector<double>& scores, double
 
 /// Whether a child takes the place of the node it was made from (or of the best).
 struct AcceptRule {
-  const char* name;  ///< "always", "if-better", "if-best", "at-least"
+  const char* name;  ///< "always", "if-better", "if-best", "at-least", "leap", "statistical"
   bool needs_factor;
   bool (*accept)(const SearchNode& child, const SearchNode& parent, const SearchNode& best,
                  double factor);

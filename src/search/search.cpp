@@ -83,6 +83,7 @@ class Search {
   int last_recorded_ = -1;
   std::vector<DuelRecord> recorded_duels_;
   std::vector<Attempt> attempts_;
+  std::vector<int> ranked_;                         ///< eligible candidates, fastest first
   std::unordered_map<std::string, int> number_of_;  ///< by candidate id
   std::map<std::string, int> by_verdict_;
   std::optional<BestKernel> best_;
@@ -165,6 +166,13 @@ void Search::accept(const Attempt& attempt) {
   number_of_.emplace(attempt.candidate.id, attempt.number);
   if (!is_baseline(attempt)) {
     ++by_verdict_[std::string(verdict_name(attempt.evaluation.verdict))];
+    if (eligible(attempt.evaluation)) {
+      const auto at =
+          std::upper_bound(ranked_.begin(), ranked_.end(), attempt.number, [&](int a, int b) {
+            return faster(&attempts_[static_cast<size_t>(a)], &attempts_[static_cast<size_t>(b)]);
+          });
+      ranked_.insert(at, attempt.number);
+    }
   }
   parts_.proposer.tell(attempt);
 }
@@ -310,8 +318,9 @@ Result<void> Search::run_batches() {
 
 std::vector<const Attempt*> Search::passed_baselines() const {
   std::vector<const Attempt*> list;
-  for (const Attempt& attempt : attempts_) {
-    if (is_baseline(attempt) && median_of(attempt) > 0) list.push_back(&attempt);
+  const size_t count = std::min(attempts_.size(), static_cast<size_t>(baselines_));
+  for (size_t i = 0; i < count; ++i) {
+    if (median_of(attempts_[i]) > 0) list.push_back(&attempts_[i]);
   }
   std::sort(list.begin(), list.end(), faster);
   return list;
@@ -320,16 +329,12 @@ std::vector<const Attempt*> Search::passed_baselines() const {
 /// The best candidate and those that noise may have put behind it.
 std::vector<const Attempt*> Search::finalists() const {
   std::vector<const Attempt*> list;
-  for (const Attempt& attempt : attempts_) {
-    if (!is_baseline(attempt) && eligible(attempt.evaluation)) list.push_back(&attempt);
+  for (int number : ranked_) {
+    const Attempt& attempt = attempts_[static_cast<size_t>(number)];
+    if (static_cast<int>(list.size()) >= policy_.finalists) break;
+    if (!list.empty() && median_of(attempt) > median_of(*list[0]) * (1 + policy_.noise)) break;
+    list.push_back(&attempt);
   }
-  std::sort(list.begin(), list.end(), faster);
-  size_t keep = 0;
-  while (keep < list.size() && static_cast<int>(keep) < policy_.finalists &&
-         median_of(*list[keep]) <= median_of(*list[0]) * (1 + policy_.noise)) {
-    ++keep;
-  }
-  list.resize(keep);
   return list;
 }
 

@@ -11,7 +11,8 @@ namespace {
 
 std::vector<SelectorInfo> all_selectors() {
   std::vector<SelectorInfo> rows;
-  for (auto part : {plain_selectors, tree_selectors, bandit_selectors, population_selectors}) {
+  for (auto part : {plain_selectors, tree_selectors, bandit_selectors, population_selectors,
+                    frontier_selectors, advised_selectors, method_selectors}) {
     for (SelectorInfo& row : part()) rows.push_back(std::move(row));
   }
   return rows;
@@ -44,6 +45,11 @@ Result<std::unique_ptr<Selector>> make_selector(const std::string& name,
     for (const auto& [key, value] : settings.numbers) {
       if (!numbers.contains(key)) {
         return unknown(fmt::format("parameter of selector '{}'", name), key, known);
+      }
+      const bool divides = key == "temperature" || key == "hot" || key == "cold" || key == "period";
+      if (value < (divides ? 1e-6 : -1e9)) {
+        return Error{ErrorKind::kInput, fmt::format("`{}` is to be above 0", key),
+                     fmt::format("published: {}", numbers[key])};
       }
       numbers[key] = value;
     }

@@ -17,13 +17,16 @@ namespace quern {
 struct Strategy {
   std::string name;
   std::string target;
+  std::vector<std::string> after;  ///< strategies that it may follow; none: any (method-graph)
+  std::vector<std::string> tiers;  ///< headroom it asks for; none: any (decision-table)
 };
 
 /// What is tried next.
 struct Pick {
-  std::vector<int> parents;  ///< the first is worked on, the others are shown beside it
-  std::string strategy;      ///< "": left to whoever writes the code
-  bool large = false;        ///< leave the neighbourhood of the parent
+  std::vector<int> parents;       ///< the first is worked on, the others are shown beside it
+  std::string strategy;           ///< "": left to whoever writes the code
+  std::vector<std::string> menu;  ///< strategies to choose one of, where any are given
+  bool large = false;             ///< leave the neighbourhood of the parent
   int island = 0;
   int arm = -1;  ///< the selector's own note of its choice
 };
@@ -37,6 +40,21 @@ class Selector {
   /// What became of a pick: `node` is judged. Called once for each, in order.
   virtual void told(const SearchGraph& graph, int node, const Pick& pick) {
     (void)graph, (void)node, (void)pick;
+  }
+
+  /// What the recipe's advisor is asked before the next pick; "": nothing.
+  virtual std::string question(const SearchGraph& graph) {
+    (void)graph;
+    return "";
+  }
+  /// The advisor's reply; "" where there is none.
+  virtual void answer(const SearchGraph& graph, const std::string& reply) {
+    (void)graph, (void)reply;
+  }
+  /// What all who work on a pick are told of the selector's view of things; "": nothing.
+  virtual std::string context(const SearchGraph& graph) const {
+    (void)graph;
+    return "";
   }
 };
 

@@ -56,6 +56,15 @@ double TechniqueValue::score() const {
   return predicted * confidence - std::min(0.1 * uses, 0.5) + 0.1 * composite;
 }
 
+double TechniqueValue::learn(double gain) {
+  const double share = predicted != 0 ? gain / predicted : 0;
+  const double reward = gain + (share >= 0.8 && share <= 1.2 ? 0.2 : 0) - (gain < 0 ? 0.5 : 0);
+  ++uses;
+  composite += (reward - composite) / uses;
+  predicted = composite;
+  return reward;
+}
+
 namespace {
 
 using Points = std::vector<std::vector<double>>;
@@ -144,8 +153,9 @@ class ClusterBandit : public Selector {
     regroup(graph, random);
     const size_t strategies = settings_.strategies.size();
     std::vector<bool> allowed(arms_.size(), false);
+    const std::vector<std::vector<int>> groups = groups_of(graph);
     for (size_t c = 0; c < clusters_; ++c) {
-      const std::vector<int> members = members_of(graph, c);
+      const std::vector<int>& members = groups[c];
       if (members.empty()) continue;
       const auto mask = strategy_mask(
           settings_.strategies, graph.node(representative(graph, members)).load, settings_.limits);
@@ -153,7 +163,7 @@ class ClusterBandit : public Selector {
     }
     const size_t arm = arms_.best(settings_.numbers.at("c"), ++rounds_, allowed);
     const Strategy& strategy = settings_.strategies[arm % strategies];
-    Pick pick{{draw_member(graph, members_of(graph, arm / strategies), strategy, random)}};
+    Pick pick{{draw_member(graph, groups[arm / strategies], strategy, random)}};
     pick.strategy = strategy.name;
     pick.arm = static_cast<int>(arm);
     return pick;
@@ -164,34 +174,38 @@ class ClusterBandit : public Selector {
   }
 
  private:
-  /// Correct kernels are grouped anew every `regroup` rounds, once there are two for each cluster.
+  /// The best correct kernels are grouped anew every `regroup` rounds, once there are two for each
+  /// cluster.
   void regroup(const SearchGraph& graph, Random& random) {
     const int every = std::max(1, static_cast<int>(settings_.numbers.at("regroup")));
-    const std::vector<int> known = graph.ranked(true);
+    constexpr size_t kMostPoints = 500;
+    std::vector<int> known = graph.ranked(true);
+    known.resize(std::min(known.size(), kMostPoints));
     if (known.size() < 2 * clusters_ || rounds_ % every != 0) return;
     Points points;
     for (int id : known) points.push_back(graph.node(id).features);
     const size_t dimensions = points.front().size();
     if (std::ranges::any_of(points, [&](const auto& p) { return p.size() != dimensions; })) return;
     const std::vector<int> cluster = k_means(std::move(points), clusters_, random);
-    cluster_.clear();
-    for (size_t i = 0; i < known.size(); ++i) cluster_[known[i]] = cluster[i];
+    cluster_.assign(static_cast<size_t>(graph.size()), -1);
+    for (size_t i = 0; i < known.size(); ++i) cluster_[static_cast<size_t>(known[i])] = cluster[i];
   }
 
-  /// A kernel since the last grouping belongs where its parent does.
-  size_t cluster_of(const SearchGraph& graph, int id) const {
-    for (int at : graph.path(id)) {
-      if (auto found = cluster_.find(at); found != cluster_.end()) {
-        return static_cast<size_t>(found->second);
-      }
+  /// Correct kernels by cluster, best first. A kernel that was not grouped belongs where its parent
+  /// does. [clusters]
+  std::vector<std::vector<int>> groups_of(const SearchGraph& graph) const {
+    std::vector<int> cluster = cluster_;
+    cluster.resize(static_cast<size_t>(graph.size()), -1);
+    for (int id = 0; id < graph.size(); ++id) {
+      int& mine = cluster[static_cast<size_t>(id)];
+      const std::vector<int>& parents = graph.node(id).parents;
+      if (mine < 0) mine = parents.empty() ? 0 : cluster[static_cast<size_t>(parents.front())];
     }
-    return 0;
-  }
-
-  std::vector<int> members_of(const SearchGraph& graph, size_t cluster) const {
-    std::vector<int> members = graph.ranked(true);
-    std::erase_if(members, [&](int id) { return cluster_of(graph, id) != cluster; });
-    return members;
+    std::vector<std::vector<int>> groups(clusters_);
+    for (int id : graph.ranked(true)) {
+      groups[static_cast<size_t>(cluster[static_cast<size_t>(id)])].push_back(id);
+    }
+    return groups;
   }
 
   /// The best profiled member, or the best.
@@ -219,7 +233,7 @@ class ClusterBandit : public Selector {
   SelectorSettings settings_;
   size_t clusters_;
   BanditArms arms_;
-  std::map<int, int> cluster_;
+  std::vector<int> cluster_;  ///< by node, as grouped last; -1: not grouped
   int rounds_ = 0;
 };
 
@@ -232,22 +246,23 @@ class RankUcb : public Selector {
   Pick pick(const SearchGraph& graph, Random& random) override {
     const std::vector<int> ranked = graph.ranked();
     const int n = static_cast<int>(ranked.size());
+    visits_.resize(static_cast<size_t>(graph.size()));
     int best = ranked.front();
     double highest = -std::numeric_limits<double>::infinity();
     for (int i = 0; i < n; ++i) {
       const int id = ranked[static_cast<size_t>(i)];
-      const double value =
-          rank_bound(i + 1, n, picks_, visits_[id], c_) + noise_ * (2 * random.unit() - 1);
+      const double value = rank_bound(i + 1, n, picks_, visits_[static_cast<size_t>(id)], c_) +
+                           noise_ * (2 * random.unit() - 1);
       if (value > highest) highest = value, best = id;
     }
     ++picks_;
-    ++visits_[best];
+    ++visits_[static_cast<size_t>(best)];
     return {{best}};
   }
 
  private:
   double c_, noise_;
-  std::map<int, int> visits_;
+  std::vector<int> visits_;  ///< by node
   int picks_ = 0;
 };
 
@@ -257,7 +272,9 @@ class TechniqueSoftmax : public Selector {
   explicit TechniqueSoftmax(const SelectorSettings& s) : settings_(s) {}
 
   Pick pick(const SearchGraph& graph, Random& random) override {
-    const int base = graph.best();
+    if (steps_ % std::max(1, static_cast<int>(settings_.numbers.at("steps"))) == 0) begin(graph);
+    ++steps_;
+    const int base = at_;
     std::vector<double> scores;
     for (const TechniqueValue& value : values(graph.node(base).bottleneck)) {
       scores.push_back(value.score());
@@ -271,14 +288,20 @@ class TechniqueSoftmax : public Selector {
 
   void told(const SearchGraph& graph, int node, const Pick& pick) override {
     if (pick.arm < 0) return;
-    auto& value =
-        values(graph.node(pick.parents.front()).bottleneck)[static_cast<size_t>(pick.arm)];
-    ++value.uses;
-    value.composite += (graph.node(node).gain - value.composite) / value.uses;
-    value.predicted = value.composite;
+    auto& known = values(graph.node(pick.parents.front()).bottleneck);
+    total_ += known[static_cast<size_t>(pick.arm)].learn(graph.node(node).gain);
+    if (graph.correct(node)) at_ = node;
+    if (total_ < settings_.numbers.at("abort")) begin(graph);
   }
 
  private:
+  /// A rollout starts at the best kernel.
+  void begin(const SearchGraph& graph) {
+    at_ = graph.best();
+    steps_ = 0;
+    total_ = 0;
+  }
+
   /// A kind of bottleneck met for the first time inherits from the one met before it, discounted.
   std::vector<TechniqueValue>& values(const std::string& bottleneck) {
     if (auto found = known_.find(bottleneck); found != known_.end()) return found->second;
@@ -297,6 +320,9 @@ class TechniqueSoftmax : public Selector {
   SelectorSettings settings_;
   std::map<std::string, std::vector<TechniqueValue>> known_;
   std::string latest_;
+  int at_ = 0;        ///< where the rollout stands
+  int steps_ = 0;     ///< of the rollout
+  double total_ = 0;  ///< reward of the rollout, percent
 };
 
 }  // namespace
@@ -320,11 +346,14 @@ std::vector<SelectorInfo> bandit_selectors() {
        {{"c", 1.414, "weight of what is little known"}, {"noise", 0.1, "uniform, either side"}},
        made<RankUcb>},
       {"technique-softmax",
-       "on the best kernel, a strategy by a softmax over predicted * confidence - "
-       "min(0.1 uses, 0.5) + 0.1 * mean gain under the same bottleneck",
+       "rollouts of `steps` from the best kernel, given up below `abort` percent; a strategy by a "
+       "softmax over predicted * confidence - min(0.1 uses, 0.5) + 0.1 * mean gain under the same "
+       "bottleneck",
        "KernelBlaster, arXiv 2602.14293",
        {{"temperature", 0.5, "of the softmax"},
-        {"inherit", 0.8, "share of a prediction that a new kind of bottleneck inherits"}},
+        {"inherit", 0.8, "share of a prediction that a new kind of bottleneck inherits"},
+        {"steps", 10, "of a rollout"},
+        {"abort", -500, "total gain, percent, below which a rollout is given up"}},
        made_of_strategies<TechniqueSoftmax>},
   };
 }

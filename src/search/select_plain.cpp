@@ -55,6 +55,50 @@ class Top : public Selector {
   int picks_ = 0;
 };
 
+/// Works on each member of a beam so often; then every branch keeps its best, and the best of these
+/// are the next beam.
+class Beam : public Selector {
+ public:
+  explicit Beam(const SelectorSettings& s)
+      : width_(static_cast<size_t>(std::max(1.0, s.numbers.at("width")))),
+        times_(std::max(1, static_cast<int>(s.numbers.at("times")))) {}
+
+  Pick pick(const SearchGraph& graph, Random&) override {
+    if (picks_ % (static_cast<int>(beam_.size()) * times_) == 0) advance(graph);
+    const auto at = static_cast<size_t>(picks_++ / times_);
+    return {{beam_[at]}};
+  }
+
+ private:
+  void advance(const SearchGraph& graph) {
+    picks_ = 0;
+    std::vector<int> branches;
+    for (int member : beam_) {
+      int best = member;
+      for (int child : graph.children(member)) {
+        if (!graph.correct(child)) continue;
+        if (graph.node(child).score > graph.node(best).score || best == 0) best = child;
+      }
+      if (std::ranges::find(branches, best) == branches.end()) branches.push_back(best);
+    }
+    std::ranges::stable_sort(
+        branches, [&](int a, int b) { return graph.node(a).score > graph.node(b).score; });
+    // Where branches are fewer than the beam is wide, the next best of all fill it up.
+    for (int id : graph.ranked()) {
+      if (branches.size() >= width_) break;
+      if (std::ranges::find(branches, id) == branches.end()) branches.push_back(id);
+    }
+    if (branches.size() > 1) std::erase(branches, 0);
+    beam_ = std::move(branches);
+    beam_.resize(std::min(beam_.size(), width_));
+  }
+
+  size_t width_;
+  int times_;
+  std::vector<int> beam_ = {0};
+  int picks_ = 0;
+};
+
 /// A fixed sequence of strategies, each on what the one before left.
 class Script : public Selector {
  public:
@@ -92,6 +136,12 @@ std::vector<SelectorInfo> plain_selectors() {
        "AccelOpt, GEAK, KernelAgent",
        {{"best", 5, "how many"}, {"times", 1, "picks of one before the next"}},
        made<Top>},
+      {"beam",
+       "each of `width` members `times` times; then each branch keeps its best, and the best of "
+       "these go on",
+       "AccelOpt arXiv 2511.15915, KernelAgent",
+       {{"width", 6, "members"}, {"times", 24, "picks of a member before the beam moves"}},
+       made<Beam>},
       {"script",
        "the strategies in the order given, each on the last correct node",
        "PEAK, arXiv 2512.19018",

@@ -6,6 +6,8 @@
 #include <map>
 #include <numeric>
 
+#include "search/features.h"
+#include "search/select_bandit.h"
 #include "search/select_table.h"
 
 namespace quern {
@@ -79,6 +81,30 @@ std::vector<double> cell_promise(const SearchGraph& graph, const std::vector<int
   return promise;
 }
 
+void Migration::migrate(const SearchGraph& graph, int islands, double rate) {
+  const std::vector<int> ranked = graph.ranked();
+  for (int island = 0; islands > 1 && island < islands; ++island) {
+    const int next = (island + 1) % islands;
+    std::vector<int> own;
+    std::set<std::vector<uint32_t>> known;
+    for (int id : ranked) {
+      const SearchNode& node = graph.node(id);
+      if (node.island == island) own.push_back(id);
+      if (node.island == next || visits(id, next)) known.insert(node.sketch);
+    }
+    const auto most = static_cast<size_t>(std::max(1.0, rate * static_cast<double>(own.size())));
+    for (size_t i = 0; i < std::min(most, own.size()); ++i) {
+      const std::vector<uint32_t>& sketch = graph.node(own[i]).sketch;
+      if (sketch.empty() || known.insert(sketch).second) guests_[next].insert(own[i]);
+    }
+  }
+}
+
+bool Migration::visits(int node, int island) const {
+  const auto found = guests_.find(island);
+  return found != guests_.end() && found->second.contains(node);
+}
+
 namespace {
 
 std::vector<double> scores_of(const SearchGraph& graph, const std::vector<int>& nodes) {
@@ -94,10 +120,16 @@ class Mixture : public Selector {
       : explore_(s.numbers.at("explore")),
         exploit_(s.numbers.at("exploit")),
         archive_(static_cast<size_t>(std::max(1.0, s.numbers.at("archive")))),
-        islands_(std::max(1, static_cast<int>(s.numbers.at("islands")))) {}
+        islands_(std::max(1, static_cast<int>(s.numbers.at("islands")))),
+        migrate_every_(static_cast<int>(s.numbers.at("migrate_every"))),
+        migrate_rate_(s.numbers.at("migrate_rate")) {}
 
   Pick pick(const SearchGraph& graph, Random& random) override {
-    const int island = picks_++ % islands_;
+    const int island = picks_ % islands_;
+    // A generation is one pick of each island.
+    const int generation = picks_++ / islands_;
+    const bool due = migrate_every_ > 0 && generation > 0 && generation % migrate_every_ == 0;
+    if (due && island == 0) migration_.migrate(graph, islands_, migrate_rate_);
     const std::vector<int> ranked = graph.ranked();
     const std::vector<int> mine = of_island(graph, ranked, island);
     const std::vector<int>& local = mine.empty() ? ranked : mine;
@@ -121,14 +153,18 @@ class Mixture : public Selector {
   }
 
  private:
-  static std::vector<int> of_island(const SearchGraph& graph, std::vector<int> nodes, int island) {
-    std::erase_if(nodes, [&](int id) { return graph.node(id).island != island; });
+  std::vector<int> of_island(const SearchGraph& graph, std::vector<int> nodes, int island) const {
+    std::erase_if(nodes, [&](int id) {
+      return graph.node(id).island != island && !migration_.visits(id, island);
+    });
     return nodes;
   }
 
   double explore_, exploit_;
   size_t archive_;
-  int islands_;
+  int islands_, migrate_every_;
+  double migrate_rate_;
+  Migration migration_;
   int picks_ = 0;
 };
 
@@ -186,6 +222,66 @@ class Boltzmann : public Selector {
  private:
   double temperature_, period_;
   long picks_ = 0;
+};
+
+/// Clusters of like kernels in turn; in each a softmax of scores whose temperature rises as the
+/// kernels become alike.
+class ClusterBoltzmann : public Selector {
+ public:
+  explicit ClusterBoltzmann(const SelectorSettings& s)
+      : clusters_(static_cast<size_t>(std::max(1.0, s.numbers.at("clusters")))),
+        temperature_(s.numbers.at("temperature")),
+        exchange_(static_cast<int>(s.numbers.at("exchange"))) {}
+
+  Pick pick(const SearchGraph& graph, Random& random) override {
+    std::vector<int> ranked = graph.ranked();
+    const int turn = picks_++;
+    if (turn % kRegroup == 0) regroup(graph, ranked, random);
+    const bool exchange = exchange_ > 0 && turn % exchange_ == exchange_ - 1;
+    const int cluster = turn % static_cast<int>(clusters_);
+    std::vector<int> mine = ranked;
+    std::erase_if(mine, [&](int id) {
+      const auto found = cluster_.find(id);
+      return found != cluster_.end() && found->second != cluster;
+    });
+    const std::vector<int>& from = exchange || mine.empty() ? ranked : mine;
+    const double pressure = temperature_ * (2 - mean_distance(graph, from));
+    Pick pick{{from[random.weighted(softmax(scores_of(graph, from), pressure))]}};
+    pick.island = cluster;
+    // An exchange brings in a second parent from anywhere.
+    const int other = ranked[random.below(ranked.size())];
+    if (exchange && other != pick.parents[0]) pick.parents.push_back(other);
+    return pick;
+  }
+
+ private:
+  static constexpr int kRegroup = 10;
+
+  void regroup(const SearchGraph& graph, const std::vector<int>& ranked, Random& random) {
+    cluster_.clear();
+    std::vector<std::vector<double>> points;
+    for (int id : ranked) points.push_back(graph.node(id).features);
+    const size_t size = points.front().size();
+    if (std::ranges::any_of(points, [&](const auto& p) { return p.size() != size; })) return;
+    const std::vector<int> of = k_means(std::move(points), clusters_, random);
+    for (size_t i = 0; i < of.size(); ++i) cluster_[ranked[i]] = of[i];
+  }
+
+  /// Of neighbours by rank, which is enough to tell whether all are alike.
+  static double mean_distance(const SearchGraph& graph, const std::vector<int>& nodes) {
+    double sum = 0;
+    const size_t pairs = std::min<size_t>(nodes.size() - 1, 32);
+    for (size_t i = 0; i < pairs; ++i) {
+      sum += sketch_distance(graph.node(nodes[i]).sketch, graph.node(nodes[i + 1]).sketch);
+    }
+    return pairs == 0 ? 1 : sum / static_cast<double>(pairs);
+  }
+
+  size_t clusters_;
+  double temperature_;
+  int exchange_;
+  int picks_ = 0;
+  std::map<int, int> cluster_;
 };
 
 /// Work goes to the lineage that got least of what its best score deserves.
@@ -251,7 +347,9 @@ std::vector<SelectorInfo> population_selectors() {
        {{"explore", 0.2, "share of uniform picks"},
         {"exploit", 0.7, "share of picks from the archive"},
         {"archive", 100, "size of the archive"},
-        {"islands", 5, "populations beside each other"}},
+        {"islands", 5, "populations beside each other"},
+        {"migrate_every", 50, "generations between migrations along the ring; 0: none"},
+        {"migrate_rate", 0.1, "share of an island that migrates"}},
        made<Mixture>},
       {"tournament",
        "the best of `size` drawn at random, `parents` times",
@@ -264,6 +362,16 @@ std::vector<SelectorInfo> population_selectors() {
        "FunSearch, FM Agent",
        {{"temperature", 0.1, "at the start of a period"}, {"period", 30000, "picks"}},
        made<Boltzmann>},
+      {"cluster-boltzmann",
+       "clusters of like kernels in turn; in each a softmax of the scores at temperature * (2 - "
+       "mean "
+       "distance), so that pressure falls as the kernels become alike; every `exchange` picks over "
+       "all clusters, with a second parent",
+       "FM Agent, arXiv 2510.26144, in its style",
+       {{"clusters", 4, "which are the islands"},
+        {"temperature", 0.2, "of the softmax where nothing is alike"},
+        {"exchange", 8, "picks between two exchanges; 0: none"}},
+       made<ClusterBoltzmann>},
       {"lineage-deficit",
        "the lineage with the largest deserved / (actual + 1 / N) share of the attempts, deserved "
        "by a softmax of best scores; in it the best node with probability `exploit`, else any",

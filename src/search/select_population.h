@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
+#include <set>
 #include <vector>
 
 #include "search/graph.h"
@@ -26,5 +28,17 @@ std::vector<int> cell_elites(const SearchGraph& graph);
 /// What a cell promises: 0.4 · (its elite's score against the mean of all elites) + 0.4 · share of
 /// its tries that improved it + 0.2 / (1 + its tries). [elites, as `cell_elites` gives them]
 std::vector<double> cell_promise(const SearchGraph& graph, const std::vector<int>& elites);
+
+/// Nodes that islands gave to their neighbours in a ring. What came from elsewhere is not passed
+/// on, and what an island has already, source for source, is not taken in.
+class Migration {
+ public:
+  /// The best `rate` of each island's own correct nodes, one at least, become visible in the next.
+  void migrate(const SearchGraph& graph, int islands, double rate);
+  bool visits(int node, int island) const;
+
+ private:
+  std::map<int, std::set<int>> guests_;  ///< by island
+};
 
 }  // namespace quern

@@ -30,5 +30,8 @@ std::vector<SelectorInfo> plain_selectors();
 std::vector<SelectorInfo> tree_selectors();
 std::vector<SelectorInfo> bandit_selectors();
 std::vector<SelectorInfo> population_selectors();
+std::vector<SelectorInfo> frontier_selectors();
+std::vector<SelectorInfo> advised_selectors();
+std::vector<SelectorInfo> method_selectors();
 
 }  // namespace quern

@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "search/graph_testing.h"
 #include "search/hypothesis.h"
 #include "search/score.h"
 #include "search/select_bandit.h"
@@ -20,34 +21,12 @@ using testing::DoubleNear;
 using testing::Each;
 using testing::ElementsAre;
 
-SearchNode correct_node(int parent, double score) {
-  SearchNode node;
-  if (parent >= 0) node.parents = {parent};
-  node.state = NodeState::kCorrect;
-  node.score = node.speedup = score;
-  node.time_ns = 1e6 / score;
-  return node;
-}
 SearchNode failed_node(int parent) {
   SearchNode node;
   node.parents = {parent};
   node.state = NodeState::kWrong;
   return node;
 }
-SearchGraph with_root() {
-  SearchGraph graph;
-  graph.add(correct_node(-1, 1));
-  return graph;
-}
-
-std::unique_ptr<Selector> make(const std::string& name, std::map<std::string, double> numbers = {},
-                               std::vector<Strategy> strategies = {},
-                               std::map<std::string, double> limits = {}) {
-  auto made = make_selector(name, {std::move(numbers), std::move(strategies), std::move(limits)});
-  EXPECT_TRUE(made.has_value()) << name;
-  return std::move(*made);
-}
-
 /// How often each node is the first parent in so many picks. [nodes]
 std::vector<double> frequencies(Selector& selector, const SearchGraph& graph, int picks) {
   std::vector<double> counts(static_cast<size_t>(graph.size()));
@@ -62,7 +41,7 @@ TEST(Selectors, AllMakeAValidFirstPickFromTheRootAlone) {
   const SearchGraph graph = with_root();
   for (const SelectorInfo& row : selectors()) {
     Random random(1);
-    const Pick pick = make(row.name, {}, {{"tile", "l2"}})->pick(graph, random);
+    const Pick pick = selector_named(row.name, {}, {{"tile", "l2"}})->pick(graph, random);
     EXPECT_THAT(pick.parents, ElementsAre(0)) << row.name;
   }
 }
@@ -74,7 +53,7 @@ TEST(Selectors, NeverPickWhatIsPending) {
   pending.parents = {1};
   graph.add(pending);
   for (const SelectorInfo& row : selectors()) {
-    const auto selector = make(row.name, {}, {{"tile", "l2"}});
+    const auto selector = selector_named(row.name, {}, {{"tile", "l2"}});
     EXPECT_EQ(frequencies(*selector, graph, 50)[2], 0) << row.name;
   }
 }
@@ -92,7 +71,7 @@ TEST(Selectors, UnknownNamesAndParametersGetASuggestion) {
 TEST(Top, TakesEachOfTheBestInTurn) {
   SearchGraph graph = with_root();
   for (double score : {2.0, 5.0, 3.0, 4.0}) graph.add(correct_node(0, score));
-  const auto top = make("top", {{"best", 2}, {"times", 2}});
+  const auto top = selector_named("top", {{"best", 2}, {"times", 2}});
   Random random(1);
   std::vector<int> picked;
   for (int i = 0; i < 5; ++i) picked.push_back(top->pick(graph, random).parents.front());
@@ -104,12 +83,12 @@ TEST(Last, GoesOnFromWhatWasAccepted) {
   graph.accept(graph.add(correct_node(0, 2)));
   graph.add(correct_node(1, 1));
   Random random(1);
-  EXPECT_THAT(make("last")->pick(graph, random).parents, ElementsAre(1));
+  EXPECT_THAT(selector_named("last")->pick(graph, random).parents, ElementsAre(1));
 }
 
 TEST(Chains, TakesEachChainInTurn) {
   SearchGraph graph = with_root();
-  const auto chains = make("chains", {{"chains", 2}});
+  const auto chains = selector_named("chains", {{"chains", 2}});
   Random random(1);
   for (int parent : {0, 0, 1, 2, 3}) {
     const Pick pick = chains->pick(graph, random);
@@ -124,7 +103,7 @@ TEST(Script, AppliesItsStrategiesInOrderToTheLastCorrectNode) {
   SearchGraph graph = with_root();
   graph.add(correct_node(0, 2));
   graph.accept(graph.add(failed_node(1)));
-  const auto script = make("script", {}, {{"tile", ""}, {"split", ""}});
+  const auto script = selector_named("script", {}, {{"tile", ""}, {"split", ""}});
   Random random(1);
   const Pick first = script->pick(graph, random), second = script->pick(graph, random);
   EXPECT_THAT(first.parents, ElementsAre(1));
@@ -149,7 +128,7 @@ TEST(EpsilonTree, ExploresWithProbabilityEpsilonOverLeaves) {
   graph.add(correct_node(1, 3));
   graph.add(correct_node(1, 1.5));
   graph.add(correct_node(1, 1.2));
-  const auto selector = make("epsilon-tree", {{"epsilon", 0.3}});
+  const auto selector = selector_named("epsilon-tree", {{"epsilon", 0.3}});
   const std::vector<double> share = frequencies(*selector, graph, 20000);
   EXPECT_THAT(share[2], DoubleNear(0.7 + 0.1, 0.01));  // exploit, and a third of exploring
   EXPECT_THAT(share[3], DoubleNear(0.1, 0.01));
@@ -165,8 +144,8 @@ TEST(Uct, FollowsTheHighestUpperBound) {
   // Five visits of the root. With c: 1.0 + c sqrt(ln 5 / 3) against 1.1 + c sqrt(ln 5).
   EXPECT_GT(upper_bound(1.1, 1.414, 5, 1), upper_bound(1.0, 1.414, 5, 3));
   Random random(1);
-  EXPECT_THAT(make("uct", {{"width", 2}})->pick(graph, random).parents, ElementsAre(2));
-  EXPECT_THAT(make("uct", {{"width", 3}})->pick(graph, random).parents, ElementsAre(0));
+  EXPECT_THAT(selector_named("uct", {{"width", 2}})->pick(graph, random).parents, ElementsAre(2));
+  EXPECT_THAT(selector_named("uct", {{"width", 3}})->pick(graph, random).parents, ElementsAre(0));
 }
 
 TEST(ExpandArm, ExpandsWhereTheVirtualArmBeatsEveryChild) {
@@ -176,12 +155,12 @@ TEST(ExpandArm, ExpandsWhereTheVirtualArmBeatsEveryChild) {
   graph.add(correct_node(0, 0.5));  // 1
   Random random(1);
   // One child with one visit: both bounds are 0.5 + 0.3 sqrt(ln 2): a tie goes down.
-  EXPECT_THAT(make("expand-arm", {{"large_share", 0}})->pick(graph, random).parents,
+  EXPECT_THAT(selector_named("expand-arm", {{"large_share", 0}})->pick(graph, random).parents,
               ElementsAre(1));
   graph.add(correct_node(1, 0.5));
   graph.add(correct_node(1, 0.5));
   // The child has three visits now, the virtual arm one child: expand the root, by a large step.
-  const Pick pick = make("expand-arm", {{"large_share", 0}})->pick(graph, random);
+  const Pick pick = selector_named("expand-arm", {{"large_share", 0}})->pick(graph, random);
   EXPECT_THAT(pick.parents, ElementsAre(0));
   EXPECT_TRUE(pick.large) << "the root is always left by a large step";
 }
@@ -193,7 +172,7 @@ TEST(ExpandArm, ALargeStepStartsASiblingAfterTwoSmallOnes) {
   graph.add(correct_node(1, 0.1));
   graph.add(correct_node(1, 0.1));
   const auto selector =
-      make("expand-arm", {{"large_share", 0}, {"c", 0}, {"alpha", 1}, {"expand_c", 100}});
+      selector_named("expand-arm", {{"large_share", 0}, {"c", 0}, {"alpha", 1}, {"expand_c", 100}});
   Random random(1);
   const Pick pick = selector->pick(graph, random);
   EXPECT_TRUE(pick.large);
@@ -225,8 +204,8 @@ TEST(ClusterBandit, MasksStrategiesWhoseResourceIsExhausted) {
 
 TEST(ClusterBandit, LearnsWhichStrategyPays) {
   SearchGraph graph = with_root();
-  const auto selector = make("cluster-bandit", {{"clusters", 1}, {"c", 0.2}},
-                             {{"good", ""}, {"bad", ""}, {"useless", ""}});
+  const auto selector = selector_named("cluster-bandit", {{"clusters", 1}, {"c", 0.2}},
+                                       {{"good", ""}, {"bad", ""}, {"useless", ""}});
   Random random(3);
   int good = 0;
   for (int i = 0; i < 60; ++i) {
@@ -255,7 +234,7 @@ TEST(RankUcb, AgreesWithItsFormulaAndVisitsEveryone) {
   EXPECT_DOUBLE_EQ(rank_bound(1, 1, 9, 9, 0), 1);
   SearchGraph graph = with_root();
   for (double score : {2.0, 5.0, 3.0, 4.0}) graph.add(correct_node(0, score));
-  const auto selector = make("rank-ucb", {{"noise", 0}});
+  const auto selector = selector_named("rank-ucb", {{"noise", 0}});
   Random random(1);
   EXPECT_THAT(selector->pick(graph, random).parents, ElementsAre(2)) << "at first the best";
   const std::vector<double> share = frequencies(*selector, graph, 200);
@@ -271,7 +250,7 @@ TEST(TechniqueSoftmax, ScoresTechniquesByItsFormula) {
 
 TEST(TechniqueSoftmax, DrawsUnknownTechniquesEvenly) {
   const SearchGraph graph = with_root();
-  const auto selector = make("technique-softmax", {}, {{"a", ""}, {"b", ""}});
+  const auto selector = selector_named("technique-softmax", {}, {{"a", ""}, {"b", ""}});
   Random random(11);
   int first = 0;
   for (int i = 0; i < 4000; ++i) first += selector->pick(graph, random).strategy == "a";
@@ -282,7 +261,7 @@ TEST(Mixture, DrawsInItsPublishedProportions) {
   SearchGraph graph = with_root();
   graph.add(correct_node(0, 4));
   graph.add(correct_node(0, 1));
-  const auto selector = make("mixture", {{"islands", 1}, {"archive", 1}});
+  const auto selector = selector_named("mixture", {{"islands", 1}, {"archive", 1}});
   const std::vector<double> share = frequencies(*selector, graph, 40000);
   // 0.2 uniform over two, 0.7 on the archive of one, 0.1 by score 4 : 1.
   EXPECT_THAT(share[1], DoubleNear(0.1 + 0.7 + 0.08, 0.01));
@@ -295,7 +274,7 @@ TEST(Mixture, KeepsToItsIsland) {
     graph.add(correct_node(0, 2 + island));
     graph.change(graph.size() - 1).island = island;
   }
-  const auto selector = make("mixture", {{"islands", 2}});
+  const auto selector = selector_named("mixture", {{"islands", 2}});
   Random random(1);
   for (int i = 0; i < 40; ++i) {
     const Pick pick = selector->pick(graph, random);
@@ -307,7 +286,7 @@ TEST(Mixture, KeepsToItsIsland) {
 TEST(RankShare, IsProportionalToTheRankFromBelow) {
   SearchGraph graph = with_root();
   for (double score : {3.0, 2.0, 1.0}) graph.add(correct_node(0, score));
-  const std::vector<double> share = frequencies(*make("rank"), graph, 30000);
+  const std::vector<double> share = frequencies(*selector_named("rank"), graph, 30000);
   EXPECT_THAT(share[1], DoubleNear(3.0 / 6, 0.01));
   EXPECT_THAT(share[2], DoubleNear(2.0 / 6, 0.01));
   EXPECT_THAT(share[3], DoubleNear(1.0 / 6, 0.01));
@@ -317,8 +296,8 @@ TEST(Boltzmann, IsASoftmaxOfScores) {
   SearchGraph graph = with_root();
   graph.add(correct_node(0, 1.0));
   graph.add(correct_node(0, 1.1));
-  const std::vector<double> share =
-      frequencies(*make("boltzmann", {{"temperature", 0.1}, {"period", 1e9}}), graph, 30000);
+  const std::vector<double> share = frequencies(
+      *selector_named("boltzmann", {{"temperature", 0.1}, {"period", 1e9}}), graph, 30000);
   EXPECT_THAT(share[2] / share[1], DoubleNear(std::exp(1.0), 0.1));
 }
 
@@ -332,7 +311,7 @@ TEST(LineageDeficit, GivesWorkToTheLineageThatGotLeastOfWhatItDeserves) {
   graph.add(correct_node(1, 2));
   graph.add(failed_node(1));
   Random random(1);
-  EXPECT_THAT(make("lineage-deficit")->pick(graph, random).parents, ElementsAre(2));
+  EXPECT_THAT(selector_named("lineage-deficit")->pick(graph, random).parents, ElementsAre(2));
 }
 
 TEST(Curiosity, DrawsAmongTheElitesOfCells) {
@@ -343,7 +322,7 @@ TEST(Curiosity, DrawsAmongTheElitesOfCells) {
   }
   EXPECT_THAT(cell_elites(graph), ElementsAre(2, 3));
   const std::vector<double> share =
-      frequencies(*make("curiosity", {{"uniform", 0}, {"fitness", 1}}), graph, 20000);
+      frequencies(*selector_named("curiosity", {{"uniform", 0}, {"fitness", 1}}), graph, 20000);
   EXPECT_EQ(share[1], 0) << "not the best of its cell";
   EXPECT_THAT(share[2], DoubleNear(0.75, 0.01));
   EXPECT_THAT(share[3], DoubleNear(0.25, 0.01));

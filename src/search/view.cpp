@@ -33,6 +33,7 @@ constexpr Row kRows[] = {
     {ViewKind::kRandom, "random", Count::kNeeded},
     {ViewKind::kFailures, "failures", Count::kNeeded},
     {ViewKind::kPrevious, "previous", Count::kNeeded},
+    {ViewKind::kInsights, "insights", Count::kNeeded},
 };
 
 Result<ViewTerm> parse_term(const std::string& text) {
@@ -96,6 +97,8 @@ class Sets {
         return latest([&](int id) { return graph_.failed(id); });
       case ViewKind::kPrevious:
         return latest([&](int id) { return id > 0 && !pending(id); });
+      case ViewKind::kInsights:
+        return {};
     }
     return {};
   }
@@ -171,10 +174,11 @@ std::vector<ViewNode> view_nodes(const View& view, const SearchGraph& graph, int
                                  Random& random) {
   std::vector<ViewNode> nodes;
   std::vector<int> shown;
+  std::vector<bool> marked(static_cast<size_t>(graph.size()));
   const Sets sets(graph, self);
   for (const ViewTerm& term : view.terms) {
     std::vector<int> found = sets.of(term.kind);
-    std::erase_if(found, [&](int id) { return std::ranges::find(shown, id) != shown.end(); });
+    std::erase_if(found, [&](int id) { return marked[static_cast<size_t>(id)]; });
     const size_t count =
         term.count == 0 ? found.size() : std::min(found.size(), static_cast<size_t>(term.count));
     if (term.kind == ViewKind::kDiverse) order_by_distance(found, shown, count, graph, distance);
@@ -186,6 +190,7 @@ std::vector<ViewNode> view_nodes(const View& view, const SearchGraph& graph, int
     for (size_t i = 0; i < count; ++i) {
       nodes.push_back({found[i], term.kind});
       shown.push_back(found[i]);
+      marked[static_cast<size_t>(found[i])] = true;
     }
   }
   return nodes;

@@ -23,6 +23,7 @@ enum class ViewKind {
   kRandom,    ///< `count` correct nodes
   kFailures,  ///< the last `count` that failed
   kPrevious,  ///< the last `count` that were judged
+  kInsights,  ///< no nodes: the best `count` insights (search/insights.h)
 };
 
 struct ViewTerm {

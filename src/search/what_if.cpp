@@ -93,7 +93,7 @@ std::optional<std::string> RecordedKernels::take(const std::string& parent,
 Result<WhatIf> what_if(const RecordedRun& recorded, const Recipe& recipe, RecipeSetting setting) {
   RecordedKernels kernels(recorded);
   QUERN_ASSIGN(Prompts prompts, Prompts::make());
-  RecipeProposer proposer(recipe, std::move(setting), std::move(prompts), kernels);
+  RecipeProposer proposer(recipe, std::move(setting), std::move(prompts), &kernels);
   QUERN_ASSIGN(WhatIf made, look(recorded, proposer));
   made.borrowed = kernels.borrowed();
   if (!kernels.missing().empty() && made.reached < made.available) made.left = kernels.missing();
