@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/device_backend.h"
+
+namespace quern {
+
+Result<void> DeviceBackend::draw(BufferId, DType, const FillSpec&, uint64_t) {
+  return Error{ErrorKind::kUsage, "this device does not draw inputs", ""};
+}
+
+Result<CompareCounts> DeviceBackend::compare(const CompareOrder&) {
+  return Error{ErrorKind::kUsage, "this device does not compare outputs", ""};
+}
+
+}  // namespace quern
