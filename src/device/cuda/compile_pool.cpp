@@ -112,8 +112,9 @@ class CompilePool::Worker {
 
 Result<std::string> find_nvrtc_worker() {
   const std::string folder = executable_folder();
-  for (const char* place : {"/quern-nvrtc", "/../apps/quern-nvrtc", "/../quern-nvrtc",
-                            "/../libexec/quern/quern-nvrtc", "/../lib/quern/quern-nvrtc"}) {
+  for (const char* place :
+       {"/quern-nvrtc", "/../apps/quern-nvrtc", "/../../apps/quern-nvrtc", "/../quern-nvrtc",
+        "/../libexec/quern/quern-nvrtc", "/../lib/quern/quern-nvrtc"}) {
     if (std::string path = find_program(folder + place); !path.empty()) return path;
   }
   return Error{ErrorKind::kEnvironment, "there is no quern-nvrtc beside " + folder,
@@ -231,7 +232,10 @@ CompilePool::Ticket CompilePool::submit(CudaJob job) {
   PreparedSource prepared = prepare_source(job.source, job.macros);
   pending.text = std::move(prepared.text);
   pending.prelude = prepared.starts_with_prelude && !options_.prelude.empty();
-  pending.key = Hasher().add(identity_).add(join(job_options(job), " ")).add(pending.text).hex();
+  Hasher hasher;
+  hasher.add(identity_).add(join(job_options(job), " ")).add(pending.text);
+  for (const auto& [name, text] : job.headers) hasher.add(name).add(text);
+  pending.key = hasher.hex();
   pending.job = std::move(job);
   const Ticket ticket = pending.ticket;
   if (auto kept = find_result(cubin_dir_, pending.key)) {
@@ -311,6 +315,7 @@ void CompilePool::hand_out() {
     NvrtcRequest request;
     request.source = pending.text;
     request.prelude = pending.prelude;
+    request.headers = pending.job.headers;
     request.deadline_ms = static_cast<int64_t>(options_.deadline_s * 1e3);
     request.options = job_options(pending.job);
     worker->deadline_ns =

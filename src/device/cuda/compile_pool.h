@@ -34,7 +34,8 @@ struct CompilePoolOptions {
 /// A device source to build.
 struct CudaJob {
   std::string source;
-  std::vector<std::pair<std::string, int64_t>> macros;  ///< specialised sizes: name, value
+  std::vector<std::pair<std::string, int64_t>> macros;       ///< specialised sizes: name, value
+  std::vector<std::pair<std::string, std::string>> headers;  ///< name and text, to be included
   bool fast_math = false;
   bool separate = false;  ///< multiplications and additions are not contracted
   int max_registers = 0;  ///< of a thread; 0: the compiler decides
@@ -78,6 +79,7 @@ class CompilePool {
 
   const std::string& version() const { return version_; }  ///< "NVRTC 13.0"
   bool precompiled() const { return precompiled_; }        ///< the prelude is
+  const std::string& prelude() const { return options_.prelude; }
   const SandboxReport& sandbox() const { return sandbox_; }
   std::vector<pid_t> processes() const;     ///< workers that are alive
   int started() const { return started_; }  ///< worker processes so far

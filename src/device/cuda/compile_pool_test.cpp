@@ -120,6 +120,18 @@ TEST_F(CompilePoolTest, DefinesSizesWithoutMovingLines) {
   EXPECT_THAT(failed.evidence, Not(HasSubstr("static assertion")));
 }
 
+TEST_F(CompilePoolTest, GivesASourceTheHeadersThatCameWithIt) {
+  CudaJob job{"#include \"more.h\"\nextern \"C\" __global__ void f(int* x) { *x = kMore; }\n"};
+  auto pool = make();
+  EXPECT_THAT(failure(pool->compile(job)).reason, HasSubstr("more.h"));
+  job.headers = {{"more.h", "constexpr int kMore = 5;\n"}};
+  EXPECT_TRUE(pool->compile(job));
+  job.headers[0].second = "constexpr int kMore = 6;\n";
+  auto other = pool->compile(job);
+  ASSERT_TRUE(other);
+  EXPECT_FALSE(other->build.cached);
+}
+
 TEST_F(CompilePoolTest, QuotesTheFirstDiagnosticAndNoFolderOfOurs) {
   auto failed =
       failure(make()->compile({"#include \"quern_cuda.h\"\n__device__ void f() { g(); }\n"}));

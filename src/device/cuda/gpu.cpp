@@ -63,6 +63,12 @@ Result<GpuProperties> properties_of(const Driver& driver, int ordinal) {
 
 std::string GpuProperties::architecture() const { return architecture_of(major, minor); }
 
+MultiprocessorLimits GpuProperties::limits() const {
+  return {max_threads_per_multiprocessor, max_blocks_per_multiprocessor,
+          registers_per_multiprocessor, shared_per_multiprocessor,
+          shared_per_block_opt_in > shared_per_block ? 1024 : 0};
+}
+
 Result<std::vector<GpuProperties>> list_gpus(const Driver& driver) {
   int count = 0;
   QUERN_TRY(driver.check(driver.device_count(&count), "counting GPUs"));

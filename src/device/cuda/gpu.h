@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "device/cuda/driver.h"
+#include "device/cuda/occupancy.h"
 
 namespace quern::cuda {
 
@@ -27,6 +28,7 @@ struct GpuProperties {
   bool clusters = false, virtual_memory = false;
 
   std::string architecture() const;  ///< "sm_90a"
+  MultiprocessorLimits limits() const;
 };
 
 /// The properties of every GPU that the driver shows, without making a context.

@@ -52,14 +52,20 @@ std::string fetch(ProgramHandle program, Size size, Get get, size_t terminator) 
   return text;
 }
 
-NvrtcReply compile(const Nvrtc& nvrtc, const std::string& source,
-                   const std::vector<std::string>& options, int64_t deadline_ms) {
+NvrtcReply compile(const Nvrtc& nvrtc, const NvrtcRequest& request,
+                   const std::vector<std::string>& options) {
   NvrtcReply reply;
   const int64_t start = steady_now_ns();
   ProgramHandle program = nullptr;
-  NvrtcStatus status = nvrtc.create(&program, source.c_str(), kSourceName, 0, nullptr, nullptr);
+  std::vector<const char*> names, texts;
+  for (const auto& [name, text] : request.headers) {
+    names.push_back(name.c_str());
+    texts.push_back(text.c_str());
+  }
+  NvrtcStatus status = nvrtc.create(&program, request.source.c_str(), kSourceName,
+                                    static_cast<int>(names.size()), texts.data(), names.data());
   if (status == NvrtcStatus::kSuccess) {
-    Deadline deadline{start + deadline_ms * 1'000'000};
+    Deadline deadline{start + request.deadline_ms * 1'000'000};
     if (nvrtc.set_flow_callback != nullptr) {
       (void)nvrtc.set_flow_callback(program, past_deadline, &deadline);
     }
@@ -85,8 +91,10 @@ bool precompile(const Nvrtc& nvrtc, const Setup& setup) {
   std::vector<std::string> options = setup.options;
   options.push_back(std::string("--create-pch=") + kPrecompiled);
   options.push_back("--pch-dir=" + setup.folder);
-  const std::string source = std::string("#include \"") + kPreludeName + "\"\n";
-  const NvrtcReply reply = compile(nvrtc, source, options, 60'000);
+  NvrtcRequest request;
+  request.source = std::string("#include \"") + kPreludeName + "\"\n";
+  request.deadline_ms = 60'000;
+  const NvrtcReply reply = compile(nvrtc, request, options);
   return reply.status == 0 && file_exists(setup.folder + "/" + kPrecompiled);
 }
 
@@ -98,7 +106,7 @@ NvrtcReply answer(const Nvrtc& nvrtc, const Setup& setup, const NvrtcRequest& re
     options.push_back("--pch-dir=" + setup.folder);
     options.emplace_back("--pch-messages=false");
   }
-  return compile(nvrtc, request.source, options, request.deadline_ms);
+  return compile(nvrtc, request, options);
 }
 
 int main_of_worker(int count, char** arguments) {

@@ -38,18 +38,25 @@ std::optional<NvrtcReady> ready_from(const Frame& frame) {
 
 Frame to_frame(const NvrtcRequest& request) {
   Frame frame = {"compile", request.source, flag(request.prelude),
-                 std::to_string(request.deadline_ms)};
+                 std::to_string(request.deadline_ms), std::to_string(request.headers.size())};
+  for (const auto& [name, text] : request.headers) {
+    frame.push_back(name);
+    frame.push_back(text);
+  }
   frame.insert(frame.end(), request.options.begin(), request.options.end());
   return frame;
 }
 
 std::optional<NvrtcRequest> request_from(const Frame& frame) {
   NvrtcRequest request;
-  const bool good = frame.size() >= 4 && frame[0] == "compile" && read(frame[2], request.prelude) &&
-                    read(frame[3], request.deadline_ms);
-  if (!good) return std::nullopt;
+  size_t headers = 0;
+  const bool good = frame.size() >= 5 && frame[0] == "compile" && read(frame[2], request.prelude) &&
+                    read(frame[3], request.deadline_ms) && read(frame[4], headers);
+  if (!good || headers > (frame.size() - 5) / 2) return std::nullopt;
   request.source = frame[1];
-  request.options.assign(frame.begin() + 4, frame.end());
+  size_t at = 5;
+  for (; headers > 0; --headers, at += 2) request.headers.emplace_back(frame[at], frame[at + 1]);
+  request.options.assign(frame.begin() + static_cast<std::ptrdiff_t>(at), frame.end());
   return request;
 }
 

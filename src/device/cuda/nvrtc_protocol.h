@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/frame.h"
@@ -27,7 +28,8 @@ struct NvrtcRequest {
   std::string source;
   bool prelude = false;  ///< its first directive includes the house header
   int64_t deadline_ms = 0;
-  std::vector<std::string> options;  ///< beside those of the command line
+  std::vector<std::string> options;                          ///< beside those of the command line
+  std::vector<std::pair<std::string, std::string>> headers;  ///< name and text, to be included
 };
 
 struct NvrtcReply {
