@@ -79,6 +79,7 @@ class CompilePool {
 
   const std::string& version() const { return version_; }  ///< "NVRTC 13.0"
   bool precompiled() const { return precompiled_; }        ///< the prelude is
+  const std::string& architecture() const { return options_.architecture; }
   const std::string& prelude() const { return options_.prelude; }
   const SandboxReport& sandbox() const { return sandbox_; }
   std::vector<pid_t> processes() const;     ///< workers that are alive

@@ -127,14 +127,14 @@ int map_type(const BoundTensorMap& map) {
   return 0;
 }
 
-Outcome<TensorMap> encode(Gpu& gpu, const BoundTensorMap& map, const CallBuffers& buffers) {
-  TensorMap encoded;
+Outcome<Done> encode(Gpu& gpu, const BoundTensorMap& map, const CallBuffers& buffers,
+                     TensorMap& encoded) {
   const Status status = gpu.driver().encode_tensor_map(
       &encoded, map_type(map), static_cast<uint32_t>(map.extents.size()), buffers.at(map.buffer),
       map.extents.data(), map.strides_bytes.data(), map.box.data(), map.element_strides.data(),
       /*interleave=*/0, static_cast<int>(map.swizzle), static_cast<int>(map.l2),
       map.fill_nan ? 1 : 0);
-  if (status == kSuccess) return encoded;
+  if (status == kSuccess) return Done{};
   return Verdict(LaunchFailed{
       fmt::format("tensor_map {}: the driver refuses it: {}", map.name, gpu.driver().text(status)),
       "extents, strides and box must meet the rules of TMA: 16-byte strides, a box of at most 256 "
@@ -244,12 +244,8 @@ Outcome<Done> store_argument(Gpu& gpu, const BoundPlan& plan, const BoundLaunch&
       at->words[0] = pointer;
       return Done{};
     }
-    case LaunchArgument::Kind::kTensorMap: {
-      auto map = encode(gpu, plan.maps[static_cast<size_t>(argument.map)], buffers);
-      if (!map) return pass_on(map);
-      *at = *map;
-      return Done{};
-    }
+    case LaunchArgument::Kind::kTensorMap:
+      return encode(gpu, plan.maps[static_cast<size_t>(argument.map)], buffers, *at);
     case LaunchArgument::Kind::kScalar:
       store_scalar(argument, at->words);
       return Done{};
