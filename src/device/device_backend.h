@@ -39,18 +39,9 @@ struct DeviceProperties {
   /// time and results is then the candidate's word, so the judge keeps clock and comparison, and a
   /// worker serves one candidate.
   bool shares_host = false;
+  int devices = 1;        ///< of this kind, on this machine
   bool draws = false;     ///< `draw` works
   bool compares = false;  ///< `compare` works
-};
-
-/// What one kernel of a loaded program takes of the device.
-struct KernelResources {
-  std::string kernel;
-  int registers = 0;         ///< of a thread
-  int64_t spill_bytes = 0;   ///< local memory of a thread
-  int64_t shared_bytes = 0;  ///< static and dynamic, of a block
-  int max_threads = 0;       ///< of a block, for this kernel
-  double occupancy = 0;      ///< at the plan's block and shared memory, 0–1
 };
 
 /// Buffers and programs are named by their user, so that orders can be sent without waiting.
@@ -88,7 +79,8 @@ struct CompareCounts {
 /// A device source to build.
 struct DeviceCompileJob {
   std::string source;
-  std::vector<std::pair<std::string, int64_t>> macros;  ///< specialised sizes: name, value
+  std::vector<std::pair<std::string, std::string>> headers;  ///< name and text, to be included
+  std::vector<std::pair<std::string, int64_t>> macros;       ///< specialised sizes: name, value
   bool fast_math = false;
   int max_registers = 0;  ///< 0: the compiler decides
 };
@@ -116,6 +108,7 @@ class DeviceBackend {
   /// and writable. Errors: kEnvironment when the device's memory is short.
   virtual Result<void> allocate(BufferId id, uint64_t bytes, Placement placement) = 0;
   virtual Result<void> release(BufferId id) = 0;
+  /// For device code; what follows works whatever was allowed.
   virtual Result<void> allow(BufferId id, DeviceAccess access) = 0;
   virtual Result<void> upload(BufferId id, std::span<const std::byte> bytes) = 0;
   virtual Result<void> download(BufferId id, std::span<std::byte> bytes) = 0;

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/device_backend.h"
+#include "device/opencl/opencl_backend.h"
+
+namespace quern {
+namespace {
+
+struct Row {
+  const char* kind;
+  std::unique_ptr<DeviceBackend> (*make)(int device);
+};
+
+constexpr Row kBackends[] = {
+    {"opencl", make_opencl_backend},
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceBackend> make_device_backend(const std::string& kind, int device) {
+  for (const Row& row : kBackends) {
+    if (kind == row.kind) return row.make(device);
+  }
+  return nullptr;
+}
+
+}  // namespace quern

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/device_launcher.h"
+
+#include <fmt/format.h>
+
+namespace quern {
+namespace {
+
+constexpr uint64_t kCompilerMemory = uint64_t{8} << 30;
+constexpr uint64_t kCompilerFiles = uint64_t{1} << 30;
+
+/// What drivers of GPUs open. Those that are missing are skipped.
+std::vector<std::string> device_files() {
+  std::vector<std::string> files = {
+      "/dev/null", "/dev/zero",      "/dev/urandom",    "/dev/dri",
+      "/dev/kfd",  "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"};
+  for (int gpu = 0; gpu < 16; ++gpu) files.push_back(fmt::format("/dev/nvidia{}", gpu));
+  return files;
+}
+
+/// OpenCL drivers are libraries that may compile in our process, keep caches in files and, on a
+/// CPU, link with the system's linker: they get a folder for all that, and nothing else to write.
+void confine_opencl(const WorkerOptions& options, const std::string& folder, Command& command) {
+  command.env = {"LC_ALL=C",         "PATH=/usr/bin:/bin",       "HOME=" + folder,
+                 "TMPDIR=" + folder, "XDG_CACHE_HOME=" + folder, "POCL_CACHE_DIR=" + folder};
+  // PoCL: a worker that runs takes the code that was compiled for any size of work-group, instead
+  // of compiling again for each.
+  if (!options.compiles) command.env.emplace_back("POCL_WORK_GROUP_SPECIALIZATION=0");
+  Sandbox& sandbox = command.sandbox;
+  sandbox.restrict_files = true;
+  sandbox.no_network = true;
+  sandbox.read_exec = {command.argv.front(), "/lib64", "/lib", "/usr/lib", "/usr/lib64"};
+  if (options.compiles) sandbox.read_exec.emplace_back("/usr/bin");
+  sandbox.read_only = {"/etc", "/proc", "/sys", "/usr", "/opt"};
+  sandbox.read_write = device_files();
+  sandbox.read_write.push_back(folder);
+}
+
+}  // namespace
+
+Result<Command> device_worker_command(const WorkerOptions& options, const std::string& folder) {
+  Command command;
+  QUERN_ASSIGN(const std::string program, find_device_worker());
+  command.argv = {program, options.kind, std::to_string(options.device),
+                  options.compiles ? "compile" : "run"};
+  command.cwd = folder;
+  command.drop_output_when_full = true;
+  if (options.compiles) {
+    command.limits.address_space_bytes = kCompilerMemory;
+    command.limits.file_size_bytes = kCompilerFiles;
+  }
+  if (options.kind == "opencl") confine_opencl(options, folder, command);
+  return command;
+}
+
+Result<std::string> find_device_worker() {
+  const std::string folder = executable_folder();
+  for (const char* place :
+       {"/quern-device-worker", "/../apps/quern-device-worker", "/../quern-device-worker",
+        "/../libexec/quern/quern-device-worker", "/../lib/quern/quern-device-worker"}) {
+    if (std::string path = find_program(folder + place); !path.empty()) return path;
+  }
+  return Error{ErrorKind::kEnvironment, "there is no quern-device-worker beside " + folder,
+               "build the target quern-device-worker, or install the whole package"};
+}
+
+}  // namespace quern

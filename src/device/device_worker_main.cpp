@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "device/device_backend.h"
+#include "device/device_protocol.h"
+#include "device/device_server.h"
+#include "device/fault_report.h"
+#include "device/worker_filter.h"
+
+/// quern-device-worker KIND DEVICE ROLE: drives a device for the process that started it.
+int main(int argc, char** argv) {
+  if (argc != 4) {
+    std::fputs("quern-device-worker is started by quern, with: KIND DEVICE run|compile\n", stderr);
+    return 2;
+  }
+  signal(SIGPIPE, SIG_IGN);
+  auto backend = quern::make_device_backend(argv[1], std::atoi(argv[2]));
+  if (backend == nullptr) {
+    std::fprintf(stderr, "there is no kind of device called '%s'\n", argv[1]);
+    return 2;
+  }
+  const bool compiles = std::string(argv[3]) == "compile";
+  const auto confine = [compiles] {
+    if (compiles) return;  // compilers start programs
+    quern::install_fault_reporter(quern::kWorkerFaultFd);
+    if (const int failed = quern::filter_worker_calls(); failed != 0) {
+      std::fprintf(stderr, "system calls are not restricted: error %d\n", failed);
+    }
+  };
+  quern::DeviceServer server(*backend, quern::Staging::attach(quern::kWorkerStagingFd), confine);
+  const int code = server.serve(quern::kWorkerOrderFd, quern::kWorkerReplyFd);
+  // Drivers may hang or crash as they are torn down, and nothing here is worth saving.
+  std::fflush(stderr);
+  _exit(code);
+}
