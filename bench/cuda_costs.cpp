@@ -218,8 +218,8 @@ void try_sandboxes(const std::string& program, const std::string& folder) {
   files.restrict_files = true;
   files.read_exec = {"/usr", "/lib", "/lib64"};
   files.read_only = {"/etc", "/proc", "/sys"};
-  files.read_write = devices;
-  files.read_write.push_back(folder);
+  files.devices = devices;
+  files.read_write = {folder};
   attempt("files", files);
   Sandbox alone = files;
   alone.no_network = true;
@@ -229,10 +229,10 @@ void try_sandboxes(const std::string& program, const std::string& folder) {
   attempt("no /etc, no /sys", fewer);
   fewer.read_only = {"/etc", "/sys"};
   attempt("no /proc", fewer);
-  Sandbox reading = files;
-  reading.read_write = {folder};
-  reading.read_only.emplace_back("/dev");
-  attempt("/dev read-only", reading);
+  Sandbox more = files;
+  more.read_only.emplace_back("/dev");
+  more.read_exec.emplace_back("/opt");
+  attempt("files, /dev and /opt readable", more);
 }
 
 int main_of_costs(int count, char** arguments) {
@@ -250,7 +250,7 @@ int main_of_costs(int count, char** arguments) {
   CudaJob job;
   job.source = referee_source();
   job.separate = true;
-  auto backend = make_cuda_backend({0, "", must(pool->compile(job)).image});
+  auto backend = make_cuda_backend({0, "", must(pool->compile(job)).image, ""});
   DeviceProperties p;
   const double open_ms = ms([&] { p = must(backend->open()); });
   line("open",

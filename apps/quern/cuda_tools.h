@@ -8,6 +8,8 @@
 #include "context.h"
 #include "device/cuda/compile_pool.h"
 #include "device/cuda/gpu.h"
+#include "record/evaluator.h"
+#include "task_source.h"
 
 namespace quern::cli {
 
@@ -20,6 +22,11 @@ std::vector<std::string> python_environments(const Context& context);
 Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& context,
                                                              const std::string& architecture,
                                                              int workers);
+
+/// The referee of a task on a GPU of NVIDIA's. Errors: no driver, no such GPU, no NVRTC.
+Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
+                                                       const TaskAtSize& task,
+                                                       const RunOptions& options);
 
 /// What `quern doctor` says of CUDA, one row each.
 struct CudaFinding {

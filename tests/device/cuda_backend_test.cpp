@@ -14,10 +14,7 @@
 #include <filesystem>
 #include <numeric>
 
-#include "device/cpu/testing.h"
-#include "device/cuda/compile_pool.h"
-#include "device/cuda/referee.h"
-#include "record/launch_plan.h"
+#include "cuda_testing.h"
 #include "verify/compare.h"
 
 namespace quern::cuda {
@@ -36,52 +33,17 @@ extern "C" __global__ void relu(const float4* x, float4* y, long n) {
 }
 )";
 
-class CudaBackend : public testing::Test {
+class CudaBackend : public CudaTest {
  protected:
-  static std::string setting(const char* name) {
-    const char* value = std::getenv(name);
-    return value == nullptr ? "" : value;
-  }
-
   void SetUp() override {
-    auto driver = Driver::open();
-    if (!driver) GTEST_SKIP() << driver.error().message;
-    auto gpus = list_gpus(**driver);
-    ASSERT_TRUE(gpus) << gpus.error().message;
-    auto library = find_nvrtc(setting("QUERN_NVRTC"), {setting("VIRTUAL_ENV")});
-    if (!library) GTEST_SKIP() << library.error().message;
-    CompilePoolOptions options;
-    options.library = *library;
-    options.architecture = gpus->at(0).architecture();
-    options.cache_dir = testing::TempDir() + "quern_cuda_backend_test";
-    auto pool = CompilePool::make(options);
-    ASSERT_TRUE(pool) << pool.error().message;
-    pool_ = std::move(*pool);
-    CudaJob job;
-    job.source = referee_source();
-    job.separate = true;
-    auto referee = pool_->compile(job);
-    ASSERT_TRUE(referee) << trouble(referee);
-    backend_ = make_cuda_backend({0, "", referee->image});
+    CudaTest::SetUp();
+    if (pool_ == nullptr) return;
+    CudaBackendOptions options;
+    options.referee = referee_;
+    backend_ = make_cuda_backend(std::move(options));
     auto properties = backend_->open();
     ASSERT_TRUE(properties) << properties.error().message;
     properties_ = *properties;
-  }
-
-  std::string cubin(const std::string& source) {
-    auto binary = pool_->compile({source});
-    EXPECT_TRUE(binary) << trouble(binary);
-    return binary ? binary->image : "";
-  }
-
-  BoundPlan plan(const std::string& source, int64_t n) {
-    PlanWorkload workload{{{"n", n}}, {{"x", DType::kF32, {n}}}, {{"y", DType::kF32, {n}}}};
-    auto parsed = parse_launch_plan(source, workload, PlanTarget::kCuda);
-    EXPECT_TRUE(parsed) << (parsed ? "" : parsed.error().message + parsed.error().hint);
-    if (!parsed) return {};
-    auto bound = bind_plan(*parsed, workload, PlanTarget::kCuda);
-    EXPECT_TRUE(bound) << (bound ? "" : bound.error().message);
-    return bound ? *bound : BoundPlan{};
   }
 
   /// Input 2i and output 2i + 1 of each set, drawn and poisoned; inputs read-only.
@@ -117,15 +79,6 @@ class CudaBackend : public testing::Test {
 
   int capability() const { return std::atoi(properties_.architecture.c_str() + 3); }
 
-  static std::string verdict_of(const Outcome<double>& outcome) {
-    if (outcome.has_error()) return "error: " + outcome.error().message;
-    return outcome
-               ? "ran"
-               : std::string(verdict_name(outcome.verdict())) + ": " +
-                     verdict_reason(outcome.verdict()) + "; " + verdict_evidence(outcome.verdict());
-  }
-
-  std::unique_ptr<CompilePool> pool_;
   std::unique_ptr<DeviceBackend> backend_;
   DeviceProperties properties_;
 };

@@ -10,9 +10,11 @@ namespace quern::cuda {
 
 struct CudaBackendOptions {
   int device = 0;
-  std::string driver;  ///< path of libcuda.so.1; "": the loader's
-  std::string
-      referee;  ///< cubin of the referee's kernels (referee.h); "": `draw` and `compare` fail
+  std::string driver;   ///< path of libcuda.so.1; "": the loader's
+  std::string referee;  ///< cubin of the referee's kernels (referee.h)
+  /// The file it is read from when the device is opened, where it is not given. Without either,
+  /// `draw` and `compare` fail.
+  std::string referee_path;
 };
 
 /// A GPU of NVIDIA's, through the driver alone. Inputs and everything else that device code is not
