@@ -77,8 +77,9 @@ Result<Plan> parse_plan(const std::string& source, const std::string& default_en
   return plan;
 }
 
-Candidate make_candidate(std::string source, std::string proposer) {
+Candidate make_candidate(std::string source, std::string proposer, std::string language) {
   Candidate candidate;
+  candidate.language = std::move(language);
   candidate.source = std::move(source);
   candidate.proposer = std::move(proposer);
   // The plan is written in the source, so these bytes are the whole content.

@@ -36,6 +36,7 @@ struct Candidate {
 };
 
 /// Fills `id` from the content.
-Candidate make_candidate(std::string source, std::string proposer);
+Candidate make_candidate(std::string source, std::string proposer,
+                         std::string language = "c++");
 
 }  // namespace quern
