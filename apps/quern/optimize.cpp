@@ -27,7 +27,7 @@ struct OptimizeArguments {
                           clock = "steady", model, models;
   uint64_t seed = 0, max_calls = 0, max_tokens = 0;
   double max_usd = 0;
-  int threads = 0;
+  int threads = 0, device = 0;
 };
 
 /// "64" attempts, or "90s", "5m", "1h" of wall time; both as "64,5m".
@@ -85,7 +85,12 @@ int exit_code(const RunSummary& summary) {
   return summary.best ? kNoImprovement : kBudgetExhausted;
 }
 
-std::string describe(const RunSummary& summary, const RunStore& store) {
+std::string best_source_name(const std::string& target) {
+  return target == "opencl" ? "best.cl" : "best.cpp";
+}
+
+std::string describe(const RunSummary& summary, const RunStore& store,
+                     const std::string& source_name) {
   std::string text;
   if (!summary.best) {
     text = summary.attempts == 0 ? "The run ended before any kernel was tried.\n"
@@ -104,7 +109,7 @@ std::string describe(const RunSummary& summary, const RunStore& store) {
   for (const BaselineTime& baseline : summary.baselines) {
     text += fmt::format("  baseline {:<10} {}\n", baseline.name, format_ns(baseline.median_ns));
   }
-  if (summary.best) text += fmt::format("  kernel   {}/best.cpp\n", store.directory());
+  if (summary.best) text += fmt::format("  kernel   {}/{}\n", store.directory(), source_name);
   text += fmt::format("  report   {}/report.html\n", store.directory());
   if (summary.end == SearchEnd::kInterrupted) {
     text += fmt::format("  go on    quern resume {}\n", store.directory());
@@ -120,8 +125,9 @@ Result<Json> write_results(RunStore& store, const RunSummary& summary) {
   for (const Attempt& attempt : attempts) {
     if (!summary.best || attempt.number != summary.best->number) continue;
     QUERN_TRY(store.put_artifact(attempt.candidate.source, "best source"));
-    QUERN_TRY(store.put_file("best.cpp", attempt.candidate.source));
-    source_path = store.directory() + "/best.cpp";
+    const std::string name = best_source_name(run.options.target);
+    QUERN_TRY(store.put_file(name, attempt.candidate.source));
+    source_path = store.directory() + "/" + name;
   }
   Json json = to_json(summary, run.options, source_path);
   json["run_directory"] = store.directory();
@@ -153,7 +159,7 @@ Result<int> search_and_report(const Context& context, RunStore& store, Evaluator
   if (context.json) {
     print_json(json);
   } else {
-    print(describe(summary, store));
+    print(describe(summary, store, best_source_name(run.options.target)));
   }
   return exit_code(summary);
 }
@@ -183,12 +189,13 @@ Result<void> choose_recipe(const OptimizeArguments& arguments, RunOptions& optio
 Result<int> optimize(const Context& context, const OptimizeArguments& arguments) {
   RunOptions options;
   options.target = arguments.target;
+  options.device = arguments.device;
   options.seed = arguments.seed;
   options.threads = arguments.threads;
   options.compiler = arguments.compiler;
   options.clock = arguments.clock;
   QUERN_TRY(parse_budget(arguments.budget, options));
-  QUERN_TRY(check_choice("target", options.target, {"cpu"}));
+  QUERN_TRY(check_choice("target", options.target, known_targets()));
   QUERN_TRY(choose_recipe(arguments, options));
   QUERN_ASSIGN(TaskAtSize task, load_task_at(context, arguments.task, arguments.size));
   options.task_name = task.program.name;
@@ -240,7 +247,9 @@ Action add_optimize(CLI::App& app) {
   app.add_option("--budget", a->budget,
                  "Candidates to try (64), or a time (90s, 5m), or both (64,5m)")
       ->capture_default_str();
-  app.add_option("--target", a->target, "Hardware to run on: cpu")->capture_default_str();
+  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl")->capture_default_str();
+  app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
+      ->capture_default_str();
   app.add_option("--recipe", a->recipe,
                  "Search method: rules, another of `quern recipes`, or a .toml file")
       ->capture_default_str();

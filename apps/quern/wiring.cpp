@@ -10,6 +10,7 @@
 #include "base/suggest.h"
 #include "codegen/prelude.h"
 #include "device/cpu/toolchain.h"
+#include "device_wiring.h"
 #include "evaluate/local_evaluator.h"
 #include "propose/rules_source.h"
 #include "search/recipe_proposer.h"
@@ -68,6 +69,11 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
   if (options.clock != "steady" && options.clock != "simulated") {
     return Error{ErrorKind::kUsage, fmt::format("unknown clock '{}'", options.clock), ""};
   }
+  if (options.target == "opencl") return make_opencl_evaluator(context, task, options);
+  if (options.target != "cpu") {
+    return Error{ErrorKind::kUsage, fmt::format("unknown target '{}'", options.target),
+                 "known: " + join(known_targets(), ", ")};
+  }
   LocalEvaluator::Options local;
   local.compiler = compiler_options(context, options.compiler);
   local.threads = threads_of(options);
@@ -110,6 +116,15 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
   machine.threads = threads_of(options);
   return std::unique_ptr<Proposer>(
       std::make_unique<RulesSource>(task.program, task.sizes, machine, options.seed));
+}
+
+const std::vector<std::string>& known_targets() {
+  static const std::vector<std::string> kTargets = {"cpu", "opencl"};
+  return kTargets;
+}
+
+std::string candidate_language(const std::string& target) {
+  return target == "cpu" ? "c++" : target;
 }
 
 std::string recipe_name(const std::string& name) {

@@ -9,7 +9,6 @@
 namespace quern {
 namespace {
 
-constexpr uint64_t kCompilerMemory = uint64_t{8} << 30;
 constexpr uint64_t kCompilerFiles = uint64_t{1} << 30;
 
 /// What drivers of GPUs open. Those that are missing are skipped.
@@ -78,10 +77,7 @@ Result<Command> device_worker_command(const WorkerOptions& options, const std::s
                   options.compiles ? "compile" : "run"};
   command.cwd = folder;
   command.drop_output_when_full = true;
-  if (options.compiles) {
-    command.limits.address_space_bytes = kCompilerMemory;
-    command.limits.file_size_bytes = kCompilerFiles;
-  }
+  if (options.compiles) command.limits.file_size_bytes = kCompilerFiles;
   if (options.kind == "opencl") confine_opencl(options, folder, command);
   if (options.kind == "cuda") {
     confine_cuda(folder, command);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,6 +12,25 @@
 #include "device/device_server.h"
 #include "device/fault_report.h"
 #include "device/worker_filter.h"
+
+/// Drivers are not ours to check: what they leak or mix up is no finding.
+extern "C" const char* __asan_default_options() {
+  return "detect_leaks=0:alloc_dealloc_mismatch=0:detect_odr_violation=0";
+}
+
+namespace {
+
+/// Keeps a compilation from taking all memory. Under a sanitizer, which reserves terabytes of
+/// addresses, there is no limit.
+void limit_memory() {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  constexpr rlim_t kCompilerBytes = rlim_t{8} << 30;
+  const rlimit limit{kCompilerBytes, kCompilerBytes};
+  setrlimit(RLIMIT_AS, &limit);
+#endif
+}
+
+}  // namespace
 
 /// quern-device-worker KIND DEVICE ROLE: drives a device for the process that started it.
 int main(int argc, char** argv) {
@@ -25,6 +45,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const bool compiles = std::string(argv[3]) == "compile";
+  if (compiles) limit_memory();
   const auto confine = [compiles] {
     if (compiles) return;  // compilers start programs
     quern::install_fault_reporter(quern::kWorkerFaultFd);

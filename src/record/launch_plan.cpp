@@ -51,14 +51,14 @@ class PlanReader {
   }
 
  private:
-  /// Plan lines; one whose parentheses are open goes on in the next.
+  /// Plan lines; one goes on in the next where that is indented, or its parentheses are open.
   static std::vector<PlanLine> joined_lines(const std::string& source) {
     std::vector<PlanLine> lines;
     int open = 0;
     for (PlanLine& line : plan_lines(source)) {
       const auto opened = std::ranges::count_if(line.text, [](char c) { return c == '('; });
       const auto closed = std::ranges::count_if(line.text, [](char c) { return c == ')'; });
-      if (open > 0) {
+      if (!lines.empty() && (open > 0 || line.goes_on)) {
         lines.back().text += " " + line.text;
       } else {
         open = 0;

@@ -51,11 +51,7 @@ extern "C" __global__ void row_max() {}
 )";
 
 TEST(LaunchPlan, ReadsScratchStepsAndSettings) {
-  const auto plan = parse(kTwoKernels, PlanTarget::kBoth);
-  ASSERT_FALSE(plan) << "an unclosed list does not go on by itself";
-  std::string source = kTwoKernels;
-  source.replace(source.find("block 256\n// quern:   args"), 26, "block 256 args");
-  const auto joined = parse(source, PlanTarget::kBoth);
+  const auto joined = parse(kTwoKernels, PlanTarget::kBoth);
   ASSERT_TRUE(joined) << joined.error().message;
   EXPECT_EQ(joined->target, PlanTarget::kCuda);
   EXPECT_TRUE(joined->specialize);
@@ -68,6 +64,16 @@ TEST(LaunchPlan, ReadsScratchStepsAndSettings) {
   EXPECT_TRUE(second.programmatic);
   EXPECT_EQ(second.grid.size(), 2U);
   EXPECT_EQ(second.arguments[2].buffer, (BufferRef{BufferRef::Kind::kOutput, 0}));
+}
+
+TEST(LaunchPlan, GoesOnInALineThatIsIndented) {
+  const auto plan = parse(
+      "// quern: launch k grid (batch) block (256)\n"
+      "// quern:   args (x, y, dim)\n"
+      "// quern: launch k grid (batch) block (256) args (y)\n");
+  ASSERT_TRUE(plan) << plan.error().message;
+  ASSERT_EQ(plan->steps.size(), 2U);
+  EXPECT_EQ(std::get<LaunchDecl>(plan->steps[0]).arguments.size(), 3U);
 }
 
 TEST(LaunchPlan, GoesOnInTheNextLineWhileParenthesesAreOpen) {

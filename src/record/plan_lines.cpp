@@ -20,7 +20,9 @@ std::vector<PlanLine> plan_lines(const std::string& source) {
     if (!text.starts_with("//")) break;
     const std::string_view comment = trim(text.substr(2));
     if (!comment.starts_with("quern:")) continue;
-    lines.push_back({number, std::string(trim(comment.substr(6)))});
+    const std::string_view rest = comment.substr(6);
+    const bool goes_on = rest.starts_with("  ") || rest.starts_with("\t");
+    lines.push_back({number, std::string(trim(rest)), goes_on});
   }
   return lines;
 }

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device_wiring.h"
+
+#include "device/worker_compiler.h"
+#include "evaluate/device_evaluator.h"
+#include "evaluate/local_evaluator.h"
+#include "wiring.h"
+
+namespace quern::cli {
+namespace {
+
+WorkerOptions worker_options(const Context& context, const std::string& kind, int device) {
+  WorkerOptions options;
+  options.kind = kind;
+  options.device = device;
+  options.scratch_dir = context.cache_directory + "/workers";
+  return options;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
+                                                         const TaskAtSize& task,
+                                                         const RunOptions& options) {
+  DeviceEvaluator::Options device;
+  device.worker = worker_options(context, "opencl", options.device);
+  WorkerCompilerOptions compiling;
+  compiling.worker = device.worker;
+  compiling.cache_dir = context.cache_directory + "/opencl";
+  compiling.workers = available_processors();
+  QUERN_ASSIGN(std::shared_ptr<WorkerCompiler> compiler, WorkerCompiler::make(compiling));
+  device.compiler = compiler;
+  device.host_compiler = compiler_options(context, options.compiler);
+  device.threads = options.threads > 0 ? options.threads : available_processors();
+  device.seed = options.seed;
+  device.clock = options.clock;
+  QUERN_ASSIGN(const auto host, CpuCompiler::make(device.host_compiler));
+  Peaks peaks;
+  if (options.clock == "steady" && compiler->properties().shares_host) {
+    QUERN_ASSIGN(peaks, machine_peaks(context, *host, device.threads));
+  }
+  device.work = work_of(task.program, task.sizes, peaks);
+  device.environment = probe_machine(*host, device.threads, peaks.curve.empty() ? nullptr : &peaks);
+  QUERN_ASSIGN(std::unique_ptr<DeviceEvaluator> made,
+               DeviceEvaluator::make(task.program, task.sizes, std::move(device)));
+  return std::unique_ptr<Evaluator>(std::move(made));
+}
+
+Result<std::vector<DeviceProperties>> list_devices(const Context& context,
+                                                   const std::string& kind) {
+  std::vector<DeviceProperties> devices;
+  do {
+    const int index = static_cast<int>(devices.size());
+    QUERN_ASSIGN(const auto worker, DeviceWorker::start(worker_options(context, kind, index)));
+    QUERN_TRY(worker->await_open());
+    devices.push_back(worker->properties());
+  } while (static_cast<int>(devices.size()) < devices.front().devices);
+  return devices;
+}
+
+}  // namespace quern::cli
