@@ -23,6 +23,9 @@ constexpr Command kCommands[] = {
      "  quern eval softmax my_softmax.cpp --json | jq .verdict\n"},
     {"compare", "Time two kernels against each other, paired and interleaved", add_compare,
      "  quern compare softmax old.cpp new.cpp\n"},
+    {"profile", "Say what a CUDA kernel takes of the hardware, and what stands out", add_profile,
+     "  quern profile relu examples/cuda/relu.cu\n"
+     "  quern profile softmax my_softmax.cu --arch sm_90a --json\n"},
     {"resume", "Go on with a run that was interrupted or killed", add_resume,
      "  quern resume runs/softmax-cpu-001\n"
      "  quern resume runs/softmax-cpu-001 --budget 256    with a larger budget\n"},

@@ -28,6 +28,7 @@ Action add_tasks(CLI::App& app);
 Action add_optimize(CLI::App& app);
 Action add_eval(CLI::App& app);
 Action add_compare(CLI::App& app);
+Action add_profile(CLI::App& app);
 Action add_resume(CLI::App& app);
 Action add_report(CLI::App& app);
 Action add_actions(CLI::App& app);

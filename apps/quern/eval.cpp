@@ -142,7 +142,7 @@ Result<int> eval(const Context& context, const EvalArguments& arguments) {
 /// JSON lines in, `{"id": …, "source": …}`, one evaluation a line out, in order.
 Result<int> eval_stream(const Context& context, const EvalArguments& arguments) {
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
-  constexpr size_t kBatch = 8;
+  const size_t batch = arguments.target == "cpu" ? 8 : 64;
   std::vector<Candidate> candidates;
   std::vector<Json> ids;
   auto flush = [&]() -> Result<void> {
@@ -169,7 +169,7 @@ Result<int> eval_stream(const Context& context, const EvalArguments& arguments) 
                                         candidate_language(arguments.target)));
     ids.push_back(json->value("id", Json(number)));
     // A lone candidate that waits for an answer must get one before the next line comes.
-    if (candidates.size() == kBatch || std::cin.rdbuf()->in_avail() <= 0) QUERN_TRY(flush());
+    if (candidates.size() == batch || std::cin.rdbuf()->in_avail() <= 0) QUERN_TRY(flush());
   }
   QUERN_TRY(flush());
   return interrupted() ? kInterrupted : kImproved;
@@ -229,7 +229,8 @@ void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
   app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
-  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl")->capture_default_str();
+  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
+      ->capture_default_str();
   app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
       ->capture_default_str();
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")

@@ -86,7 +86,7 @@ int exit_code(const RunSummary& summary) {
 }
 
 std::string best_source_name(const std::string& target) {
-  return target == "opencl" ? "best.cl" : "best.cpp";
+  return target == "opencl" ? "best.cl" : target == "cuda" ? "best.cu" : "best.cpp";
 }
 
 std::string describe(const RunSummary& summary, const RunStore& store,
@@ -247,7 +247,8 @@ Action add_optimize(CLI::App& app) {
   app.add_option("--budget", a->budget,
                  "Candidates to try (64), or a time (90s, 5m), or both (64,5m)")
       ->capture_default_str();
-  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl")->capture_default_str();
+  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
+      ->capture_default_str();
   app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
       ->capture_default_str();
   app.add_option("--recipe", a->recipe,

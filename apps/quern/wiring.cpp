@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "base/suggest.h"
 #include "codegen/prelude.h"
+#include "cuda_tools.h"
 #include "device/cpu/toolchain.h"
 #include "device_wiring.h"
 #include "evaluate/local_evaluator.h"
@@ -70,6 +71,7 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
     return Error{ErrorKind::kUsage, fmt::format("unknown clock '{}'", options.clock), ""};
   }
   if (options.target == "opencl") return make_opencl_evaluator(context, task, options);
+  if (options.target == "cuda") return make_cuda_evaluator(context, task, options);
   if (options.target != "cpu") {
     return Error{ErrorKind::kUsage, fmt::format("unknown target '{}'", options.target),
                  "known: " + join(known_targets(), ", ")};
@@ -119,7 +121,7 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
 }
 
 const std::vector<std::string>& known_targets() {
-  static const std::vector<std::string> kTargets = {"cpu", "opencl"};
+  static const std::vector<std::string> kTargets = {"cpu", "opencl", "cuda"};
   return kTargets;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/clock.h"
 #include "evaluate/task_workloads.h"
@@ -15,10 +16,19 @@ namespace quern {
 namespace {
 
 constexpr double kTrustedHangS = 300;  // a naive lowering may take long, and never hangs
-constexpr int kAttempts = 2;           // at judging, where a worker fails us
+constexpr double kMostSlots = 16;
+constexpr int kAttempts = 2;  // at judging, where a worker fails us
 
 Verdict bad_plan(const Error& error) {
   return LaunchFailed{"the launch plan: " + error.message, error.hint};
+}
+
+/// Sets of buffers that calls take in turn: together twice as large as the device's cache, so that
+/// no call finds its inputs there because the one before it left them.
+int slots_on(const DeviceProperties& device, double io_bytes) {
+  if (device.cache_bytes == 0 || device.shares_host) return timed_slots(io_bytes);
+  const double wanted = 2 * static_cast<double>(device.cache_bytes) / std::max(io_bytes, 1.0);
+  return static_cast<int>(std::clamp(std::ceil(wanted), 1.0, kMostSlots));
 }
 
 }  // namespace
@@ -29,6 +39,7 @@ struct DeviceEvaluator::Built {
   std::optional<Verdict> verdict;  ///< set when there is nothing to run
   LaunchPlan plan;
   Build build;
+  std::vector<std::pair<const Workload*, uint64_t>> begun;  ///< builds to collect
   std::map<const Workload*, std::string> images;  ///< of the first workload for all, where shared
   std::optional<DeviceCompileJob> later;  ///< the build for the second hidden workload, if another
   bool trusted = false;
@@ -105,17 +116,23 @@ Result<std::vector<DeviceEvaluator::Built>> DeviceEvaluator::build(
     owners.emplace_back(i, &timed_);
     built.later = job_for(built, candidates[i], hidden_.back().sizes);
   }
-  auto outcomes = options_.compiler->compile_all(jobs);
+  const std::vector<uint64_t> names = options_.compiler->begin(jobs);
   for (size_t j = 0; j < jobs.size(); ++j) {
-    Built& built = all[owners[j].first];
-    if (outcomes[j].has_error()) return outcomes[j].error();
-    if (outcomes[j].has_verdict()) {
-      built.verdict = outcomes[j].verdict();
-    } else {
-      built.take(*owners[j].second, std::move(*outcomes[j]));
-    }
+    all[owners[j].first].begun.emplace_back(owners[j].second, names[j]);
   }
   return all;
+}
+
+Result<void> DeviceEvaluator::finish_build(Built& built) const {
+  std::optional<Error> failed;
+  for (const auto& [workload, name] : built.begun) {
+    auto outcome = options_.compiler->collect(name);
+    if (outcome.has_error()) failed = outcome.error();
+    if (outcome.has_verdict()) built.verdict = outcome.verdict();
+    if (outcome) built.take(*workload, std::move(*outcome));
+  }
+  built.begun.clear();
+  return failed ? Result<void>(*failed) : Result<void>();
 }
 
 Result<std::vector<Evaluation>> DeviceEvaluator::evaluate(const std::vector<Candidate>& candidates,
@@ -134,6 +151,7 @@ Result<std::vector<Evaluation>> DeviceEvaluator::evaluate(const std::vector<Cand
 
 Result<Evaluation> DeviceEvaluator::evaluate_built(const Candidate& candidate, Built& built,
                                                    double incumbent_ns) {
+  QUERN_TRY(finish_build(built));
   Evaluation evaluation;
   evaluation.candidate_id = candidate.id;
   evaluation.build = built.build;
@@ -235,7 +253,7 @@ Outcome<std::unique_ptr<RunnableKernel>> DeviceEvaluator::start(DeviceSession& s
   if (!image) return pass_on(image);
   WorkerKernel::Options options;
   const bool timed = &workload == &timed_;
-  options.slots = timed ? timed_slots(ir::io_bytes(program_, sizes_))
+  options.slots = timed ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
                         : static_cast<int>(workload.datasets.size());
   options.placement = timed ? Placement::kLeft : Placement::kRight;
   options.hang_s = built.trusted ? kTrustedHangS : options_.hang_s;
@@ -248,6 +266,7 @@ Outcome<std::unique_ptr<RunnableKernel>> DeviceEvaluator::start(DeviceSession& s
 Result<Duel> DeviceEvaluator::duel(const Candidate& candidate, const Candidate& baseline) {
   if (options_.clock == "simulated") return hashed_duel(candidate, baseline);
   QUERN_ASSIGN(std::vector<Built> built, build({candidate, baseline}));
+  for (Built& one : built) QUERN_TRY(finish_build(one));
   std::unique_ptr<DeviceSession> seats[2];
   Contender contenders[2] = {{"the candidate", {}}, {"the baseline", {}}};
   for (size_t side = 0; side < 2; ++side) {

@@ -62,6 +62,7 @@ class DeviceEvaluator : public Evaluator {
       : program_(program), sizes_(sizes), options_(std::move(options)) {}
 
   Result<std::vector<Built>> build(const std::vector<Candidate>& candidates);
+  Result<void> finish_build(Built& built) const;
   std::optional<Verdict> read_plan(const Candidate& candidate, Built& built) const;
   DeviceCompileJob job_for(const Built& built, const Candidate& candidate,
                            const ir::Sizes& sizes) const;

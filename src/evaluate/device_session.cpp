@@ -6,9 +6,17 @@
 namespace quern {
 namespace {
 
+/// Of a device's memory, for data sets and what they demand; the rest is for candidates.
+constexpr double kDataShare = 0.6;
 constexpr int kAttempts = 3;  // at starting a worker, before we give up
 
 }  // namespace
+
+DeviceData* DeviceSession::data() {
+  if (!worker_->properties().compares) return nullptr;
+  if (data_ == nullptr) data_ = std::make_unique<DeviceData>(*worker_, kDataShare);
+  return data_.get();
+}
 
 DeviceSession::Resident& DeviceSession::resident(const ir::Program& program,
                                                  const Workload& workload, int slots,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device/device_worker.h"
+#include "evaluate/device_data.h"
 #include "verify/workload.h"
 
 namespace quern {
@@ -28,11 +29,14 @@ class DeviceSession {
   /// The buffers of a workload, allocated at its first use.
   Resident& resident(const ir::Program& program, const Workload& workload, int slots,
                      Placement placement);
+  /// Data sets on the device itself; null where it cannot compare.
+  DeviceData* data();
   ProgramId next_program() { return ++programs_; }
 
  private:
   std::unique_ptr<DeviceWorker> worker_;
   std::map<const Workload*, Resident> residents_;
+  std::unique_ptr<DeviceData> data_;
   BufferId buffers_ = 0;
   ProgramId programs_ = 0;
 };

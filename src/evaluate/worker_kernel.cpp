@@ -43,6 +43,11 @@ void WorkerKernel::load(int slot, int dataset) {
   int& assigned = assigned_[static_cast<size_t>(slot)];
   if (assigned == dataset || failure_) return;
   assigned = dataset;
+  if (DeviceData* kept = session_->data()) {
+    auto loaded = kept->load(*program_, *workload_, dataset, set(slot));
+    if (!loaded) failure_ = pass_on(loaded);
+    if (!loaded || *loaded) return;
+  }
   const Dataset& data = workload_->datasets[static_cast<size_t>(dataset)];
   for (size_t i = 0; i < data.inputs.size(); ++i) {
     const BufferId id = set(slot).inputs[i];
@@ -97,6 +102,11 @@ Outcome<std::vector<std::byte>> WorkerKernel::read_output(int slot, size_t index
 
 Outcome<CompareReport> WorkerKernel::compare_output(int slot, size_t index) {
   const auto data = static_cast<size_t>(dataset(slot));
+  if (DeviceData* kept = session_->data()) {
+    auto compared = kept->compare(*workload_, dataset(slot), index, set(slot).outputs[index]);
+    if (!compared) return pass_on(compared);
+    if (compared->has_value()) return std::move(**compared);
+  }
   auto bytes = read_output(slot, index);
   if (!bytes) return pass_on(bytes);
   return compare(*bytes, workload_->datasets[data].outputs[index], workload_->policies[data]);

@@ -34,7 +34,7 @@ struct CompilePoolOptions {
 /// A device source to build.
 struct CudaJob {
   std::string source;
-  std::vector<std::pair<std::string, int64_t>> macros;       ///< specialised sizes: name, value
+  std::vector<std::pair<std::string, int64_t>> macros;       ///< name, value
   std::vector<std::pair<std::string, std::string>> headers;  ///< name and text, to be included
   bool fast_math = false;
   bool separate = false;  ///< multiplications and additions are not contracted

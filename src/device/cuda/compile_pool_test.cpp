@@ -114,7 +114,7 @@ TEST_F(CompilePoolTest, UsesThePrecompiledPreludeAndWorksWithoutOne) {
 TEST_F(CompilePoolTest, DefinesSizesWithoutMovingLines) {
   auto pool = make();
   CudaJob job{std::string(kRelu) + "static_assert(QUERN_SIZE_dim == 77);\nint broken = ;\n",
-              {{"dim", 77}}};
+              {{"QUERN_SIZE_dim", 77}}};
   auto failed = failure(pool->compile(job));
   EXPECT_THAT(failed.evidence, HasSubstr("candidate.cu(8): error"));
   EXPECT_THAT(failed.evidence, Not(HasSubstr("static assertion")));

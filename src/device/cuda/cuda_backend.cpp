@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "device/cuda/gpu.h"
+#include "device/cuda/gpu_buffers.h"
 #include "device/cuda/gpu_call.h"
 #include "device/cuda/gpu_memory.h"
 #include "device/cuda/gpu_timer.h"
@@ -39,22 +40,6 @@ Access access_of(DeviceAccess access) {
 
 Error no_such(const char* what, uint32_t id) {
   return Error{ErrorKind::kUsage, fmt::format("the device worker has no {} {}", what, id), ""};
-}
-
-/// Does `work` on memory that device code may not write, or not touch: what was allowed before is
-/// allowed again once the work is done.
-template <class Work>
-Result<void> with_access(Gpu& gpu, GpuMemory& memory, Access needed, const Work& work) {
-  const Access before = memory.access();
-  const bool enough = static_cast<int>(before) >= static_cast<int>(needed);
-  if (!enough) {
-    QUERN_TRY(gpu.synchronize("protecting a buffer"));
-    QUERN_TRY(memory.allow(needed));
-  }
-  QUERN_TRY(work());
-  if (enough) return {};
-  QUERN_TRY(gpu.synchronize("protecting a buffer"));
-  return memory.allow(before);
 }
 
 /// A candidate, loaded: its code, its scratch, and a call for every set of buffers.
@@ -95,13 +80,10 @@ class CudaBackend : public DeviceBackend {
   Outcome<double> run(ProgramId id, int calls, int first) override;
 
  private:
-  Result<GpuMemory*> buffer(BufferId id);
   Result<Program*> program(ProgramId id);
+  Result<void> set_bytes(DevicePointer at, uint64_t bytes, uint8_t value);
   Result<void> fill_memory(GpuMemory& memory, uint8_t byte);
   Result<bool> intact(GpuMemory& memory);
-  Result<void> compare_visible(const CompareOrder& order, const GpuMemory& got,
-                               const GpuMemory& value, const GpuMemory& scale,
-                               CompareCounts& counts);
   Result<Referee*> referee();
   Result<CallBuffers> call_buffers(const BufferSet& set, const BoundPlan& plan,
                                    const std::vector<GpuMemory>& scratch);
@@ -117,7 +99,7 @@ class CudaBackend : public DeviceBackend {
   std::unique_ptr<Gpu> gpu_;
   std::optional<Referee> referee_;
   std::optional<GpuTimer> timer_;
-  std::map<BufferId, GpuMemory> buffers_;
+  std::optional<GpuBuffers> buffers_;
   std::map<ProgramId, Program> programs_;
 };
 
@@ -128,6 +110,7 @@ Result<DeviceProperties> CudaBackend::open() {
   const Driver& api = gpu_->driver();
   (void)api.context_set_limit(Limit::kHeapBytes, 0);
   (void)api.context_set_limit(Limit::kPrintfBytes, 1 << 16);
+  buffers_.emplace(*gpu_);
   QUERN_ASSIGN(GpuTimer timer, GpuTimer::make(*gpu_));
   timer_.emplace(std::move(timer));
   if (options_.referee.empty() && file_exists(options_.referee_path)) {
@@ -156,12 +139,6 @@ Result<DeviceProperties> CudaBackend::open() {
   return p;
 }
 
-Result<GpuMemory*> CudaBackend::buffer(BufferId id) {
-  const auto found = buffers_.find(id);
-  if (found == buffers_.end()) return no_such("buffer", id);
-  return &found->second;
-}
-
 Result<Program*> CudaBackend::program(ProgramId id) {
   const auto found = programs_.find(id);
   if (found == programs_.end()) return no_such("program", id);
@@ -174,80 +151,59 @@ Result<Referee*> CudaBackend::referee() {
 }
 
 Result<void> CudaBackend::allocate(BufferId id, uint64_t bytes, Placement placement) {
-  const bool right = placement == Placement::kRight;
-  QUERN_ASSIGN(
-      GpuMemory memory,
-      GpuMemory::make(*gpu_, bytes, right ? GpuMemory::Place::kRight : GpuMemory::Place::kLeft));
-  buffers_.insert_or_assign(id, std::move(memory));
-  return {};
+  return buffers_->allocate(id, bytes, placement);
 }
 
-Result<void> CudaBackend::release(BufferId id) {
-  QUERN_TRY(gpu_->synchronize("releasing a buffer"));
-  return buffers_.erase(id) == 1 ? Result<void>() : no_such("buffer", id);
-}
+Result<void> CudaBackend::release(BufferId id) { return buffers_->release(id); }
 
 Result<void> CudaBackend::allow(BufferId id, DeviceAccess access) {
-  QUERN_ASSIGN(GpuMemory * memory, buffer(id));
-  if (memory->access() == access_of(access)) return {};
-  QUERN_TRY(gpu_->synchronize("protecting a buffer"));
-  return memory->allow(access_of(access));
+  return buffers_->allow(id, access_of(access));
 }
 
 Result<void> CudaBackend::upload(BufferId id, std::span<const std::byte> bytes) {
-  QUERN_ASSIGN(GpuMemory * memory, buffer(id));
-  if (bytes.size() > memory->bytes()) return no_such("room for an upload to buffer", id);
-  return with_access(*gpu_, *memory, Access::kReadWrite, [&]() -> Result<void> {
-    QUERN_TRY(gpu_->check(
-        gpu_->driver().copy_to_device(memory->data(), bytes.data(), bytes.size(), gpu_->stream()),
-        "copying to the GPU"));
-    return gpu_->synchronize("copying to the GPU");
-  });
+  QUERN_ASSIGN(const auto to, buffers_->touch(id, Access::kReadWrite));
+  if (bytes.size() > to.bytes) return no_such("room for an upload to buffer", id);
+  QUERN_TRY(gpu_->check(
+      gpu_->driver().copy_to_device(to.data, bytes.data(), bytes.size(), gpu_->stream()),
+      "copying to the GPU"));
+  return gpu_->synchronize("copying to the GPU");
 }
 
 Result<void> CudaBackend::download(BufferId id, std::span<std::byte> bytes) {
-  QUERN_ASSIGN(GpuMemory * memory, buffer(id));
-  if (bytes.size() > memory->bytes()) return no_such("as much to download in buffer", id);
-  return with_access(*gpu_, *memory, Access::kRead, [&]() -> Result<void> {
-    QUERN_TRY(gpu_->check(
-        gpu_->driver().copy_to_host(bytes.data(), memory->data(), bytes.size(), gpu_->stream()),
-        "copying from the GPU"));
-    return gpu_->synchronize("copying from the GPU");
-  });
+  QUERN_ASSIGN(const auto from, buffers_->touch(id, Access::kRead));
+  if (bytes.size() > from.bytes) return no_such("as much to download in buffer", id);
+  QUERN_TRY(gpu_->check(
+      gpu_->driver().copy_to_host(bytes.data(), from.data, bytes.size(), gpu_->stream()),
+      "copying from the GPU"));
+  return gpu_->synchronize("copying from the GPU");
 }
 
 Result<void> CudaBackend::copy(BufferId to, BufferId from) {
-  QUERN_ASSIGN(GpuMemory * target, buffer(to));
-  QUERN_ASSIGN(GpuMemory * source, buffer(from));
-  const uint64_t bytes = std::min(target->bytes(), source->bytes());
-  return with_access(*gpu_, *target, Access::kReadWrite, [&] {
-    return with_access(*gpu_, *source, Access::kRead, [&] {
-      return gpu_->check(
-          gpu_->driver().copy_on_device(target->data(), source->data(), bytes, gpu_->stream()),
-          "copying on the GPU");
-    });
-  });
+  QUERN_ASSIGN(const auto target, buffers_->touch(to, Access::kReadWrite));
+  QUERN_ASSIGN(const auto source, buffers_->touch(from, Access::kRead));
+  const uint64_t bytes = std::min(target.bytes, source.bytes);
+  return gpu_->check(gpu_->driver().copy_on_device(target.data, source.data, bytes, gpu_->stream()),
+                     "copying on the GPU");
+}
+
+Result<void> CudaBackend::set_bytes(DevicePointer at, uint64_t bytes, uint8_t value) {
+  if (bytes == 0) return {};
+  return gpu_->check(gpu_->driver().set_bytes(at, value, bytes, gpu_->stream()), "filling");
 }
 
 Result<void> CudaBackend::fill_memory(GpuMemory& memory, uint8_t byte) {
-  const auto set = [&](DevicePointer at, uint64_t bytes, uint8_t value) -> Result<void> {
-    if (bytes == 0) return {};
-    return gpu_->check(gpu_->driver().set_bytes(at, value, bytes, gpu_->stream()), "filling");
-  };
-  return with_access(*gpu_, memory, Access::kReadWrite, [&]() -> Result<void> {
-    QUERN_TRY(set(memory.before(), memory.before_bytes(), kGuard));
-    QUERN_TRY(set(memory.data(), memory.bytes(), byte));
-    return set(memory.after(), memory.after_bytes(), kGuard);
-  });
+  QUERN_TRY(set_bytes(memory.before(), memory.before_bytes(), kGuard));
+  QUERN_TRY(set_bytes(memory.data(), memory.bytes(), byte));
+  return set_bytes(memory.after(), memory.after_bytes(), kGuard);
 }
 
 Result<void> CudaBackend::fill(BufferId id, uint8_t byte) {
-  QUERN_ASSIGN(GpuMemory * memory, buffer(id));
-  return fill_memory(*memory, byte);
+  QUERN_ASSIGN(const auto view, buffers_->touch(id, Access::kReadWrite));
+  QUERN_ASSIGN(GpuMemory * memory, buffers_->writable(id));
+  return memory != nullptr ? fill_memory(*memory, byte) : set_bytes(view.data, view.bytes, byte);
 }
 
 Result<bool> CudaBackend::intact(GpuMemory& memory) {
-  if (memory.access() != Access::kReadWrite) return true;  // a write would have faulted
   QUERN_ASSIGN(Referee * judge, referee());
   QUERN_ASSIGN(uint64_t before,
                judge->count_other_bytes(memory.before(), memory.before_bytes(), kGuard));
@@ -257,50 +213,35 @@ Result<bool> CudaBackend::intact(GpuMemory& memory) {
 }
 
 Result<bool> CudaBackend::guards_intact(BufferId id) {
-  QUERN_ASSIGN(GpuMemory * memory, buffer(id));
+  QUERN_ASSIGN(GpuMemory * memory, buffers_->writable(id));
+  if (memory == nullptr) return true;  // a write would have faulted
   return intact(*memory);
 }
 
 Result<void> CudaBackend::draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed) {
-  QUERN_ASSIGN(GpuMemory * memory, buffer(id));
+  QUERN_ASSIGN(const auto to, buffers_->touch(id, Access::kReadWrite));
   QUERN_ASSIGN(Referee * judge, referee());
-  if (spec.kind != FillKind::kWide) {
-    return with_access(*gpu_, *memory, Access::kReadWrite, [&] {
-      return judge->fill(memory->data(), memory->bytes(), type, spec, seed);
-    });
-  }
+  if (spec.kind != FillKind::kWide) return judge->fill(to.data, to.bytes, type, spec, seed);
   // Its exp and log are the C library's, which the GPU's do not match in the last place.
-  std::vector<std::byte> drawn(memory->bytes());
+  std::vector<std::byte> drawn(to.bytes);
   quern::fill(drawn, type, spec, seed);
   return upload(id, drawn);
 }
 
 Result<CompareCounts> CudaBackend::compare(const CompareOrder& order) {
-  QUERN_ASSIGN(GpuMemory * got, buffer(order.got));
-  QUERN_ASSIGN(GpuMemory * value, buffer(order.value));
-  QUERN_ASSIGN(GpuMemory * scale, buffer(order.scale));
+  QUERN_ASSIGN(const auto got, buffers_->touch(order.got, Access::kRead));
+  QUERN_ASSIGN(const auto value, buffers_->touch(order.value, Access::kRead));
+  QUERN_ASSIGN(const auto scale, buffers_->touch(order.scale, Access::kRead));
+  QUERN_ASSIGN(Referee * judge, referee());
   const auto size = static_cast<uint64_t>(dtype_bytes(order.type));
-  if (order.elements > got->bytes() / size || order.elements > value->bytes() / 8 ||
-      order.elements > scale->bytes() / 8) {
+  if (order.elements > got.bytes / size || order.elements > value.bytes / 8 ||
+      order.elements > scale.bytes / 8) {
     return no_such("as many elements to compare in buffer", order.got);
   }
+  QUERN_ASSIGN(GpuComparison found,
+               judge->compare(got.data, order.elements * size, order.type, value.data, scale.data,
+                              order.factor, order.bitwise));
   CompareCounts counts;
-  QUERN_TRY(with_access(*gpu_, *got, Access::kRead, [&] {
-    return with_access(*gpu_, *value, Access::kRead, [&] {
-      return with_access(*gpu_, *scale, Access::kRead,
-                         [&] { return compare_visible(order, *got, *value, *scale, counts); });
-    });
-  }));
-  return counts;
-}
-
-Result<void> CudaBackend::compare_visible(const CompareOrder& order, const GpuMemory& got,
-                                          const GpuMemory& value, const GpuMemory& scale,
-                                          CompareCounts& counts) {
-  QUERN_ASSIGN(Referee * judge, referee());
-  const uint64_t bytes = order.elements * static_cast<uint64_t>(dtype_bytes(order.type));
-  QUERN_ASSIGN(GpuComparison found, judge->compare(got.data(), bytes, order.type, value.data(),
-                                                   scale.data(), order.factor, order.bitwise));
   counts.wrong = static_cast<uint64_t>(found.wrong);
   counts.unwritten = static_cast<uint64_t>(found.unwritten);
   counts.compared = static_cast<uint64_t>(found.compared);
@@ -308,24 +249,24 @@ Result<void> CudaBackend::compare_visible(const CompareOrder& order, const GpuMe
   if (found.compared > 0) {
     counts.rms_error = std::sqrt(found.sum_squares / static_cast<double>(found.compared));
   }
-  if (found.worst_index < 0) return {};
+  if (found.worst_index < 0) return counts;
   counts.worst = static_cast<uint64_t>(found.worst_index);
-  QUERN_ASSIGN(counts.worst_got, judge->element(got.data(), order.type, counts.worst));
-  QUERN_ASSIGN(counts.worst_expected, judge->element(value.data(), DType::kF64, counts.worst));
-  return {};
+  QUERN_ASSIGN(counts.worst_got, judge->element(got.data, order.type, counts.worst));
+  QUERN_ASSIGN(counts.worst_expected, judge->element(value.data, DType::kF64, counts.worst));
+  return counts;
 }
 
 Result<CallBuffers> CudaBackend::call_buffers(const BufferSet& set, const BoundPlan& plan,
                                               const std::vector<GpuMemory>& scratch) {
   CallBuffers buffers;
-  for (BufferId id : set.inputs) {
-    QUERN_ASSIGN(GpuMemory * memory, buffer(id));
-    buffers.inputs.push_back(memory->data());
-  }
-  for (BufferId id : set.outputs) {
-    QUERN_ASSIGN(GpuMemory * memory, buffer(id));
-    buffers.outputs.push_back(memory->data());
-  }
+  const auto add = [&](BufferId id, std::vector<DevicePointer>& list) -> Result<void> {
+    QUERN_TRY(buffers_->pin(id));
+    QUERN_ASSIGN(const auto view, buffers_->touch(id, Access::kNone));
+    list.push_back(view.data);
+    return {};
+  };
+  for (BufferId id : set.inputs) QUERN_TRY(add(id, buffers.inputs));
+  for (BufferId id : set.outputs) QUERN_TRY(add(id, buffers.outputs));
   for (size_t i = 0; i < plan.scratch.size(); ++i) {
     buffers.scratch.push_back(scratch[i].data());
     buffers.scratch_bytes.push_back(scratch[i].bytes());
@@ -467,6 +408,7 @@ Outcome<double> CudaBackend::run(ProgramId id, int calls, int first) {
   Program& loaded = **found;
   if (calls < 1 || first < 0 || loaded.calls.empty()) return no_such("calls of program", id);
   first %= static_cast<int>(loaded.calls.size());
+  if (auto hidden = buffers_->protect(); !hidden) return hidden.error();
   // The device must not be done with the first event before the rest is queued.
   if (referee_) {
     if (auto held = gpu_->check(referee_->hold(kHoldUs), "timing"); !held) return held.error();

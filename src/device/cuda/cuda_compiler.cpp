@@ -6,9 +6,8 @@
 
 namespace quern::cuda {
 
-std::vector<Outcome<DeviceBinary>> CudaCompiler::compile_all(
-    const std::vector<DeviceCompileJob>& jobs) {
-  std::vector<CudaJob> list;
+std::vector<uint64_t> CudaCompiler::begin(const std::vector<DeviceCompileJob>& jobs) {
+  std::vector<uint64_t> names;
   for (const DeviceCompileJob& job : jobs) {
     CudaJob made;
     made.source = job.source;
@@ -20,16 +19,33 @@ std::vector<Outcome<DeviceBinary>> CudaCompiler::compile_all(
     }
     made.fast_math = job.fast_math;
     made.max_registers = job.max_registers;
-    list.push_back(std::move(made));
+    names.push_back(pool_->submit(std::move(made)));
   }
-  std::vector<Outcome<DeviceBinary>> outcomes;
-  for (Outcome<CudaBinary>& outcome : pool_->compile_all(std::move(list))) {
+  return names;
+}
+
+Outcome<DeviceBinary> CudaCompiler::collect(uint64_t name) {
+  while (!waiting_.contains(name)) {
+    auto finished = pool_->next(1);
+    if (!finished) {
+      QUERN_CHECK(pool_->unfinished() > 0, "a build that was not begun, or was collected");
+      continue;
+    }
+    Outcome<CudaBinary>& outcome = finished->outcome;
     if (outcome) {
-      outcomes.emplace_back(DeviceBinary{std::move(outcome->image), std::move(outcome->build)});
+      waiting_.emplace(finished->ticket,
+                       DeviceBinary{std::move(outcome->image), std::move(outcome->build)});
     } else {
-      outcomes.emplace_back(pass_on(outcome));
+      waiting_.emplace(finished->ticket, pass_on(outcome));
     }
   }
+  return DeviceCompiler::collect(name);
+}
+
+std::vector<Outcome<DeviceBinary>> CudaCompiler::compile_all(
+    const std::vector<DeviceCompileJob>& jobs) {
+  std::vector<Outcome<DeviceBinary>> outcomes;
+  for (const uint64_t name : begin(jobs)) outcomes.push_back(collect(name));
   return outcomes;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -19,6 +20,8 @@ class CudaCompiler : public DeviceCompiler {
 
   std::vector<Outcome<DeviceBinary>> compile_all(
       const std::vector<DeviceCompileJob>& jobs) override;
+  std::vector<uint64_t> begin(const std::vector<DeviceCompileJob>& jobs) override;
+  Outcome<DeviceBinary> collect(uint64_t name) override;
   std::string version() const override { return pool_->version(); }
 
  private:

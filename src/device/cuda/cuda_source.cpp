@@ -63,7 +63,7 @@ PreparedSource prepare_source(std::string_view source,
   }
   std::string definitions;
   for (const auto& [name, value] : macros) {
-    definitions += fmt::format("#define QUERN_SIZE_{} {}\n", name, value);
+    definitions += fmt::format("#define {} {}\n", name, value);
   }
   const size_t cut = prepared.starts_with_prelude ? end : 0;
   const auto line = 1 + std::ranges::count(source.substr(0, cut), '\n');

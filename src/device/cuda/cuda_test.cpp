@@ -40,7 +40,7 @@ TEST(Driver, RefusesALibraryThatIsNone) {
 
 TEST(CudaSource, PutsMacrosBehindThePreludeAndKeepsLineNumbers) {
   const auto prepared = prepare_source(
-      "// a plan\n/* more */ #include \"quern_cuda.h\"  // first\nint x;\n", {{"n", 8}});
+      "// a plan\n/* more */ #include \"quern_cuda.h\"  // first\nint x;\n", {{"QUERN_SIZE_n", 8}});
   EXPECT_TRUE(prepared.starts_with_prelude);
   EXPECT_EQ(prepared.text,
             "// a plan\n/* more */ #include \"quern_cuda.h\"  // first\n#define QUERN_SIZE_n 8\n"
@@ -51,7 +51,7 @@ TEST(CudaSource, PutsMacrosAtTheTopOtherwise) {
   for (const char* source :
        {"int x;\n", "#include <mma.h>\n", "", "// \\\n#include \"quern_cuda.h\"\nint y;",
         "#include \"quern_cuda.h\" int z;"}) {
-    const auto prepared = prepare_source(source, {{"n", 8}});
+    const auto prepared = prepare_source(source, {{"QUERN_SIZE_n", 8}});
     EXPECT_FALSE(prepared.starts_with_prelude) << source;
     EXPECT_EQ(prepared.text,
               std::string("#define QUERN_SIZE_n 8\n#line 1 \"candidate.cu\"\n") + source);
