@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <optional>
 
@@ -89,6 +90,7 @@ class CudaBackend : public DeviceBackend {
                                    const std::vector<GpuMemory>& scratch);
   Outcome<Done> check_room(const BoundPlan& plan);
   Result<const CallGraph*> graph_of(Program& program, int calls, int first);
+  Result<double> time(const std::function<Status()>& enqueue);
   Outcome<double> run_singly(Program& program, int calls, int first);
   Outcome<double> run_graph(Program& program, int calls, int first);
   /// A verdict for what the device code did, an error for everything else.
@@ -361,30 +363,38 @@ Result<const CallGraph*> CudaBackend::graph_of(Program& program, int calls, int 
   return &program.graphs.emplace(key, std::move(graph)).first->second;
 }
 
+/// Times what `enqueue` queues. The device is kept busy meanwhile, or it would be done with the
+/// first event before the rest is queued.
+Result<double> CudaBackend::time(const std::function<Status()>& enqueue) {
+  if (referee_) QUERN_TRY(gpu_->check(referee_->hold(kHoldUs), "timing"));
+  QUERN_ASSIGN(const std::vector<double> ns, timer_->measure(1, enqueue));
+  return ns.front();
+}
+
 Outcome<double> CudaBackend::run_graph(Program& program, int calls, int first) {
   const auto sets = static_cast<int>(program.calls.size());
   const int whole = std::min(calls, kLargestGraph / sets * sets);
+  const int left = calls % whole;
   auto graph = graph_of(program, whole, first);
-  if (!graph) return answer(program, graph, 0);
-  const CallGraph* rest = nullptr;
-  if (calls % whole != 0) {
-    auto made = graph_of(program, calls % whole, first);
-    if (!made) return answer(program, made, 0);
-    rest = *made;
+  auto rest = graph && left != 0 ? graph_of(program, left, first) : graph;
+  if (!graph || !rest) {
+    // What a graph cannot hold can still be launched one by one.
+    if (gpu_->fault() == kSuccess) return run_singly(program, calls, first);
+    return answer(program, graph ? rest : graph, 0);
   }
-  auto ns = timer_->measure(1, [&] {
+  auto ns = time([&] {
     Status status = kSuccess;
     for (int i = 0; i < calls / whole && status == kSuccess; ++i) status = (*graph)->launch();
-    if (status == kSuccess && rest != nullptr) status = rest->launch();
+    if (status == kSuccess && left != 0) status = (*rest)->launch();
     return status;
   });
-  return answer(program, ns, ns ? ns->front() : 0);
+  return answer(program, ns, ns ? *ns : 0);
 }
 
 Outcome<double> CudaBackend::run_singly(Program& program, int calls, int first) {
   bool refused = false;
   Status refusal = kSuccess;
-  auto ns = timer_->measure(1, [&] {
+  auto ns = time([&] {
     for (int i = 0; i < calls; ++i) {
       const auto set = static_cast<size_t>(first + i) % program.calls.size();
       refusal = program.calls[set].enqueue(*gpu_);
@@ -399,7 +409,7 @@ Outcome<double> CudaBackend::run_singly(Program& program, int calls, int first) 
                                  program.calls[0].last_kernel(), gpu_->driver().text(refusal)),
                      ""});
   }
-  return answer(program, ns, ns ? ns->front() : 0);
+  return answer(program, ns, ns ? *ns : 0);
 }
 
 Outcome<double> CudaBackend::run(ProgramId id, int calls, int first) {
@@ -409,10 +419,6 @@ Outcome<double> CudaBackend::run(ProgramId id, int calls, int first) {
   if (calls < 1 || first < 0 || loaded.calls.empty()) return no_such("calls of program", id);
   first %= static_cast<int>(loaded.calls.size());
   if (auto hidden = buffers_->protect(); !hidden) return hidden.error();
-  // The device must not be done with the first event before the rest is queued.
-  if (referee_) {
-    if (auto held = gpu_->check(referee_->hold(kHoldUs), "timing"); !held) return held.error();
-  }
   const bool batched = loaded.call_ns > 0 && loaded.call_ns < kGraphBelowNs && calls > 1;
   auto ns = batched ? run_graph(loaded, calls, first) : run_singly(loaded, calls, first);
   if (ns) {
