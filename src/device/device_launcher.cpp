@@ -44,9 +44,9 @@ void confine_opencl(const WorkerOptions& options, const std::string& folder, Com
   sandbox.read_write = {folder, "/dev/null"};
 }
 
-/// NVIDIA's driver opens its devices and reads what the system says of them; it compiles nothing,
-/// since candidates come as machine code.
-void confine_cuda(const std::string& folder, Command& command) {
+/// NVIDIA's driver does not open under Landlock ("operating system call failed"): its worker
+/// confines itself once it has the device.
+void prepare_cuda(const std::string& folder, Command& command) {
   command.env = {"LC_ALL=C", "HOME=" + folder, "TMPDIR=" + folder, "CUDA_CACHE_DISABLE=1",
                  "CUDA_MODULE_LOADING=EAGER"};
   // The driver may lie where only this process's environment says.
@@ -55,17 +55,6 @@ void confine_cuda(const std::string& folder, Command& command) {
     command.env.push_back("LD_LIBRARY_PATH=" + path.substr(0, path.rfind('/')));
     driver->keep();
   }
-  Sandbox& sandbox = command.sandbox;
-  sandbox.restrict_files = true;
-  sandbox.read_exec = {command.argv.front(),
-                       libraries_beside(command.argv.front()),
-                       "/lib64",
-                       "/lib",
-                       "/usr",
-                       "/opt"};
-  sandbox.read_only = {"/etc", "/proc", "/sys", "/dev"};
-  sandbox.read_write = {folder};
-  sandbox.devices = device_files();
 }
 
 }  // namespace
@@ -80,7 +69,7 @@ Result<Command> device_worker_command(const WorkerOptions& options, const std::s
   if (options.compiles) command.limits.file_size_bytes = kCompilerFiles;
   if (options.kind == "opencl") confine_opencl(options, folder, command);
   if (options.kind == "cuda") {
-    confine_cuda(folder, command);
+    prepare_cuda(folder, command);
     if (!options.kernels.empty()) {
       QUERN_ASSIGN(const std::string image, read_file(options.kernels));
       QUERN_TRY(write_file_atomic(folder + "/" + kWorkerKernelsFile, image));

@@ -90,7 +90,12 @@ std::vector<std::string> DeviceWorker::sandbox_notes() const {
   return child_ ? child_->sandbox().notes : std::vector<std::string>{};
 }
 
-std::string DeviceWorker::sandbox_text() const { return child_ ? child_->sandbox().text() : ""; }
+std::string DeviceWorker::sandbox_text() const {
+  if (!child_) return "";
+  // The drivers of GPUs open before they are confined.
+  const bool late = properties_.kind == "cuda" && landlock_abi() > 0;
+  return late ? "landlock and seccomp once the device is open" : child_->sandbox().text();
+}
 
 Result<void> DeviceWorker::await_open() {
   if (opened_) return {};

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/landlock.h"
 #include "device/device_backend.h"
 #include "device/device_protocol.h"
 #include "device/device_server.h"
@@ -32,6 +33,21 @@ void limit_memory() {
 
 }  // namespace
 
+namespace {
+
+/// Files from now on: those of the worker's own folder, which it runs in. Descriptors that are open
+/// stay open, those of the device among them.
+void restrict_files() {
+  quern::Sandbox sandbox;
+  sandbox.restrict_files = true;
+  sandbox.read_write = {"."};
+  if (const int failed = quern::PreparedSandbox(sandbox).restrict_files(); failed != 0) {
+    std::fprintf(stderr, "files are not restricted: error %d\n", failed);
+  }
+}
+
+}  // namespace
+
 /// quern-device-worker KIND DEVICE ROLE: drives a device for the process that started it.
 int main(int argc, char** argv) {
   if (argc != 4) {
@@ -46,8 +62,10 @@ int main(int argc, char** argv) {
   }
   const bool compiles = std::string(argv[3]) == "compile";
   if (compiles) limit_memory();
-  const auto confine = [compiles] {
+  const bool cuda = std::string(argv[1]) == "cuda";
+  const auto confine = [compiles, cuda] {
     if (compiles) return;  // compilers start programs
+    if (cuda) restrict_files();
     quern::install_fault_reporter(quern::kWorkerFaultFd);
     if (const int failed = quern::filter_worker_calls(); failed != 0) {
       std::fprintf(stderr, "system calls are not restricted: error %d\n", failed);

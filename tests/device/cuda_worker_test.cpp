@@ -55,7 +55,7 @@ TEST_F(CudaWorker, RunsACandidateInASandbox) {
   auto opened = worker->await_open();
   ASSERT_TRUE(opened) << opened.error().message;
   EXPECT_TRUE(worker->properties().draws && worker->properties().compares);
-  EXPECT_THAT(worker->sandbox_text(), HasSubstr("landlock"));
+  EXPECT_THAT(worker->sandbox_text(), HasSubstr("landlock and seccomp once"));
   auto ran = run(*worker, kTwice, 10);
   ASSERT_TRUE(ran) << verdict_of(ran);
   std::vector<float> x(kCount), y(kCount);
