@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device_wiring.h"
 
+#include "codegen/device_naive.h"
+#include "codegen/prelude.h"
 #include "device/worker_compiler.h"
 #include "evaluate/device_evaluator.h"
 #include "evaluate/local_evaluator.h"
@@ -30,6 +32,8 @@ Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
   compiling.workers = available_processors();
   QUERN_ASSIGN(std::shared_ptr<WorkerCompiler> compiler, WorkerCompiler::make(compiling));
   device.compiler = compiler;
+  device.headers = {{"quern_opencl.h", std::string(opencl_prelude())}};
+  device.naive = emit_device_naive(task.program, DeviceLanguage::kOpencl);
   device.host_compiler = compiler_options(context, options.compiler);
   device.threads = options.threads > 0 ? options.threads : available_processors();
   device.seed = options.seed;
