@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include "device/opencl/opencl_peaks.h"
 #include "device/opencl/opencl_testing.h"
+#include "device/worker_compiler.h"
 
 namespace quern {
 namespace {
@@ -146,6 +148,20 @@ TEST_F(OpenClWorkerTest, EndsACompilationThatTakesTooLong) {
   const auto outcome = compile(source, 1.0);
   ASSERT_TRUE(outcome.has_verdict()) << (outcome.has_error() ? outcome.error().message : "");
   EXPECT_THAT(verdict_reason(outcome.verdict()), HasSubstr("compiler"));
+}
+
+TEST_F(OpenClWorkerTest, MeasuresWhatTheDeviceCanDo) {
+  WorkerCompilerOptions options;
+  options.worker.scratch_dir = scratch_dir();
+  options.cache_dir = scratch_dir() + "-cache";
+  const auto compiler = WorkerCompiler::make(options);
+  ASSERT_TRUE(compiler) << compiler.error().message;
+  const auto peaks = measure_opencl_peaks(**compiler, options.worker);
+  ASSERT_TRUE(peaks) << peaks.error().message << peaks.error().hint;
+  EXPECT_GT(peaks->fma_gflops, 0);
+  ASSERT_GE(peaks->curve.size(), 3U);
+  for (const BandwidthPoint& point : peaks->curve) EXPECT_GT(point.copy_gbs, 0);
+  EXPECT_GT(peaks->bandwidth_gbs(1 << 20), 0);
 }
 
 TEST_F(OpenClWorkerTest, SaysWhichDeviceIsMissing) {
