@@ -7,6 +7,7 @@
 #include "base/sandbox.h"
 #include "base/subprocess.h"
 #include "commands.h"
+#include "cuda_tools.h"
 #include "device/cpu/kernel_process.h"
 #include "device_wiring.h"
 #include "task_source.h"
@@ -68,6 +69,9 @@ std::vector<Finding> findings(const Context& context, const DoctorArguments& arg
                   network_removed ? "candidates have a network of their own, without interfaces"
                                   : "cannot make a network namespace",
                   "sysctl kernel.unprivileged_userns_clone=1 (as root)"});
+  for (CudaFinding& finding : cuda_findings(context)) {
+    list.push_back({finding.name, finding.ok, false, finding.detail, finding.remedy});
+  }
   return list;
 }
 

@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "device/cuda/cuda_backend.h"
 #include "device/device_backend.h"
+#include "device/device_protocol.h"
 #include "device/opencl/opencl_backend.h"
 
 namespace quern {
 namespace {
+
+std::unique_ptr<DeviceBackend> make_cuda_backend(int device) {
+  cuda::CudaBackendOptions options;
+  options.device = device;
+  options.referee_path = kWorkerKernelsFile;
+  return cuda::make_cuda_backend(std::move(options));
+}
 
 struct Row {
   const char* kind;
@@ -12,6 +21,7 @@ struct Row {
 
 constexpr Row kBackends[] = {
     {"opencl", make_opencl_backend},
+    {"cuda", make_cuda_backend},
 };
 
 }  // namespace

@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include "base/dynamic_library.h"
+#include "base/file.h"
+
 namespace quern {
 namespace {
 
@@ -17,6 +20,11 @@ std::vector<std::string> device_files() {
   return files;
 }
 
+/// Where a self-contained folder has the shared libraries of a program.
+std::string libraries_beside(const std::string& program) {
+  return program.substr(0, program.rfind('/')) + "/../lib";
+}
+
 /// OpenCL drivers are libraries that may compile in our process, keep caches in files and, on a
 /// CPU, link with the system's linker: they get a folder for all that, and nothing else to write.
 void confine_opencl(const WorkerOptions& options, const std::string& folder, Command& command) {
@@ -29,10 +37,35 @@ void confine_opencl(const WorkerOptions& options, const std::string& folder, Com
   sandbox.restrict_files = true;
   sandbox.no_network = true;
   sandbox.read_exec = {command.argv.front(), "/lib64", "/lib", "/usr/lib", "/usr/lib64"};
+  sandbox.read_exec.push_back(libraries_beside(command.argv.front()));
   if (options.compiles) sandbox.read_exec.emplace_back("/usr/bin");
   sandbox.read_only = {"/etc", "/proc", "/sys", "/usr", "/opt"};
-  sandbox.read_write = device_files();
-  sandbox.read_write.push_back(folder);
+  sandbox.devices = device_files();
+  sandbox.read_write = {folder, "/dev/null"};
+}
+
+/// NVIDIA's driver opens its devices and reads what the system says of them; it compiles nothing,
+/// since candidates come as machine code.
+void confine_cuda(const std::string& folder, Command& command) {
+  command.env = {"LC_ALL=C", "HOME=" + folder, "TMPDIR=" + folder, "CUDA_CACHE_DISABLE=1",
+                 "CUDA_MODULE_LOADING=EAGER"};
+  // The driver may lie where only this process's environment says.
+  if (auto driver = DynamicLibrary::open({"libcuda.so.1"})) {
+    const std::string& path = driver->path();
+    command.env.push_back("LD_LIBRARY_PATH=" + path.substr(0, path.rfind('/')));
+    driver->keep();
+  }
+  Sandbox& sandbox = command.sandbox;
+  sandbox.restrict_files = true;
+  sandbox.read_exec = {command.argv.front(),
+                       libraries_beside(command.argv.front()),
+                       "/lib64",
+                       "/lib",
+                       "/usr",
+                       "/opt"};
+  sandbox.read_only = {"/etc", "/proc", "/sys", "/dev"};
+  sandbox.read_write = {folder};
+  sandbox.devices = device_files();
 }
 
 }  // namespace
@@ -46,14 +79,22 @@ Result<Command> device_worker_command(const WorkerOptions& options, const std::s
   command.drop_output_when_full = true;
   if (options.compiles) command.limits.file_size_bytes = kCompilerFiles;
   if (options.kind == "opencl") confine_opencl(options, folder, command);
+  if (options.kind == "cuda") {
+    confine_cuda(folder, command);
+    if (!options.kernels.empty()) {
+      QUERN_ASSIGN(const std::string image, read_file(options.kernels));
+      QUERN_TRY(write_file_atomic(folder + "/" + kWorkerKernelsFile, image));
+    }
+  }
   return command;
 }
 
 Result<std::string> find_device_worker() {
   const std::string folder = executable_folder();
   for (const char* place :
-       {"/quern-device-worker", "/../apps/quern-device-worker", "/../quern-device-worker",
-        "/../libexec/quern/quern-device-worker", "/../lib/quern/quern-device-worker"}) {
+       {"/quern-device-worker", "/../apps/quern-device-worker", "/../../apps/quern-device-worker",
+        "/../quern-device-worker", "/../libexec/quern/quern-device-worker",
+        "/../lib/quern/quern-device-worker"}) {
     if (std::string path = find_program(folder + place); !path.empty()) return path;
   }
   return Error{ErrorKind::kEnvironment, "there is no quern-device-worker beside " + folder,

@@ -18,6 +18,9 @@ inline constexpr int kWorkerReplyFd = 4;
 inline constexpr int kWorkerStagingFd = 5;
 inline constexpr int kWorkerFaultFd = 6;  ///< takes one `FaultReport`
 
+/// Our own kernels, in the folder a worker is started in (CUDA).
+inline constexpr const char* kWorkerKernelsFile = "kernels.cubin";
+
 /// A frame to the worker is: the order and its arguments (`to_wire`), then a large text.
 enum class DeviceOrder : uint32_t {
   kOpen,           ///< → DeviceProperties

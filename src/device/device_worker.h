@@ -21,6 +21,7 @@ namespace quern {
 struct WorkerOptions {
   std::string kind = "opencl";  ///< a row of device_backends.cpp
   int device = 0;               ///< among those of its kind
+  std::string kernels;          ///< CUDA: path of our own kernels, a cubin; "": none
   bool compiles = false;        ///< builds sources; does not take the device for good
   std::string scratch_dir;      ///< ours alone; the worker gets a folder of its own in it
   double start_s = 60;          ///< to start and to take the device
