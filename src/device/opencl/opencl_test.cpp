@@ -75,6 +75,24 @@ __kernel void whole(__global const float* sums, __global const int* zeros, __glo
   EXPECT_TRUE(worker->scratch_guards_intact(kProgram).value());
 }
 
+TEST_F(OpenClWorkerTest, ASpareMayWaitLongerThanAStartMayTake) {
+  WorkerOptions options;
+  options.scratch_dir = scratch_dir();
+  options.start_s = 20;
+  const auto spare = DeviceWorker::start(options);
+  ASSERT_TRUE(spare);
+  options.start_s = 0;
+  const auto impatient = DeviceWorker::start(options);
+  ASSERT_TRUE(impatient);
+  EXPECT_FALSE((*impatient)->await_open()) << "nothing starts in no time";
+  ASSERT_TRUE((*spare)->await_open());
+  const auto late = DeviceWorker::start(options);
+  ASSERT_TRUE(late);
+  pollfd file = {(*late)->reply_fd(), POLLIN, 0};
+  ASSERT_EQ(poll(&file, 1, 20000), 1);
+  EXPECT_TRUE((*late)->await_open()) << "its answer was there, long after its time";
+}
+
 TEST_F(OpenClWorkerTest, CallsAWriteBesideAnOutputByName) {
   const Verdict verdict = verdict_of(kernel("if (i == 0) y[n + 100] = 1;"));
   const auto* rejected = std::get_if<Rejected>(&verdict);
