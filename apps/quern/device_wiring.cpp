@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device_wiring.h"
 
+#include <fmt/format.h>
+
+#include "base/hash.h"
+#include "codegen/device_naive.h"
+#include "codegen/prelude.h"
+#include "device/opencl/opencl_peaks.h"
 #include "device/worker_compiler.h"
 #include "evaluate/device_evaluator.h"
 #include "evaluate/local_evaluator.h"
@@ -17,6 +23,19 @@ WorkerOptions worker_options(const Context& context, const std::string& kind, in
   return options;
 }
 
+/// The device's peaks: as kept, or else measured now and kept.
+Result<Peaks> device_peaks(const Context& context, WorkerCompiler& compiler,
+                           const WorkerOptions& worker) {
+  const DeviceProperties& device = compiler.properties();
+  const std::string key = Hasher().add(device.architecture).add(device.driver).hex();
+  const std::string path = context.cache_directory + "/peaks-" + key.substr(0, 16) + ".json";
+  if (auto kept = load_peaks(path)) return kept;
+  say(fmt::format("measuring {}, once\n", device.name));
+  QUERN_ASSIGN(const Peaks peaks, measure_opencl_peaks(compiler, worker));
+  QUERN_TRY(save_peaks(peaks, path));
+  return peaks;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
@@ -30,14 +49,18 @@ Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
   compiling.workers = available_processors();
   QUERN_ASSIGN(std::shared_ptr<WorkerCompiler> compiler, WorkerCompiler::make(compiling));
   device.compiler = compiler;
+  device.headers = {{"quern_opencl.h", std::string(opencl_prelude())}};
+  device.naive = emit_device_naive(task.program, DeviceLanguage::kOpencl);
   device.host_compiler = compiler_options(context, options.compiler);
   device.threads = options.threads > 0 ? options.threads : available_processors();
   device.seed = options.seed;
   device.clock = options.clock;
   QUERN_ASSIGN(const auto host, CpuCompiler::make(device.host_compiler));
   Peaks peaks;
-  if (options.clock == "steady" && compiler->properties().shares_host) {
-    QUERN_ASSIGN(peaks, machine_peaks(context, *host, device.threads));
+  if (options.clock == "steady") {
+    const bool on_host = compiler->properties().shares_host;
+    QUERN_ASSIGN(peaks, on_host ? machine_peaks(context, *host, device.threads)
+                                : device_peaks(context, *compiler, device.worker));
   }
   device.work = work_of(task.program, task.sizes, peaks);
   device.environment = probe_machine(*host, device.threads, peaks.curve.empty() ? nullptr : &peaks);

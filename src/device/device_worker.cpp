@@ -161,17 +161,16 @@ Outcome<std::string> DeviceWorker::await(double limit_s, Blame blame) {
       if (failure_) return *std::exchange(failure_, std::nullopt);
       return answer.payload;
     }
+    // An answer that lies there counts, however late we come to look.
     const double left = limit_s - seconds_between(posted_ns_, steady_now_ns());
-    if (left <= 0) {
-      end_ = end_of(blame, true, limit_s);
-      break;
-    }
     flush();
     pollfd files[2] = {{replies_.get(), POLLIN, 0}, {orders_.get(), POLLOUT, 0}};
-    const int wait_ms = static_cast<int>(std::min(std::ceil(left * 1e3), 1e6));
+    const int wait_ms = static_cast<int>(std::clamp(std::ceil(left * 1e3), 0.0, 1e6));
     poll(files, outgoing_.empty() ? 1 : 2, wait_ms);
-    if ((files[0].revents & (POLLIN | POLLHUP)) != 0 && !take_in()) {
-      end_ = end_of(blame, false, limit_s);
+    if ((files[0].revents & (POLLIN | POLLHUP)) != 0) {
+      if (!take_in()) end_ = end_of(blame, false, limit_s);
+    } else if (left <= 0) {
+      end_ = end_of(blame, true, limit_s);
     }
   }
   if (!end_) end_ = end_of(blame, false, limit_s);
@@ -332,7 +331,10 @@ Outcome<std::vector<KernelResources>> DeviceWorker::load(ProgramId id, const std
   return std::move(std::get<0>(answer.value()));
 }
 
-void DeviceWorker::unload(ProgramId id) { post(to_wire(DeviceOrder::kUnload, id)); }
+void DeviceWorker::unload(ProgramId id) {
+  post(to_wire(DeviceOrder::kUnload, id));
+  if (!properties_.shares_host) candidate_loaded_ = false;
+}
 
 void DeviceWorker::poison_scratch(ProgramId id, uint8_t byte) {
   post(to_wire(DeviceOrder::kPoisonScratch, id, byte));

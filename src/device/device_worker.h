@@ -62,7 +62,8 @@ class DeviceWorker {
   /// Waits until everything sent is done.
   Outcome<Done> settle();
 
-  /// As `DeviceBackend::load`; the worker is then taken to hold a candidate's code for good.
+  /// As `DeviceBackend::load`. Until `unload`, or for good where device code shares the worker's
+  /// address space, the worker's end is laid to what was loaded.
   Outcome<std::vector<KernelResources>> load(ProgramId id, const std::string& image,
                                              const BoundPlan& plan,
                                              const std::vector<BufferSet>& sets, double limit_s);

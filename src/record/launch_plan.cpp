@@ -70,9 +70,8 @@ class PlanReader {
   }
 
   Result<void> statement(PlanCursor& cursor, int line) {
-    static const std::vector<std::string> kKeys = {"target",        "specialize", "fast_math",
-                                                   "max_registers", "scratch",    "tensor_map",
-                                                   "memset",        "launch"};
+    const std::vector<std::string> keys = {"target",  "specialize", "fast_math", "max_registers",
+                                           "scratch", "tensor_map", "memset",    "launch"};
     const std::string key = cursor.peek_word();
     if (key == "scratch" || key == "tensor_map" || key == "memset" || key == "launch") {
       cursor.take_word(key);
@@ -81,10 +80,10 @@ class PlanReader {
       if (key == "memset") return memset(cursor, line);
       return launch(cursor, line);
     }
-    if (std::ranges::find(kKeys, key) == kKeys.end()) {
-      const std::string meant = did_you_mean(key, kKeys);
+    if (std::ranges::find(keys, key) == keys.end()) {
+      const std::string meant = did_you_mean(key, keys);
       return cursor.error(fmt::format("{} does not begin a plan line", cursor.here()),
-                          meant.empty() ? "plan lines begin with " + join(kKeys, ", ") : meant);
+                          meant.empty() ? "plan lines begin with " + join(keys, ", ") : meant);
     }
     cursor.take_word(key);
     QUERN_TRY(cursor.expect_symbol('=', key));
@@ -257,13 +256,13 @@ class PlanReader {
   }
 
   static Result<void> map_option(PlanCursor& cursor, TensorMapDecl& map) {
-    static const std::vector<std::string> kOptions = {
+    const std::vector<std::string> options = {
         "box", "strides", "element_strides", "swizzle", "l2", "outside", "tf32"};
     const std::string option = cursor.peek_word();
-    if (std::ranges::find(kOptions, option) == kOptions.end()) {
-      const std::string meant = did_you_mean(option, kOptions);
+    if (std::ranges::find(options, option) == options.end()) {
+      const std::string meant = did_you_mean(option, options);
       return cursor.error(fmt::format("a tensor map has no option {}", cursor.here()),
-                          meant.empty() ? "the options are " + join(kOptions, ", ") : meant);
+                          meant.empty() ? "the options are " + join(options, ", ") : meant);
     }
     cursor.take_word(option);
     if (option == "tf32") {
@@ -321,13 +320,13 @@ class PlanReader {
   }
 
   Result<void> launch_option(PlanCursor& cursor, LaunchDecl& launch, bool& has_arguments) {
-    static const std::vector<std::string> kOptions = {
-        "grid", "block", "cluster", "shared", "args", "programmatic", "cooperative"};
+    const std::vector<std::string> options = {"grid", "block",        "cluster",    "shared",
+                                              "args", "programmatic", "cooperative"};
     const std::string option = cursor.peek_word();
-    if (std::ranges::find(kOptions, option) == kOptions.end()) {
-      const std::string meant = did_you_mean(option, kOptions);
+    if (std::ranges::find(options, option) == options.end()) {
+      const std::string meant = did_you_mean(option, options);
       return cursor.error(fmt::format("a launch has no option {}", cursor.here()),
-                          meant.empty() ? "the options are " + join(kOptions, ", ") : meant);
+                          meant.empty() ? "the options are " + join(options, ", ") : meant);
     }
     cursor.take_word(option);
     if (option == "programmatic") {

@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include "device/opencl/opencl_peaks.h"
 #include "device/opencl/opencl_testing.h"
+#include "device/worker_compiler.h"
 
 namespace quern {
 namespace {
@@ -71,6 +73,24 @@ __kernel void whole(__global const float* sums, __global const int* zeros, __glo
   EXPECT_NEAR(y[0], -0.5, 1e-5);
   EXPECT_EQ(y[1], 1000);
   EXPECT_TRUE(worker->scratch_guards_intact(kProgram).value());
+}
+
+TEST_F(OpenClWorkerTest, ASpareMayWaitLongerThanAStartMayTake) {
+  WorkerOptions options;
+  options.scratch_dir = scratch_dir();
+  options.start_s = 20;
+  const auto spare = DeviceWorker::start(options);
+  ASSERT_TRUE(spare);
+  options.start_s = 0;
+  const auto impatient = DeviceWorker::start(options);
+  ASSERT_TRUE(impatient);
+  EXPECT_FALSE((*impatient)->await_open()) << "nothing starts in no time";
+  ASSERT_TRUE((*spare)->await_open());
+  const auto late = DeviceWorker::start(options);
+  ASSERT_TRUE(late);
+  pollfd file = {(*late)->reply_fd(), POLLIN, 0};
+  ASSERT_EQ(poll(&file, 1, 20000), 1);
+  EXPECT_TRUE((*late)->await_open()) << "its answer was there, long after its time";
 }
 
 TEST_F(OpenClWorkerTest, CallsAWriteBesideAnOutputByName) {
@@ -146,6 +166,20 @@ TEST_F(OpenClWorkerTest, EndsACompilationThatTakesTooLong) {
   const auto outcome = compile(source, 1.0);
   ASSERT_TRUE(outcome.has_verdict()) << (outcome.has_error() ? outcome.error().message : "");
   EXPECT_THAT(verdict_reason(outcome.verdict()), HasSubstr("compiler"));
+}
+
+TEST_F(OpenClWorkerTest, MeasuresWhatTheDeviceCanDo) {
+  WorkerCompilerOptions options;
+  options.worker.scratch_dir = scratch_dir();
+  options.cache_dir = scratch_dir() + "-cache";
+  const auto compiler = WorkerCompiler::make(options);
+  ASSERT_TRUE(compiler) << compiler.error().message;
+  const auto peaks = measure_opencl_peaks(**compiler, options.worker);
+  ASSERT_TRUE(peaks) << peaks.error().message << peaks.error().hint;
+  EXPECT_GT(peaks->fma_gflops, 0);
+  ASSERT_GE(peaks->curve.size(), 3U);
+  for (const BandwidthPoint& point : peaks->curve) EXPECT_GT(point.copy_gbs, 0);
+  EXPECT_GT(peaks->bandwidth_gbs(1 << 20), 0);
 }
 
 TEST_F(OpenClWorkerTest, SaysWhichDeviceIsMissing) {
