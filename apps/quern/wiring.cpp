@@ -117,6 +117,7 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
   RulesMachine machine;
   machine.threads = threads_of(options);
   if (options.target == "opencl") machine.device = DeviceLanguage::kOpencl;
+  if (options.target == "cuda") machine.device = DeviceLanguage::kCuda;
   return std::unique_ptr<Proposer>(
       std::make_unique<RulesSource>(task.program, task.sizes, machine, options.seed));
 }
