@@ -3,6 +3,14 @@
 
 namespace quern {
 
+Result<bool> DeviceBackend::all_guards_intact(const std::vector<BufferId>& ids) {
+  for (const BufferId id : ids) {
+    QUERN_ASSIGN(const bool intact, guards_intact(id));
+    if (!intact) return false;
+  }
+  return true;
+}
+
 Result<void> DeviceBackend::draw(BufferId, DType, const FillSpec&, uint64_t) {
   return Error{ErrorKind::kUsage, "this device does not draw inputs", ""};
 }

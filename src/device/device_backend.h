@@ -117,6 +117,8 @@ class DeviceBackend {
   virtual Result<void> fill(BufferId id, uint8_t byte) = 0;
   /// False when something was written beside the data.
   virtual Result<bool> guards_intact(BufferId id) = 0;
+  /// The same of several.
+  virtual Result<bool> all_guards_intact(const std::vector<BufferId>& ids);
 
   /// Draws every element as `quern::fill` does, bit for bit. Errors: kUsage where it cannot.
   virtual Result<void> draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed);

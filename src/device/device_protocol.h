@@ -32,7 +32,7 @@ enum class DeviceOrder : uint32_t {
   kDownload,       ///< id, bytes → data in staging memory
   kCopy,           ///< to, from
   kFill,           ///< id, byte
-  kGuards,         ///< id → bool
+  kGuards,         ///< ids → bool
   kDraw,           ///< id, type, spec, seed
   kCompare,        ///< CompareOrder → CompareCounts
   kLoad,           ///< id, plan, sets; image → resources

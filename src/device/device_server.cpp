@@ -102,7 +102,8 @@ Frame DeviceServer::memory_order(uint32_t order, std::string_view arguments) {
       return with<Id, uint8_t>(arguments,
                                [&](Id id, uint8_t byte) { return backend_.fill(id, byte); });
     case DeviceOrder::kGuards:
-      return with<Id>(arguments, [&](Id id) { return backend_.guards_intact(id); });
+      return with<std::vector<Id>>(
+          arguments, [&](const std::vector<Id>& ids) { return backend_.all_guards_intact(ids); });
     case DeviceOrder::kDraw:
       return with<Id, DType, FillSpec, uint64_t>(
           arguments, [&](Id id, DType type, const FillSpec& spec, uint64_t seed) {

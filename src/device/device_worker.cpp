@@ -304,8 +304,8 @@ Outcome<Done> DeviceWorker::download(BufferId id, std::span<std::byte> bytes) {
   return Done{};
 }
 
-Outcome<bool> DeviceWorker::guards_intact(BufferId id) {
-  post(to_wire(DeviceOrder::kGuards, id));
+Outcome<bool> DeviceWorker::guards_intact(const std::vector<BufferId>& ids) {
+  post(to_wire(DeviceOrder::kGuards, ids));
   auto answer = ask<bool>(kHousekeepingS, Blame::kLoaded);
   if (!answer) return pass_on(answer);
   return std::get<0>(answer.value());

@@ -57,7 +57,7 @@ class DeviceWorker {
   void draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed);
   Outcome<Done> upload(BufferId id, std::span<const std::byte> bytes);
   Outcome<Done> download(BufferId id, std::span<std::byte> bytes);
-  Outcome<bool> guards_intact(BufferId id);
+  Outcome<bool> guards_intact(const std::vector<BufferId>& ids);
   Outcome<CompareCounts> compare(const CompareOrder& order);
   /// Waits until everything sent is done.
   Outcome<Done> settle();

@@ -73,14 +73,13 @@ Outcome<double> WorkerKernel::run(int calls) {
 }
 
 Outcome<bool> WorkerKernel::guards_intact() {
+  std::vector<BufferId> ids;
   for (const BufferSet& one : resident_->sets) {
-    for (const auto* ids : {&one.inputs, &one.outputs}) {
-      for (const BufferId id : *ids) {
-        auto intact = worker().guards_intact(id);
-        if (!intact || !*intact) return intact;
-      }
-    }
+    ids.insert(ids.end(), one.inputs.begin(), one.inputs.end());
+    ids.insert(ids.end(), one.outputs.begin(), one.outputs.end());
   }
+  auto intact = worker().guards_intact(ids);
+  if (!intact || !*intact) return intact;
   return worker().scratch_guards_intact(program_id_);
 }
 

@@ -68,7 +68,8 @@ class CudaBackend : public DeviceBackend {
   Result<void> download(BufferId id, std::span<std::byte> bytes) override;
   Result<void> copy(BufferId to, BufferId from) override;
   Result<void> fill(BufferId id, uint8_t byte) override;
-  Result<bool> guards_intact(BufferId id) override;
+  Result<bool> guards_intact(BufferId id) override { return all_guards_intact({id}); }
+  Result<bool> all_guards_intact(const std::vector<BufferId>& ids) override;
   Result<void> draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed) override;
   Result<CompareCounts> compare(const CompareOrder& order) override;
 
@@ -84,7 +85,7 @@ class CudaBackend : public DeviceBackend {
   Result<Program*> program(ProgramId id);
   Result<void> set_bytes(DevicePointer at, uint64_t bytes, uint8_t value);
   Result<void> fill_memory(GpuMemory& memory, uint8_t byte);
-  Result<bool> intact(GpuMemory& memory);
+  Result<bool> intact(const std::vector<const GpuMemory*>& memories);
   Result<Referee*> referee();
   Result<CallBuffers> call_buffers(const BufferSet& set, const BoundPlan& plan,
                                    const std::vector<GpuMemory>& scratch);
@@ -205,19 +206,24 @@ Result<void> CudaBackend::fill(BufferId id, uint8_t byte) {
   return memory != nullptr ? fill_memory(*memory, byte) : set_bytes(view.data, view.bytes, byte);
 }
 
-Result<bool> CudaBackend::intact(GpuMemory& memory) {
+Result<bool> CudaBackend::intact(const std::vector<const GpuMemory*>& memories) {
   QUERN_ASSIGN(Referee * judge, referee());
-  QUERN_ASSIGN(uint64_t before,
-               judge->count_other_bytes(memory.before(), memory.before_bytes(), kGuard));
-  QUERN_ASSIGN(uint64_t after,
-               judge->count_other_bytes(memory.after(), memory.after_bytes(), kGuard));
-  return before + after == 0;
+  std::vector<Referee::Stretch> stretches;
+  for (const GpuMemory* memory : memories) {
+    stretches.push_back({memory->before(), memory->before_bytes()});
+    stretches.push_back({memory->after(), memory->after_bytes()});
+  }
+  QUERN_ASSIGN(const uint64_t others, judge->count_other_bytes(stretches, kGuard));
+  return others == 0;
 }
 
-Result<bool> CudaBackend::guards_intact(BufferId id) {
-  QUERN_ASSIGN(GpuMemory * memory, buffers_->writable(id));
-  if (memory == nullptr) return true;  // a write would have faulted
-  return intact(*memory);
+Result<bool> CudaBackend::all_guards_intact(const std::vector<BufferId>& ids) {
+  std::vector<const GpuMemory*> memories;
+  for (const BufferId id : ids) {
+    QUERN_ASSIGN(const GpuMemory* memory, buffers_->writable(id));
+    if (memory != nullptr) memories.push_back(memory);  // a write to others would have faulted
+  }
+  return intact(memories);
 }
 
 Result<void> CudaBackend::draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed) {
@@ -336,11 +342,10 @@ Result<void> CudaBackend::poison_scratch(ProgramId id, uint8_t byte) {
 
 Result<bool> CudaBackend::scratch_guards_intact(ProgramId id) {
   QUERN_ASSIGN(Program * found, program(id));
-  for (GpuMemory& memory : found->scratch) {
-    QUERN_ASSIGN(bool fine, intact(memory));
-    if (!fine) return false;
-  }
-  return true;
+  std::vector<const GpuMemory*> memories;
+  for (const GpuMemory& memory : found->scratch) memories.push_back(&memory);
+  if (memories.empty()) return true;
+  return intact(memories);
 }
 
 template <class T>

@@ -126,15 +126,19 @@ Result<double> Referee::element(DevicePointer at, DType type, uint64_t index) {
   return 0.0;
 }
 
-Result<uint64_t> Referee::count_other_bytes(DevicePointer at, uint64_t bytes, uint8_t pattern) {
-  if (bytes == 0) return uint64_t{0};
+Result<uint64_t> Referee::count_other_bytes(const std::vector<Stretch>& stretches,
+                                            uint8_t pattern) {
   const Driver& api = gpu_->driver();
-  auto count = static_cast<int64_t>(bytes);
   int value = pattern;
   DevicePointer others = room_.data();
   QUERN_TRY(gpu_->check(api.set_bytes(others, 0, 8, gpu_->stream()), "a count"));
-  void* arguments[] = {&at, &count, &value, &others};
-  QUERN_TRY(run("count_other_bytes", blocks_for(count), arguments));
+  for (const Stretch& stretch : stretches) {
+    if (stretch.bytes == 0) continue;
+    DevicePointer at = stretch.at;
+    auto count = static_cast<int64_t>(stretch.bytes);
+    void* arguments[] = {&at, &count, &value, &others};
+    QUERN_TRY(run("count_other_bytes", blocks_for(count), arguments));
+  }
   uint64_t found = 0;
   QUERN_TRY(gpu_->check(api.copy_to_host(&found, others, 8, gpu_->stream()), "a count"));
   QUERN_TRY(gpu_->synchronize("a count"));

@@ -50,8 +50,12 @@ class Referee {
   /// One element of a buffer.
   Result<double> element(DevicePointer at, DType type, uint64_t index);
 
-  /// How many bytes differ from `pattern`.
-  Result<uint64_t> count_other_bytes(DevicePointer at, uint64_t bytes, uint8_t pattern);
+  struct Stretch {
+    DevicePointer at = 0;
+    uint64_t bytes = 0;
+  };
+  /// How many bytes of all stretches together differ from `pattern`.
+  Result<uint64_t> count_other_bytes(const std::vector<Stretch>& stretches, uint8_t pattern);
 
   /// Takes about 20 µs at 2 GHz.
   Result<ClockReading> read_clock();

@@ -37,7 +37,7 @@ TEST_F(OpenClWorkerTest, RunsAKernelAndGivesItsResults) {
     const std::vector<float> y = output();
     EXPECT_EQ(y[0], 0);
     EXPECT_EQ(y[999], 499);
-    EXPECT_TRUE(worker->guards_intact(kY).value());
+    EXPECT_TRUE(worker->guards_intact({kY}).value());
   }
 }
 
