@@ -3,7 +3,7 @@
 
 set(folder ${PROJECT_BINARY_DIR}/quern)
 set(programs)
-foreach(program quern quern-runner)
+foreach(program quern quern-runner quern-nvrtc quern-device-worker cuda_device_test)
   if(TARGET ${program})
     # The old kind of rpath also holds for what the libraries themselves need.
     target_link_options(${program} PRIVATE LINKER:--disable-new-dtags)

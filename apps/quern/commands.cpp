@@ -27,6 +27,9 @@ constexpr Command kCommands[] = {
     {"import", "Turn PyTorch modules into tasks", add_import,
      "  quern import my_model.py                  one module with example inputs\n"
      "  quern import tasks.jsonl --out imported   a benchmark's file of them\n"},
+    {"profile", "Say what a CUDA kernel takes of the hardware, and what stands out", add_profile,
+     "  quern profile relu examples/cuda/relu.cu\n"
+     "  quern profile softmax my_softmax.cu --arch sm_90a --json\n"},
     {"resume", "Go on with a run that was interrupted or killed", add_resume,
      "  quern resume runs/softmax-cpu-001\n"
      "  quern resume runs/softmax-cpu-001 --budget 256    with a larger budget\n"},

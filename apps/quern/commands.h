@@ -29,6 +29,7 @@ Action add_optimize(CLI::App& app);
 Action add_eval(CLI::App& app);
 Action add_compare(CLI::App& app);
 Action add_import(CLI::App& app);
+Action add_profile(CLI::App& app);
 Action add_resume(CLI::App& app);
 Action add_replay(CLI::App& app);
 Action add_bench(CLI::App& app);

@@ -7,7 +7,9 @@
 #include "base/sandbox.h"
 #include "base/subprocess.h"
 #include "commands.h"
+#include "cuda_tools.h"
 #include "device/cpu/kernel_process.h"
+#include "device_wiring.h"
 #include "task_source.h"
 #include "wiring.h"
 
@@ -67,6 +69,25 @@ std::vector<Finding> findings(const Context& context, const DoctorArguments& arg
                   network_removed ? "candidates have a network of their own, without interfaces"
                                   : "cannot make a network namespace",
                   "sysctl kernel.unprivileged_userns_clone=1 (as root)"});
+  for (CudaFinding& finding : cuda_findings(context)) {
+    list.push_back({finding.name, finding.ok, false, finding.detail, finding.remedy});
+  }
+  return list;
+}
+
+/// One finding a device, or one that says why there is none.
+std::vector<Finding> device_findings(const Context& context, const std::string& kind) {
+  const auto devices = list_devices(context, kind);
+  if (!devices) return {{kind, false, false, devices.error().message, devices.error().hint}};
+  std::vector<Finding> list;
+  for (const DeviceProperties& device : *devices) {
+    list.push_back(
+        {fmt::format("{} {}", kind, list.size()), true, false,
+         fmt::format("{}, {}, {} units, {:.1f} GiB{}", device.name, device.platform,
+                     device.compute_units, static_cast<double>(device.memory_bytes) / (1 << 30),
+                     device.shares_host ? ", on the CPU" : ""),
+         ""});
+  }
   return list;
 }
 
@@ -111,6 +132,7 @@ std::string findings_text(const std::vector<Finding>& list) {
 Result<int> doctor(const Context& context, const DoctorArguments& arguments) {
   std::unique_ptr<CpuCompiler> compiler;
   std::vector<Finding> list = findings(context, arguments, compiler);
+  for (Finding& finding : device_findings(context, "opencl")) list.push_back(std::move(finding));
   bool ok = true;
   Json json = {{"ok", ok}, {"findings", Json::array()}, {"peaks", nullptr}};
   for (const Finding& finding : list) {

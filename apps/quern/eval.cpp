@@ -14,8 +14,8 @@ namespace quern::cli {
 namespace {
 
 struct EvalArguments {
-  std::string task, first, second, size, compiler = "g++", clock = "steady";
-  int threads = 0;
+  std::string task, first, second, size, target = "cpu", compiler = "g++", clock = "steady";
+  int threads = 0, device = 0;
   uint64_t seed = 0;
   int repeat = 1;
   bool stream = false, speedup = true;
@@ -35,6 +35,8 @@ Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
   RunOptions options;
   options.task_name = bench.task.program.name;
   options.size = bench.task.size;
+  options.target = arguments.target;
+  options.device = arguments.device;
   options.threads = arguments.threads;
   options.compiler = arguments.compiler;
   options.clock = arguments.clock;
@@ -75,7 +77,8 @@ Json eval_json(const Evaluation& evaluation, const std::optional<Duel>& duel) {
   json["verification_level"] = passed ? Json(passed->level) : Json(nullptr);
   json["method"] = passed ? Json(passed->method) : Json(nullptr);
   Json rest = to_json(evaluation);
-  for (const char* key : {"alarm", "stages_ms", "checks", "build", "notes", "cached"}) {
+  for (const char* key :
+       {"alarm", "stages_ms", "checks", "resources", "build", "notes", "cached"}) {
     json[key] = rest[key];
   }
   return json;
@@ -118,7 +121,7 @@ Result<Evaluation> evaluate_one(Bench& bench, const Candidate& candidate) {
 Result<int> eval(const Context& context, const EvalArguments& arguments) {
   QUERN_ASSIGN(std::string source, read_candidate(arguments.first));
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, arguments.speedup));
-  Candidate candidate = make_candidate(source, "human");
+  Candidate candidate = make_candidate(source, "human", candidate_language(arguments.target));
   QUERN_ASSIGN(Evaluation evaluation, evaluate_one(bench, candidate));
   std::optional<Duel> duel;
   if (passed(evaluation.verdict) && bench.baseline) {
@@ -139,7 +142,7 @@ Result<int> eval(const Context& context, const EvalArguments& arguments) {
 /// JSON lines in, `{"id": …, "source": …}`, one evaluation a line out, in order.
 Result<int> eval_stream(const Context& context, const EvalArguments& arguments) {
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
-  constexpr size_t kBatch = 8;
+  const size_t batch = arguments.target == "cpu" ? 8 : 64;
   std::vector<Candidate> candidates;
   std::vector<Json> ids;
   auto flush = [&]() -> Result<void> {
@@ -162,10 +165,11 @@ Result<int> eval_stream(const Context& context, const EvalArguments& arguments) 
                    fmt::format("stdin, line {}: expected {{\"id\": …, \"source\": \"…\"}}", number),
                    ""};
     }
-    candidates.push_back(make_candidate((*json)["source"].get<std::string>(), "human"));
+    candidates.push_back(make_candidate((*json)["source"].get<std::string>(), "human",
+                                        candidate_language(arguments.target)));
     ids.push_back(json->value("id", Json(number)));
     // A lone candidate that waits for an answer must get one before the next line comes.
-    if (candidates.size() == kBatch || std::cin.rdbuf()->in_avail() <= 0) QUERN_TRY(flush());
+    if (candidates.size() == batch || std::cin.rdbuf()->in_avail() <= 0) QUERN_TRY(flush());
   }
   QUERN_TRY(flush());
   return interrupted() ? kInterrupted : kImproved;
@@ -175,7 +179,9 @@ Result<int> compare(const Context& context, const EvalArguments& arguments) {
   QUERN_ASSIGN(std::string first, read_candidate(arguments.first));
   QUERN_ASSIGN(std::string second, read_candidate(arguments.second));
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
-  Candidate a = make_candidate(first, "human"), b = make_candidate(second, "human");
+  const std::string language = candidate_language(arguments.target);
+  Candidate a = make_candidate(first, "human", language);
+  Candidate b = make_candidate(second, "human", language);
   for (const auto& [candidate, path] : {std::pair{a, arguments.first}, {b, arguments.second}}) {
     QUERN_ASSIGN(Evaluation evaluation, evaluate_one(bench, candidate));
     if (passed(evaluation.verdict)) continue;
@@ -223,6 +229,10 @@ void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
   app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
+  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
+      ->capture_default_str();
+  app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
+      ->capture_default_str();
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
       ->check(CLI::Range(1, 4096));
   app.add_option("--compiler", a->compiler, "g++, clang++, or the path of one")
@@ -236,7 +246,9 @@ void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
 Action add_eval(CLI::App& app) {
   auto a = std::make_shared<EvalArguments>();
   add_common(app, a);
-  app.add_option("CANDIDATE", a->first, "C++ source of the kernel (docs/task_format.md)");
+  app.add_option("CANDIDATE", a->first,
+                 "Source of the kernel: C++ (docs/task_format.md), or device code with a\n"
+                 "launch plan (docs/plan_format.md)");
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
   app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
@@ -253,8 +265,8 @@ Action add_eval(CLI::App& app) {
 Action add_compare(CLI::App& app) {
   auto a = std::make_shared<EvalArguments>();
   add_common(app, a);
-  app.add_option("A", a->first, "C++ source of one kernel")->required();
-  app.add_option("B", a->second, "C++ source of the other")->required();
+  app.add_option("A", a->first, "Source of one kernel")->required();
+  app.add_option("B", a->second, "Source of the other")->required();
   app.add_option("--repeat", a->repeat, "Run so many duels; prints them all as JSON")
       ->check(CLI::Range(1, 100000));
   return [a](const Context& context) {

@@ -22,7 +22,7 @@ struct OptimizeArguments {
                           clock = "steady";
   ModelArguments models;
   uint64_t seed = 0;
-  int threads = 0;
+  int threads = 0, device = 0;
 };
 
 struct ResumeArguments {
@@ -74,12 +74,13 @@ std::string imported_directory(const OptimizeArguments& arguments) {
 Result<int> optimize(const Context& context, const OptimizeArguments& arguments) {
   RunOptions options;
   options.target = arguments.target;
+  options.device = arguments.device;
   options.seed = arguments.seed;
   options.threads = arguments.threads;
   options.compiler = arguments.compiler;
   options.clock = arguments.clock;
   QUERN_TRY(parse_budget(arguments.budget, options));
-  QUERN_TRY(check_choice("target", options.target, {"cpu"}));
+  QUERN_TRY(check_choice("target", options.target, known_targets()));
   QUERN_TRY(choose_recipe(arguments.recipe, arguments.models, options));
   std::string source = arguments.task;
   if (is_module_file(source)) {
@@ -139,7 +140,10 @@ Action add_optimize(CLI::App& app) {
   app.add_option("--budget", a->budget,
                  "Candidates to try (64), or a time (90s, 5m), or both (64,5m)")
       ->capture_default_str();
-  app.add_option("--target", a->target, "Hardware to run on: cpu")->capture_default_str();
+  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
+      ->capture_default_str();
+  app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
+      ->capture_default_str();
   app.add_option("--recipe", a->recipe,
                  "Search method: one of `quern recipes`, or a .toml file [quern]");
   add_model_options(app, a->models);

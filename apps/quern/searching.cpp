@@ -16,6 +16,10 @@
 namespace quern::cli {
 namespace {
 
+std::string best_source_name(const std::string& target) {
+  return target == "opencl" ? "best.cl" : target == "cuda" ? "best.cu" : "best.cpp";
+}
+
 /// Best source, summary and report, from the record.
 Result<Json> write_results(RunStore& store, const RunSummary& summary, const llm::Budget* budget) {
   QUERN_ASSIGN(std::vector<Attempt> attempts, store.attempts());
@@ -24,8 +28,9 @@ Result<Json> write_results(RunStore& store, const RunSummary& summary, const llm
   for (const Attempt& attempt : attempts) {
     if (!summary.best || attempt.number != summary.best->number) continue;
     QUERN_TRY(store.put_artifact(attempt.candidate.source, "best source"));
-    QUERN_TRY(store.put_file("best.cpp", attempt.candidate.source));
-    source_path = store.directory() + "/best.cpp";
+    const std::string name = best_source_name(run.options.target);
+    QUERN_TRY(store.put_file(name, attempt.candidate.source));
+    source_path = store.directory() + "/" + name;
   }
   Json json = to_json(summary, run.options, source_path);
   json["run_directory"] = store.directory();
@@ -96,7 +101,9 @@ std::string describe(const SearchResult& result, const std::string& directory) {
   for (const BaselineTime& baseline : summary.baselines) {
     text += fmt::format("  baseline {:<10} {}\n", baseline.name, format_ns(baseline.median_ns));
   }
-  if (summary.best) text += fmt::format("  kernel   {}/best.cpp\n", directory);
+  if (summary.best) {
+    text += fmt::format("  kernel   {}\n", result.json.value("/best/source_path"_json_pointer, ""));
+  }
   text += fmt::format("  report   {}/report.html\n", directory);
   if (result.asked_models) text += fmt::format("  models   {}\n", spent_text(result.spend));
   if (summary.end == SearchEnd::kModelBudget) {

@@ -9,7 +9,9 @@
 #include "base/strings.h"
 #include "base/suggest.h"
 #include "codegen/prelude.h"
+#include "cuda_tools.h"
 #include "device/cpu/toolchain.h"
+#include "device_wiring.h"
 #include "evaluate/local_evaluator.h"
 #include "ir/counts.h"
 #include "propose/rules_source.h"
@@ -69,6 +71,12 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
   if (options.clock != "steady" && options.clock != "simulated") {
     return Error{ErrorKind::kUsage, fmt::format("unknown clock '{}'", options.clock), ""};
   }
+  if (options.target == "opencl") return make_opencl_evaluator(context, task, options);
+  if (options.target == "cuda") return make_cuda_evaluator(context, task, options);
+  if (options.target != "cpu") {
+    return Error{ErrorKind::kUsage, fmt::format("unknown target '{}'", options.target),
+                 "known: " + join(known_targets(), ", ")};
+  }
   LocalEvaluator::Options local;
   local.compiler = compiler_options(context, options.compiler);
   local.threads = threads_of(options);
@@ -95,6 +103,8 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
   }
   RulesMachine machine;
   machine.threads = environment.threads;  // where the run began, wherever it is replayed
+  if (options.target == "opencl") machine.device = DeviceLanguage::kOpencl;
+  if (options.target == "cuda") machine.device = DeviceLanguage::kCuda;
   const auto make_rules = [=](uint64_t seed) {
     return std::unique_ptr<Proposer>(
         std::make_unique<RulesSource>(task.program, task.sizes, machine, seed));
@@ -122,6 +132,15 @@ RecipeSetting make_setting(const TaskAtSize& task, const RunOptions& options,
                   environment.cpu, environment.threads, environment.isa, environment.compiler,
                   environment.copy_bandwidth_gbs, environment.fma_gflops);
   return setting;
+}
+
+const std::vector<std::string>& known_targets() {
+  static const auto& targets = *new std::vector<std::string>{"cpu", "opencl", "cuda"};
+  return targets;
+}
+
+std::string candidate_language(const std::string& target) {
+  return target == "cpu" ? "c++" : target;
 }
 
 std::string recipe_name(const std::string& name) {

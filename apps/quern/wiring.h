@@ -14,6 +14,10 @@
 
 namespace quern::cli {
 
+/// What candidates can be made for, and the language they are then written in.
+const std::vector<std::string>& known_targets();
+std::string candidate_language(const std::string& target);
+
 /// The only place where concrete evaluators and proposers are chosen.
 Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const TaskAtSize& task,
                                                   const RunOptions& options);

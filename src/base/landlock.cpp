@@ -34,8 +34,10 @@ constexpr uint64_t kWrite = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_R
                             LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |
                             LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SYM |
                             LANDLOCK_ACCESS_FS_REFER | kTruncate;
+constexpr uint64_t kDevice =
+    LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | kIoctlDevice;
 constexpr uint64_t kFileRights = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE |
-                                 LANDLOCK_ACCESS_FS_EXECUTE | kTruncate;
+                                 LANDLOCK_ACCESS_FS_EXECUTE | kTruncate | kIoctlDevice;
 
 /// Every file right the kernel of this ABI knows: what a ruleset handles, it refuses by default.
 uint64_t known_file_rights(int abi) {
@@ -132,6 +134,7 @@ PreparedSandbox::PreparedSandbox(const Sandbox& sandbox)
   for (const auto& path : sandbox.read_only) rules_.push_back({path, kRead & known});
   for (const auto& path : sandbox.read_exec) rules_.push_back({path, (kRead | kExecute) & known});
   for (const auto& path : sandbox.read_write) rules_.push_back({path, (kRead | kWrite) & known});
+  for (const auto& path : sandbox.devices) rules_.push_back({path, kDevice & known});
 }
 
 int PreparedSandbox::restrict_files() const {

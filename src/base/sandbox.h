@@ -14,6 +14,7 @@ struct Sandbox {
   std::vector<std::string> read_only;   ///< files, or folders with everything in them
   std::vector<std::string> read_exec;   ///< may also be executed
   std::vector<std::string> read_write;  ///< may also be written, and entries made and removed
+  std::vector<std::string> devices;     ///< device files: read, written and controlled (ioctl)
   bool no_network = false;              ///< own user and network namespaces: no interfaces
 };
 

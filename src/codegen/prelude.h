@@ -15,4 +15,9 @@ std::string_view gemm_prelude();
 /// Text that sources of oneDNN baselines begin with; it includes `quern_cpu.h`.
 std::string_view dnnl_prelude();
 
+/// Text of `quern_cuda.h` and `quern_opencl.h`, the headers that device kernels include. Both stand
+/// alone; the first compiles under NVRTC and nvcc.
+std::string_view cuda_prelude();
+std::string_view opencl_prelude();
+
 }  // namespace quern

@@ -14,8 +14,6 @@ using ir::Op;
 using ir::Program;
 using ir::Statement;
 
-std::string axis_name(const std::string& name) { return "i_" + name; }
-
 /// Prints the loops of one program over the scalar type `T` of the generated source.
 class ReferencePrinter {
  public:
@@ -43,6 +41,12 @@ class ReferencePrinter {
   }
 
  private:
+  friend std::string quern::reference_index(const Program&, const IntExpr&);
+  friend std::string quern::reference_offset(const Program&, const std::string&,
+                                             const std::vector<IntExpr>&);
+  friend std::string quern::reference_value(const Program&, const Expr&, bool);
+  friend std::string quern::reference_accumulator(const Statement&);
+
   template <class... Args>
   void line(fmt::format_string<Args...> format, Args&&... args) {
     out_.append(2 * static_cast<size_t>(depth_), ' ');
@@ -395,6 +399,7 @@ class ReferencePrinter {
 }  // namespace
 
 std::string tensor_name(const std::string& name) { return "t_" + name; }
+std::string axis_name(const std::string& name) { return "i_" + name; }
 std::string size_name(const std::string& name) { return "n_" + name; }
 
 std::string reference_body(const Program& program, bool oracle) {
@@ -404,6 +409,23 @@ std::string reference_body(const Program& program, bool oracle) {
 std::string reference_count(const Program& program, const Statement& output,
                             const std::string& parameters) {
   return ReferencePrinter(program).count_function(output, parameters);
+}
+
+std::string reference_index(const Program& program, const IntExpr& expr) {
+  return ReferencePrinter(program).index(expr);
+}
+
+std::string reference_offset(const Program& program, const std::string& tensor,
+                             const std::vector<IntExpr>& indices) {
+  return ReferencePrinter(program).offset(tensor, indices);
+}
+
+std::string reference_value(const Program& program, const Expr& expr, bool oracle) {
+  return ReferencePrinter(program, oracle).value_of(expr);
+}
+
+std::string reference_accumulator(const Statement& statement) {
+  return ReferencePrinter::accumulator(statement);
 }
 
 }  // namespace quern

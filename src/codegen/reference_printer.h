@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "ir/program.h"
 
@@ -22,5 +23,15 @@ std::string reference_body(const ir::Program& program, bool oracle);
 /// elements of an output.
 std::string reference_count(const ir::Program& program, const ir::Statement& output,
                             const std::string& parameters);
+
+/// Parts of the body: an index expression, a row-major offset, a value or condition, and the type
+/// of a statement's accumulator.
+std::string reference_index(const ir::Program& program, const ir::IntExpr& expr);
+std::string reference_offset(const ir::Program& program, const std::string& tensor,
+                             const std::vector<ir::IntExpr>& indices);
+std::string reference_value(const ir::Program& program, const ir::Expr& expr, bool oracle);
+std::string reference_accumulator(const ir::Statement& statement);
+/// The variable of an axis.
+std::string axis_name(const std::string& name);
 
 }  // namespace quern

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate/loaded_kernel.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 namespace quern {
 namespace {
-
-/// A call may take so many times what the naive lowering takes, or what calls have taken before.
-constexpr double kTimesSlower = 20;
 
 KernelLayout layout_of(const ir::Program& program, const Workload& workload,
                        const LoadedKernel::Options& options) {
@@ -113,45 +108,16 @@ void LoadedKernel::load(int slot, int dataset) {
   }
 }
 
-void LoadedKernel::flip(int slot) {
-  const bool can = workload_->twin >= 0 && dataset(slot) != workload_->twin;
-  load(slot, can ? workload_->twin : 0);
-}
-
 Outcome<double> LoadedKernel::run(int calls) {
-  const double call_ns = std::max(workload_->naive_ns, slowest_call_ns_);
-  auto ran = process_->run(calls, options_.hang_s + kTimesSlower * calls * call_ns * 1e-9);
-  if (!ran) return ran;
-  kernel_ns_ += *ran;
-  slowest_call_ns_ = std::max(slowest_call_ns_, *ran / calls);
+  auto ran = process_->run(calls, limit_s(calls, options_.hang_s));
+  if (ran) account(*ran, calls);
   return ran;
 }
 
-Outcome<Done> LoadedKernel::verify_slot(int slot, const std::string& what,
-                                        std::vector<Check>* checks) {
-  const auto index = static_cast<size_t>(dataset(slot));
-  const Dataset& data = workload_->datasets[index];
-  const ComparePolicy& policy = workload_->policies[index];
-  Check check;
-  check.name = fmt::format("{} {}, {}", what, workload_->name, input_mix_name(data.mix, *program_));
-  check.level = policy.bitwise ? "V2" : "V1";
-  check.passed = true;
-  for (size_t i = 0; i < data.outputs.size(); ++i) {
-    const CompareReport report =
-        compare(process_->output(slot, static_cast<int>(i)), data.outputs[i], policy);
-    check.max_error = std::max(check.max_error, report.max_error);
-    check.rms_error = std::max(check.rms_error, report.rms_error);
-    if (report.ok) continue;
-    check.passed = false;
-    check.detail = fmt::format("{} of {} elements wrong; {}", report.wrong,
-                               data.outputs[i].value.size(), report.worst);
-    break;
-  }
-  if (checks != nullptr) checks->push_back(check);
-  if (check.passed) return Done{};
-  const std::string reason = policy.bitwise ? "not exact where whole numbers allow no rounding"
-                                            : "outside the error bound";
-  return Verdict(WrongResult{fmt::format("{} on {}", reason, check.name), check.detail});
+Outcome<CompareReport> LoadedKernel::compare_output(int slot, size_t index) {
+  const auto data = static_cast<size_t>(dataset(slot));
+  return compare(process_->output(slot, static_cast<int>(index)),
+                 workload().datasets[data].outputs[index], workload().policies[data]);
 }
 
 /// Whether a slot holds the data set and the results of the first one.
@@ -165,24 +131,15 @@ bool LoadedKernel::repeats(int slot) {
   return true;
 }
 
-Outcome<Done> LoadedKernel::verify(int slots, const std::string& what, std::vector<Check>* checks) {
+Outcome<Done> LoadedKernel::hold() {
   // Frozen, a candidate that reported itself done too early cannot finish behind our back.
   if (auto frozen = process_->freeze(); !frozen) return frozen;
-  Outcome<Done> result = Done{};
-  if (!process_->canaries_ok()) {
-    result = Verdict(Rejected{"out_of_bounds_write", "wrote outside its outputs",
-                              "guard bytes beside an output buffer were changed"});
-  }
-  for (int slot = 0; slot < slots && result; ++slot) {
-    // What agrees bit for bit with a right result needs no second comparison with the oracle.
-    if (checks == nullptr && slot > 0 && repeats(slot)) continue;
-    result = verify_slot(slot, what, checks);
-  }
-  process_->thaw();
-  return result;
+  if (process_->canaries_ok()) return Done{};
+  return Verdict(Rejected{"out_of_bounds_write", "wrote outside its outputs",
+                          "guard bytes beside an output buffer were changed"});
 }
 
-std::vector<std::byte> LoadedKernel::outputs(int slots) {
+Outcome<std::vector<std::byte>> LoadedKernel::outputs(int slots) {
   std::vector<std::byte> all;
   const size_t count = output_bytes(*program_, workload_->sizes).size();
   for (int slot = 0; slot < slots; ++slot) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "device/cpu/kernel_process.h"
-#include "verify/workload.h"
+#include "evaluate/runnable_kernel.h"
 
 namespace quern {
 
@@ -17,9 +17,8 @@ struct KernelMemory {
   std::vector<int> assigned;
 };
 
-/// A candidate loaded in its own process with the buffers of one workload. Slots are independent
-/// sets of buffers that calls rotate over; each holds one data set of the workload.
-class LoadedKernel {
+/// A native candidate, loaded in its own process with the buffers of one workload.
+class LoadedKernel : public RunnableKernel {
  public:
   struct Options {
     int slots = 1;
@@ -51,46 +50,27 @@ class LoadedKernel {
   Outcome<Done> ready();
   LoadedKernel(LoadedKernel&&) = default;
   LoadedKernel& operator=(LoadedKernel&&) = delete;
-  ~LoadedKernel();
+  ~LoadedKernel() override;
 
-  const Workload& workload() const { return *workload_; }
-  int slots() const { return options_.slots; }
-  int dataset(int slot) const { return assigned_[static_cast<size_t>(slot)]; }
+  void load(int slot, int dataset) override;
+  using RunnableKernel::poison;
+  void poison(int slot) override { process_->poison_outputs(slot); }
+  Outcome<double> run(int calls) override;
+  Outcome<std::vector<std::byte>> outputs(int slots) override;
 
-  /// Writes the inputs of a data set into a slot, under the pointers that the candidate knows.
-  void load(int slot, int dataset);
-  /// Turns the data set of a slot into its twin, or back.
-  void flip(int slot);
-  void poison() { process_->poison_outputs(); }
-  void poison(int slot) { process_->poison_outputs(slot); }
-
-  /// Runs `calls` calls over the slots; nanoseconds for all of them, on our clock.
-  Outcome<double> run(int calls);
-
-  /// Freezes the process and compares the outputs of the first `slots` slots with what their data
-  /// sets demand. `checks`, if given, gets one record a slot.
-  Outcome<Done> verify(int slots, const std::string& what, std::vector<Check>* checks);
-
-  /// Copies of all outputs of the first `slots` slots, for comparing two runs bit for bit.
-  std::vector<std::byte> outputs(int slots);
-
-  std::vector<std::string> notes() const { return process_->sandbox_notes(); }
-  double kernel_ns() const { return kernel_ns_; }  ///< spent in calls so far
+  std::vector<std::string> notes() const override { return process_->sandbox_notes(); }
 
  private:
   LoadedKernel(const ir::Program& program, const Workload& workload, Options options)
-      : program_(&program), workload_(&workload), options_(options) {}
+      : RunnableKernel(program, workload, options.slots), options_(options) {}
   void alter(int slot, const Dataset& data);
-  bool repeats(int slot);
-  Outcome<Done> verify_slot(int slot, const std::string& what, std::vector<Check>* checks);
+  bool repeats(int slot) override;
+  Outcome<Done> hold() override;
+  void let_go() override { process_->thaw(); }
+  Outcome<CompareReport> compare_output(int slot, size_t index) override;
 
-  const ir::Program* program_;
-  const Workload* workload_;
   Options options_;
   std::unique_ptr<KernelProcess> process_;
-  std::vector<int> assigned_;  ///< data set of each slot; -1: none
-  double kernel_ns_ = 0;
-  double slowest_call_ns_ = 0;  ///< the largest mean of a batch so far
 };
 
 }  // namespace quern

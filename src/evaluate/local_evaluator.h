@@ -10,6 +10,7 @@
 
 #include "device/cpu/compiler.h"
 #include "device/cpu/machine.h"
+#include "evaluate/loaded_kernel.h"
 #include "evaluate/time.h"
 #include "record/evaluator.h"
 #include "verify/workload.h"
@@ -65,10 +66,7 @@ class LocalEvaluator : public Evaluator {
                               Evaluation& evaluation);
   Result<LoadedKernel> begin_timed(const Built& built, KernelMemory* memory) const;
   Outcome<LoadedKernel> start_timed(Result<LoadedKernel> kernel);
-  Outcome<double> verify_timed(LoadedKernel& kernel, bool trusted, Evaluation& evaluation);
-  Outcome<Timing> take_time(LoadedKernel& kernel, double call_ns, double incumbent_ns);
   Result<void> weigh(double median_ns, Evaluation& evaluation);
-  Result<Duel> hashed_duel(const Candidate& candidate, const Candidate& baseline) const;
   int timed_slots() const;
   bool timed_is_small() const;
   KernelLimits limits(bool trusted) const;

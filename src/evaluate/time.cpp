@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <optional>
 #include <thread>
 
 #include "base/clock.h"
@@ -22,7 +21,7 @@ constexpr size_t kPairsARound = 3;
 constexpr double kRoundNs = 3e7;
 
 /// Alters the inputs in randomly chosen slots, in place.
-void exchange(LoadedKernel& kernel, uint64_t word) {
+void exchange(RunnableKernel& kernel, uint64_t word) {
   for (int slot = 0; slot < kernel.slots(); ++slot) {
     if ((mix_seed(word, static_cast<uint64_t>(slot)) & 1) != 0) kernel.flip(slot);
   }
@@ -41,10 +40,11 @@ void summarise(Timing& timing) {
   timing.high_ns = interval.high;
 }
 
-/// One sample whose outputs are checked afterwards: the candidate cannot know which one it is.
-Outcome<double> verified_sample(LoadedKernel& kernel, int calls) {
+/// One sample on altered inputs whose outputs are checked afterwards. Unless `poisoned`, outputs
+/// still hold the results of the inputs before: a candidate cannot tell such a sample from others.
+Outcome<double> verified_sample(RunnableKernel& kernel, int calls, bool poisoned) {
   for (int slot = 0; slot < kernel.slots(); ++slot) kernel.flip(slot);
-  kernel.poison();
+  if (poisoned) kernel.poison();
   auto ran = kernel.run(calls);
   if (!ran) return ran;
   const auto checked = kernel.verify(std::min(calls, kernel.slots()), "timed launch", nullptr);
@@ -65,7 +65,7 @@ int calls_for(double call_ns, const TimingPolicy& policy) {
       std::clamp(std::ceil(policy.batch_ns / std::max(call_ns, 1.0)), 1.0, 1e6));
 }
 
-Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double incumbent_ns,
+Outcome<Timing> time_kernel(RunnableKernel& kernel, double first_call_ns, double incumbent_ns,
                             const TimingPolicy& policy, uint64_t seed) {
   Timing timing;
   if (incumbent_ns > 0 && first_call_ns > policy.hopeless_ratio * incumbent_ns) {
@@ -90,10 +90,11 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
   const int fewest = first_call_ns > 1e9 ? 1 : 3;
   const int surprise = first_call_ns > 1e9 ? 0 : static_cast<int>(mix_seed(seed, 17) % 4);
   for (int sample = 0; sample < policy.max_samples; ++sample) {
-    if (sample % kExchangeEvery == surprise) {
+    // The surprise exchanges all inputs by itself; twice would leave some as they were.
+    if (sample % kExchangeEvery == surprise && sample != surprise) {
       exchange(kernel, mix_seed(seed, static_cast<uint64_t>(sample)));
     }
-    auto ran = sample == surprise ? verified_sample(kernel, calls) : kernel.run(calls);
+    auto ran = sample == surprise ? verified_sample(kernel, calls, false) : kernel.run(calls);
     if (!ran) return pass_on(ran);
     spent_ns += *ran;
     timing.samples_ns.push_back(*ran / calls);
@@ -104,7 +105,7 @@ Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double i
     if (timing.early_rejected || precise(timing.samples_ns, policy)) break;
     if (spent_ns > policy.limit_ns && static_cast<int>(timing.samples_ns.size()) >= fewest) break;
   }
-  auto last = verified_sample(kernel, calls);
+  auto last = verified_sample(kernel, calls, true);
   if (!last) return pass_on(last);
   timing.samples_ns.push_back(*last / calls);
   summarise(timing);
@@ -115,7 +116,7 @@ namespace {
 
 struct Side {
   const Contender* contender;
-  std::optional<LoadedKernel> kernel;
+  std::unique_ptr<RunnableKernel> kernel;
   int calls = 0;  ///< per sample
 };
 
@@ -139,7 +140,7 @@ Result<void> start_side(Side& side, const TimingPolicy& policy) {
   auto kernel = side.contender->start();
   if (kernel.has_error()) return kernel.error();
   if (kernel.has_verdict()) return cannot_duel(*side.contender, kernel.verdict());
-  side.kernel.emplace(std::move(*kernel));
+  side.kernel = std::move(*kernel);
   const bool settled = side.calls > 0;
   if (!settled) side.calls = side.kernel->slots();
   for (int round = 0; round < (settled ? 1 : 3); ++round) {
@@ -151,7 +152,7 @@ Result<void> start_side(Side& side, const TimingPolicy& policy) {
 
 /// Checks the outputs of timed launches that the kernel could not tell from others.
 Result<void> check_side(Side& side) {
-  auto last = verified_sample(*side.kernel, side.kernel->slots());
+  auto last = verified_sample(*side.kernel, side.kernel->slots(), false);
   if (last.has_error()) return last.error();
   if (last.has_verdict()) return cannot_duel(*side.contender, last.verdict());
   return {};

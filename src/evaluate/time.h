@@ -3,9 +3,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
-#include "evaluate/loaded_kernel.h"
+#include "evaluate/runnable_kernel.h"
 #include "evaluate/statistics.h"
 #include "record/timing.h"
 
@@ -26,13 +27,13 @@ struct TimingPolicy {
 /// launches: inputs are exchanged in place and outputs poisoned before samples the candidate
 /// cannot tell from others. `first_call_ns` is a verified call's time. Verdicts: whatever a call
 /// can end in, and `Rejected` for results that are right only when nothing changes.
-Outcome<Timing> time_kernel(LoadedKernel& kernel, double first_call_ns, double incumbent_ns,
+Outcome<Timing> time_kernel(RunnableKernel& kernel, double first_call_ns, double incumbent_ns,
                             const TimingPolicy& policy, uint64_t seed);
 
 /// One side of a duel: a verified kernel that can be loaded any number of times.
 struct Contender {
   std::string name;  ///< for messages
-  std::function<Outcome<LoadedKernel>()> start;
+  std::function<Outcome<std::unique_ptr<RunnableKernel>>()> start;
 };
 
 /// Times two kernels in rounds until the sequential test is settled. A round starts both anew, so

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 #include "schedule/rows.h"
 
@@ -41,10 +42,34 @@ constexpr Knob kKnobs[] = {
     {"unroll", true, {{"factor", {1, 2, 4, 8, -1, -1, -1}}}},
 };
 
+constexpr Knob kDeviceKnobs[] = {
+    {"launch_bounds", false, {{"threads", {64, 128, 256, 512, 1024, -1, -1}}}},
+    {"cross_thread_reduction", false, {{"width", {8, 32, 64, 128, 256, 512, 1024}}}},
+    {"coarsen", false, {{"factor", {1, 2, 4, 8, 16, -1, -1}}}},
+    {"vectorize", false, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
+    {"unroll", false, {{"factor", {1, 2, 4, 8, 16, -1, -1}}}},
+    {"rfactor", false, {{"parts", {2, 4, 8, 16, 32, 64, 128}}}},
+    {"unroll_and_jam", true, {{"mr", {2, 4, 4, 8, 8, 16, -1}}, {"nr", {4, 4, 8, 8, -1, -1, -1}}}},
+    {"pack_panels",
+     true,
+     {{"kc", {8, 16, 16, 32, 32, 64, -1}},
+      {"mc", {16, 32, 64, 64, 128, 128, 256}},
+      {"nc", {32, 64, 64, 128, 128, 256, -1}}}},
+    {"software_pipeline", true, {{"stages", {2, -1, -1, -1, -1, -1, -1}}}},
+    {"vectorize", true, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
+};
+
+std::span<const Knob> knobs_for(ScheduleTarget target) {
+  if (target == ScheduleTarget::kDevice) return kDeviceKnobs;
+  return kKnobs;
+}
+
 /// Steps that may be dropped: the plan stays whole without them.
-constexpr const char* kOptional[] = {
-    "fuse_loops",     "non_temporal_store",      "rfactor",
-    "compute_inline", "interleave_accumulators", "software_pipeline"};
+constexpr const char* kOptional[] = {"fuse_loops", "non_temporal_store", "rfactor",
+                                     "compute_inline", "interleave_accumulators",
+                                     // on devices
+                                     "cache_read", "online_rewrite", "cross_thread_reduction",
+                                     "software_pipeline", "coarsen", "register_transpose"};
 
 bool is_optional(const Step& step) {
   return std::any_of(std::begin(kOptional), std::end(kOptional),
@@ -74,12 +99,12 @@ bool RulesProposer::propose(Trace trace, std::string note, int parent, std::vect
 }
 
 Trace RulesProposer::with_knob(const Trace& trace) {
-  auto schedule = apply(trace, program_, sizes_);
+  auto schedule = apply(trace, program_, sizes_, machine_.target());
   if (!schedule) return {};
   const Group& group = schedule->groups[draw(schedule->groups.size())];
   const bool contraction = group.skeleton == Skeleton::kContraction;
   std::vector<const Knob*> knobs;
-  for (const Knob& knob : kKnobs) {
+  for (const Knob& knob : knobs_for(machine_.target())) {
     if (knob.contraction == contraction) knobs.push_back(&knob);
   }
   const Knob& knob = *knobs[draw(knobs.size())];
@@ -133,7 +158,8 @@ Proposal RulesProposer::mutate(const Known& from) {
       changed = trace;
       if (is_optional(trace[at])) changed.erase(changed.begin() + static_cast<std::ptrdiff_t>(at));
     }
-    if (!changed.empty() && apply(changed, program_, sizes_)) trace = std::move(changed);
+    if (!changed.empty() && apply(changed, program_, sizes_, machine_.target()))
+      trace = std::move(changed);
   }
   if (trace == from.trace) return {};
   return {std::move(trace), fmt::format("parameters of attempt {} changed", from.attempt),

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "codegen/device_text.h"
 #include "ir/program.h"
 #include "schedule/schedule.h"
 
@@ -16,6 +18,11 @@ namespace quern {
 struct RulesMachine {
   int threads = 2;
   int64_t cache_bytes = 2 << 20;  ///< private cache of a core
+  /// Set: plans are for a device and sources in this language; `threads` then counts its
+  /// multiprocessors.
+  std::optional<DeviceLanguage> device = std::nullopt;
+
+  ScheduleTarget target() const { return device ? ScheduleTarget::kDevice : ScheduleTarget::kCpu; }
 };
 
 struct Sketch {

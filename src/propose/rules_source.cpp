@@ -5,6 +5,7 @@
 
 #include "base/strings.h"
 #include "codegen/emit_cpu.h"
+#include "codegen/emit_device.h"
 #include "schedule/schedule.h"
 
 namespace quern {
@@ -36,13 +37,19 @@ std::string steps_between(const Trace& from, const Trace& to) {
 
 RulesSource::RulesSource(const ir::Program& program, const ir::Sizes& sizes,
                          const RulesMachine& machine, uint64_t seed)
-    : program_(program), sizes_(sizes), rules_(program, sizes, machine, seed) {}
+    : program_(program), sizes_(sizes), machine_(machine), rules_(program, sizes, machine, seed) {}
 
 Result<ProposedCandidate> RulesSource::make(const Proposal& proposal) const {
-  QUERN_ASSIGN(Schedule schedule, apply(proposal.trace, program_, sizes_));
-  QUERN_ASSIGN(std::string source, emit_cpu(program_, schedule));
+  QUERN_ASSIGN(Schedule schedule, apply(proposal.trace, program_, sizes_, machine_.target()));
   ProposedCandidate made;
-  made.candidate = make_candidate(std::move(source), "rules");
+  if (machine_.device) {
+    QUERN_ASSIGN(std::string source, emit_device(program_, schedule, sizes_, *machine_.device));
+    made.candidate = make_candidate(std::move(source), "rules",
+                                    std::string(device_language_name(*machine_.device)));
+  } else {
+    QUERN_ASSIGN(std::string source, emit_cpu(program_, schedule));
+    made.candidate = make_candidate(std::move(source), "rules");
+  }
   made.candidate.trace = print(proposal.trace);
   made.candidate.note = proposal.note;
   auto parent = tried_.find(proposal.parent);

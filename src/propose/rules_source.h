@@ -30,6 +30,7 @@ class RulesSource : public Proposer {
 
   ir::Program program_;
   ir::Sizes sizes_;
+  RulesMachine machine_;
   RulesProposer rules_;
   std::map<std::string, std::vector<Trace>> waiting_;  ///< by candidate id: plans not yet told of
   std::map<int, Tried> tried_;                         ///< by attempt

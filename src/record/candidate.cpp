@@ -3,11 +3,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/hash.h"
 #include "base/strings.h"
 #include "base/suggest.h"
+#include "record/plan_lines.h"
 
 namespace quern {
 namespace {
@@ -55,30 +54,22 @@ Result<void> set_plan_key(Plan& plan, const std::string& key, const std::string&
 Result<Plan> parse_plan(const std::string& source, const std::string& default_entry) {
   Plan plan;
   plan.entry = default_entry;
-  int number = 0;
-  for (size_t start = 0; start < source.size();) {
-    size_t end = std::min(source.find('\n', start), source.size());
-    std::string_view text = trim(std::string_view(source).substr(start, end - start));
-    start = end + 1;
-    ++number;
-    if (text.empty()) continue;
-    if (!text.starts_with("//")) break;
-    std::string_view comment = trim(text.substr(2));
-    if (!comment.starts_with("quern:")) continue;
-    std::string_view setting = trim(comment.substr(6));
-    size_t equals = setting.find('=');
-    if (equals == std::string_view::npos) {
-      return plan_error(number, fmt::format("'{}' has no '='", setting),
+  for (const PlanLine& line : plan_lines(source)) {
+    const size_t equals = line.text.find('=');
+    if (equals == std::string::npos) {
+      return plan_error(line.number, fmt::format("'{}' has no '='", line.text),
                         "plan lines read '// quern: key = value'");
     }
-    QUERN_TRY(set_plan_key(plan, std::string(trim(setting.substr(0, equals))),
-                           std::string(trim(setting.substr(equals + 1))), number));
+    const std::string_view text = line.text;
+    QUERN_TRY(set_plan_key(plan, std::string(trim(text.substr(0, equals))),
+                           std::string(trim(text.substr(equals + 1))), line.number));
   }
   return plan;
 }
 
-Candidate make_candidate(std::string source, std::string proposer) {
+Candidate make_candidate(std::string source, std::string proposer, std::string language) {
   Candidate candidate;
+  candidate.language = std::move(language);
   candidate.source = std::move(source);
   candidate.proposer = std::move(proposer);
   // The plan is written in the source, so these bytes are the whole content.

@@ -26,8 +26,8 @@ Result<Plan> parse_plan(const std::string& source, const std::string& default_en
 
 /// A proposed source, with where it came from.
 struct Candidate {
-  std::string id;  ///< content hash of language, source and plan
-  std::string language = "c++";
+  std::string id;                ///< content hash of language, source and plan
+  std::string language = "c++";  ///< or "cuda", "opencl": device code with a launch plan
   std::string source;
   std::string trace;                 ///< canonical action trace where there is one, else ""
   std::string proposer;              ///< "rules", "human", "baseline", …
@@ -36,6 +36,6 @@ struct Candidate {
 };
 
 /// Fills `id` from the content.
-Candidate make_candidate(std::string source, std::string proposer);
+Candidate make_candidate(std::string source, std::string proposer, std::string language = "c++");
 
 }  // namespace quern

@@ -32,12 +32,23 @@ struct Check {
   std::string detail;
 };
 
+/// What one kernel of a loaded device program takes of the device; 0 where that is not known.
+struct KernelResources {
+  std::string kernel;
+  int registers = 0;         ///< of a thread
+  int64_t spill_bytes = 0;   ///< local (private) memory of a thread
+  int64_t shared_bytes = 0;  ///< static and dynamic, of a block
+  int max_threads = 0;       ///< of a block, for this kernel
+  double occupancy = 0;      ///< at the plan's block and shared memory, 0–1
+};
+
 /// Everything learnt from evaluating one candidate on one task and size.
 struct Evaluation {
   std::string candidate_id;
   Verdict verdict = CompileFailed{};
   Build build;
   std::vector<Check> checks;
+  std::vector<KernelResources> resources;   ///< of device code, one a launch of the plan
   std::map<std::string, double> stages_ms;  ///< "compile", "verify", "time", "overhead", "total"
   double roofline = 0;                      ///< floor time / median time, 0–1; 0 if not timed
   std::optional<std::string> alarm;         ///< "faster than the physics floor: …"
@@ -48,6 +59,7 @@ struct Evaluation {
 /// Facts about the machine an evaluation ran on; part of every record.
 struct Environment {
   std::string cpu;
+  std::string device;  ///< that device code runs on, with its driver; "" for native code
   int threads = 1;
   std::string isa;  ///< "avx512f", "avx2", …
   std::string compiler;
@@ -71,7 +83,8 @@ struct RunOptions {
   std::string task_text;  ///< canonical task text: the run does not depend on the file
   std::string task_name;
   std::string size = "cpu";
-  std::string target = "cpu";
+  std::string target = "cpu";  ///< "cpu", "opencl"
+  int device = 0;              ///< among the target's devices, where there are several
   std::string recipe = "rules";
   uint64_t seed = 0;
   int budget_attempts = 64;      ///< 0: no limit

@@ -60,6 +60,17 @@ void fields(V& visit, T& t) {
 }
 
 template <class V, class T>
+requires std::same_as<std::remove_const_t<T>, KernelResources>
+void fields(V& visit, T& t) {
+  visit("kernel", t.kernel);
+  visit("registers", t.registers);
+  visit("spill_bytes", t.spill_bytes);
+  visit("shared_bytes", t.shared_bytes);
+  visit("max_threads", t.max_threads);
+  visit("occupancy", t.occupancy);
+}
+
+template <class V, class T>
 requires std::same_as<std::remove_const_t<T>, Candidate>
 void fields(V& visit, T& t) {
   visit("id", t.id);
@@ -78,6 +89,7 @@ void fields(V& visit, T& t) {
   visit("verdict", t.verdict);
   visit("build", t.build);
   visit("checks", t.checks);
+  visit("resources", t.resources);
   visit("stages_ms", t.stages_ms);
   visit("roofline", t.roofline);
   visit("alarm", t.alarm);
@@ -89,6 +101,7 @@ template <class V, class T>
 requires std::same_as<std::remove_const_t<T>, Environment>
 void fields(V& visit, T& t) {
   visit("cpu", t.cpu);
+  visit("device", t.device);
   visit("threads", t.threads);
   visit("isa", t.isa);
   visit("compiler", t.compiler);
@@ -115,6 +128,7 @@ void fields(V& visit, T& t) {
   visit("task_name", t.task_name);
   visit("size", t.size);
   visit("target", t.target);
+  visit("device", t.device);
   visit("recipe", t.recipe);
   visit("seed", t.seed);
   visit("budget_attempts", t.budget_attempts);
@@ -171,6 +185,7 @@ struct Writer {
 
   static Json encode(bool value) { return value; }
   static Json encode(int value) { return value; }
+  static Json encode(int64_t value) { return value; }
   static Json encode(uint64_t value) { return value; }
   static Json encode(const std::string& value) { return value; }
   static Json encode(double value) {
@@ -236,6 +251,10 @@ struct Reader {
       return fail(where, "an integer of 32 bits", from);
     }
     to = static_cast<int>(value);
+  }
+  void decode(const Json& from, int64_t& to, const std::string& where) {
+    if (!from.is_number_integer()) return fail(where, "an integer", from);
+    to = from.get<int64_t>();
   }
   void decode(const Json& from, uint64_t& to, const std::string& where) {
     bool negative =

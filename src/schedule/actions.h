@@ -57,7 +57,18 @@ struct ActionInfo {
   bool gpu;
   Support support;
   std::string_view how;
+  /// The same on devices (CUDA, OpenCL): for what `apply` performs, which parameter of a group it
+  /// sets (codegen/device_row.h, codegen/device_tile.h).
+  Support device_support;
+  std::string_view device_how;
 };
+
+/// What a schedule is for: it decides which actions there are and what they stand for.
+enum class ScheduleTarget { kCpu, kDevice };
+
+/// How `apply` treats the action on the target, and what it says of it there.
+Support support_on(const ActionInfo& action, ScheduleTarget target);
+std::string_view how_on(const ActionInfo& action, ScheduleTarget target);
 
 /// All 51 actions, by id.
 std::span<const ActionInfo> all_actions();

@@ -18,6 +18,7 @@ struct ScheduleState {
   const ir::Program& program;
   const ir::Sizes& sizes;
   std::vector<Group> groups;
+  ScheduleTarget target = ScheduleTarget::kCpu;
 
   const ir::Statement& statement(int index) const {
     return program.statements[static_cast<size_t>(index)];

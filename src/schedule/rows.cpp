@@ -192,6 +192,37 @@ std::optional<IntExpr> coefficient(const IntExpr& expr, const std::string& axis)
   return std::nullopt;
 }
 
+bool online_pair(const std::vector<Statement>& statements, const std::string& largest,
+                 const std::string& total) {
+  const Statement* m = find(statements, largest);
+  const Statement* s = find(statements, total);
+  if (m == nullptr || s == nullptr || m->kind != Statement::Kind::kReduce ||
+      s->kind != Statement::Kind::kReduce || m->monoid != ir::Monoid::kMax ||
+      s->monoid != ir::Monoid::kSum || m->axes.size() != s->axes.size() ||
+      m->reduce_axes.size() != s->reduce_axes.size()) {
+    return false;
+  }
+  // The body of the maximum, with the sum's names for the axes.
+  std::vector<std::string> names;
+  std::vector<IntExpr> by;
+  std::vector<IntExpr> point;
+  auto match = [&](const ir::Axis& mine, const ir::Axis& theirs) {
+    names.push_back(mine.name);
+    by.push_back(ir::int_axis(theirs.name));
+    return mine.extent == theirs.extent;
+  };
+  for (size_t a = 0; a < m->axes.size(); ++a) {
+    if (!match(m->axes[a], s->axes[a])) return false;
+    point.push_back(by.back());
+  }
+  for (size_t a = 0; a < m->reduce_axes.size(); ++a) {
+    if (!match(m->reduce_axes[a], s->reduce_axes[a])) return false;
+  }
+  const Expr body = ir::substitute(m->body, names, by);
+  return s->body ==
+         ir::apply(Op::kExp, {ir::apply(Op::kSub, {body, ir::load(largest, std::move(point))})});
+}
+
 std::vector<Statement> inline_group(const ir::Program& program, const Group& group) {
   std::vector<Statement> inlined;
   std::vector<Statement> kept;

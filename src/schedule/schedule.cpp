@@ -97,7 +97,7 @@ Reason require_contraction(ScheduleState* state, int target, const ActionInfo& a
   if (owner_group(*state, target).skeleton != Skeleton::kContraction) {
     return "its group is not tensorized; do that first";
   }
-  if (action.name == "unroll_and_jam") {
+  if (action.name == "unroll_and_jam" && state->target == ScheduleTarget::kCpu) {
     const int64_t mr = integer(step, "mr", 1);
     const int64_t nr = integer(step, "nr", 1);
     if (mr * nr + nr + 1 > 32) return "the block does not fit 32 vector registers";
@@ -249,7 +249,66 @@ Reason software_pipeline(ScheduleState* state, int target, const Step& step) {
   return "";
 }
 
+/// `target` is a maximum over some axes, `with` the sum of exponentials of the same less it.
+Reason online_rewrite(ScheduleState* state, int target, const std::string& with) {
+  const int other = state->program.statement_index(with);
+  if (other < 0) return fmt::format("the task has no statement `{}`", with);
+  Group& group = owner_group(*state, target);
+  const std::vector<Statement> statements = inline_group(state->program, group);
+  if (!online_pair(statements, state->statement(target).name, with)) {
+    return "its group does not compute a maximum and, of it, a sum of exp(x - maximum)";
+  }
+  group.params["online"] = 1;
+  return "";
+}
+
+/// The actions that stand for something of their own on a device.
+constexpr const char* kDeviceOnly[] = {
+    "launch_bounds", "cross_thread_reduction", "coarsen",           "vectorize",         "unroll",
+    "cache_read",    "online_rewrite",         "software_pipeline", "register_transpose"};
+
+bool device_only(std::string_view name) {
+  return std::find(std::begin(kDeviceOnly), std::end(kDeviceOnly), name) != std::end(kDeviceOnly);
+}
+
+Reason apply_on_device(ScheduleState* state, int target, const ActionInfo& action,
+                       const Step& step) {
+  Group& group = owner_group(*state, target);
+  const bool tiles = group.skeleton == Skeleton::kContraction;
+  const std::string_view name = action.name;
+  if (name == "software_pipeline") {
+    if (!tiles) return "its group is not tensorized; do that first";
+    group.params["stages"] = integer(step, "stages", 2);
+  } else if (name == "vectorize") {
+    if (const std::string* axis = step.find("axis")) {
+      if (Reason reason = set_axis(state, target, *axis); !reason.empty()) return reason;
+    }
+    owner_group(*state, target).params["width"] = integer(step, "width", 4);
+  } else if (name == "unroll") {
+    group.params["unroll"] = integer(step, "factor", 1);
+  } else if (tiles) {
+    return "the tiles of a contraction decide that";
+  } else if (name == "launch_bounds") {
+    group.params["threads"] = integer(step, "threads", 256);
+  } else if (name == "cross_thread_reduction") {
+    group.params["row_threads"] = integer(step, "width", 32);
+  } else if (name == "coarsen") {
+    group.params["coarsen"] = integer(step, "factor", 1);
+  } else if (name == "register_transpose") {
+    group.params["register_transpose"] = 1;
+  } else if (name == "cache_read") {
+    if (*step.find("buffer") != "registers") return "the only buffer is `registers`";
+    group.params["keep"] = 1;
+  } else {
+    return online_rewrite(state, target, *step.find("with"));
+  }
+  return "";
+}
+
 Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
+  if (state->target == ScheduleTarget::kDevice && device_only(action.name)) {
+    return apply_on_device(state, target, action, step);
+  }
   Group& group = owner_group(*state, target);
   const std::string name(action.name);
   if (name == "vectorize") return vectorize(state, target, action, step);
@@ -274,7 +333,8 @@ Reason apply_action(ScheduleState* state, int target, const ActionInfo& action, 
   if (action.name == "compute_inline") return inline_statement(state, target);
   if (owner(*state, target) < 0) return "the statement was inlined";
   if (action.name == "compute_root") return compute_root(state, target);
-  if (action.params[0].kind == "statement") return apply_pair(state, target, action, step);
+  const bool own = state->target == ScheduleTarget::kDevice && device_only(action.name);
+  if (action.params[0].kind == "statement" && !own) return apply_pair(state, target, action, step);
   return apply_nest(state, target, action, step);
 }
 
@@ -294,9 +354,10 @@ Reason check_argument(const ActionParam& param, const Step& step) {
 }
 
 /// What is wrong with a step before looking at the schedule.
-Reason check_step(const ActionInfo& action, const Step& step) {
-  if (action.support != Support::kApplied) {
-    return fmt::format("no CPU schedule performs it: {}", action.how);
+Reason check_step(const ActionInfo& action, const Step& step, ScheduleTarget target) {
+  if (support_on(action, target) != Support::kApplied) {
+    return fmt::format("no {} schedule performs it: {}",
+                       target == ScheduleTarget::kCpu ? "CPU" : "device", how_on(action, target));
   }
   for (const ActionParam& param : action.params) {
     if (param.name.empty()) continue;
@@ -315,14 +376,14 @@ Reason apply_step(ScheduleState* state, const Step& step, std::string* legality)
   const ActionInfo* action = find_action(step.action);
   if (action == nullptr) return "there is no action of that name";
   *legality = action->legality;
-  if (Reason reason = check_step(*action, step); !reason.empty()) return reason;
+  if (Reason reason = check_step(*action, step, state->target); !reason.empty()) return reason;
   const int target = state->program.statement_index(step.target);
   if (target < 0) return fmt::format("the task has no statement `{}`", step.target);
   return apply_action(state, target, *action, step);
 }
 
-ScheduleState initial_state(const Program& program, const ir::Sizes& sizes) {
-  ScheduleState state{program, sizes, {}};
+ScheduleState initial_state(const Program& program, const ir::Sizes& sizes, ScheduleTarget target) {
+  ScheduleState state{program, sizes, {}, target};
   for (size_t s = 0; s < program.statements.size(); ++s) {
     Group group;
     group.statements = {static_cast<int>(s)};
@@ -339,8 +400,9 @@ int64_t Group::param(const std::string& name, int64_t fallback) const {
   return found == params.end() ? fallback : found->second;
 }
 
-Result<Schedule> apply(const Trace& trace, const Program& program, const ir::Sizes& sizes) {
-  ScheduleState state = initial_state(program, sizes);
+Result<Schedule> apply(const Trace& trace, const Program& program, const ir::Sizes& sizes,
+                       ScheduleTarget target) {
+  ScheduleState state = initial_state(program, sizes, target);
   for (size_t s = 0; s < trace.size(); ++s) {
     std::string legality;
     const Reason reason = apply_step(&state, trace[s], &legality);
@@ -352,9 +414,9 @@ Result<Schedule> apply(const Trace& trace, const Program& program, const ir::Siz
   return Schedule{std::move(state.groups), trace};
 }
 
-std::vector<Step> legal_actions(const Program& program, const Trace& trace,
-                                const ir::Sizes& sizes) {
-  ScheduleState state = initial_state(program, sizes);
+std::vector<Step> legal_actions(const Program& program, const Trace& trace, const ir::Sizes& sizes,
+                                ScheduleTarget target) {
+  ScheduleState state = initial_state(program, sizes, target);
   std::string legality;
   for (const Step& step : trace) {
     if (!apply_step(&state, step, &legality).empty()) return {};
@@ -365,9 +427,9 @@ std::vector<Step> legal_actions(const Program& program, const Trace& trace,
     if (apply_step(&trial, step, &legality).empty()) legal.push_back(std::move(step));
   };
   for (const ActionInfo& action : all_actions()) {
-    if (action.support != Support::kApplied) continue;
-    for (const Statement& target : program.statements) {
-      Step step{std::string(action.name), target.name, {}};
+    if (support_on(action, target) != Support::kApplied) continue;
+    for (const Statement& statement : program.statements) {
+      Step step{std::string(action.name), statement.name, {}};
       const ActionParam& first = action.params[0];
       if (first.kind == "statement") {
         for (const Statement& other : program.statements) {
@@ -375,8 +437,8 @@ std::vector<Step> legal_actions(const Program& program, const Trace& trace,
           keep(step);
         }
       } else if (first.kind == "axis") {
-        std::vector<ir::Axis> axes = target.axes;
-        axes.insert(axes.end(), target.reduce_axes.begin(), target.reduce_axes.end());
+        std::vector<ir::Axis> axes = statement.axes;
+        axes.insert(axes.end(), statement.reduce_axes.begin(), statement.reduce_axes.end());
         for (const ir::Axis& axis : axes) {
           step.args = {{std::string(first.name), axis.name}};
           if (action.name == "split") step.args.emplace_back("factor", "256");

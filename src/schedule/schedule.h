@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ir/program.h"
+#include "schedule/actions.h"
 #include "schedule/trace.h"
 
 namespace quern {
@@ -37,11 +38,13 @@ struct Schedule {
 
 /// Replays a trace. An illegal step is an error of kind kInput that says which step and why.
 /// `sizes` are those the plan is tuned for; the schedule stays correct for any sizes.
-Result<Schedule> apply(const Trace& trace, const ir::Program& program, const ir::Sizes& sizes);
+Result<Schedule> apply(const Trace& trace, const ir::Program& program, const ir::Sizes& sizes,
+                       ScheduleTarget target = ScheduleTarget::kCpu);
 
 /// Every step that may follow the trace, numeric arguments at a middling value: the mask of a model
 /// that chooses actions, and the menu of a person. Empty where the trace itself is illegal.
 std::vector<Step> legal_actions(const ir::Program& program, const Trace& trace,
-                                const ir::Sizes& sizes);
+                                const ir::Sizes& sizes,
+                                ScheduleTarget target = ScheduleTarget::kCpu);
 
 }  // namespace quern

@@ -82,6 +82,7 @@ const Duel* duel_between(const ReportData& data, const Attempt& a, const Attempt
 }
 
 std::string hardware_text(const Environment& e) {
+  if (!e.device.empty()) return html_escape(e.device);
   return fmt::format("{}, {} thread{}, {}", html_escape(e.cpu), e.threads,
                      e.threads == 1 ? "" : "s", html_escape(e.isa));
 }
@@ -272,6 +273,7 @@ std::string environment_section(const ReportData& data) {
       body += fmt::format("<tr><th>{}<td>{}</tr>", name, html_escape(value));
     }
   };
+  row("device", e.device);
   row("processor", fmt::format("{}, {} threads, {}", e.cpu, e.threads, e.isa));
   row("compiler", e.compiler);
   row("system", e.kernel);

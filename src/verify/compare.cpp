@@ -198,19 +198,25 @@ std::string value_text(std::span<const std::byte> got, DType type, int64_t index
 
 std::string describe_worst(std::span<const std::byte> got, const ExpectedOutput& expected,
                            const Partial& worst, const CompareReport& report) {
-  const std::string place =
-      fmt::format("{}[{}]", expected.name, position(worst.worst_index, expected.shape));
-  if (report.unwritten == report.wrong) return fmt::format("{} was never written", place);
   const double value = expected.value[static_cast<size_t>(worst.worst_index)];
-  std::string text = fmt::format("{}: got {}, expected {:.9g}", place,
-                                 value_text(got, expected.type, worst.worst_index), value);
-  if (std::isfinite(worst.worst_error)) {
-    text += fmt::format(" ({:.3g} times the rounding-error scale)", worst.worst_error);
-  }
-  return text;
+  return describe_element(
+      expected.name, expected.shape, worst.worst_index,
+      report.unwritten == report.wrong ? "" : value_text(got, expected.type, worst.worst_index),
+      value, worst.worst_error);
 }
 
 }  // namespace
+
+std::string describe_element(const std::string& name, const Shape& shape, int64_t index,
+                             const std::string& got, double expected, double error) {
+  const std::string place = fmt::format("{}[{}]", name, position(index, shape));
+  if (got.empty()) return fmt::format("{} was never written", place);
+  std::string text = fmt::format("{}: got {}, expected {:.9g}", place, got, expected);
+  if (std::isfinite(error) && error >= 0) {
+    text += fmt::format(" ({:.3g} times the rounding-error scale)", error);
+  }
+  return text;
+}
 
 CompareReport compare(std::span<const std::byte> got, const ExpectedOutput& expected,
                       const ComparePolicy& policy) {

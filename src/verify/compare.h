@@ -46,4 +46,9 @@ inline constexpr std::byte kPoison{0xff};
 CompareReport compare(std::span<const std::byte> got, const ExpectedOutput& expected,
                       const ComparePolicy& policy);
 
+/// The sentence about one wrong element, as `CompareReport::worst` has it. `error` in units of the
+/// rounding scale; infinite or negative: not said. `got` is "" for one that was never written.
+std::string describe_element(const std::string& name, const Shape& shape, int64_t index,
+                             const std::string& got, double expected, double error);
+
 }  // namespace quern

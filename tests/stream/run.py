@@ -5,7 +5,7 @@
 Every candidate must get its right verdict, no process may be left over, and no file outside of the
 run's own directory may be touched.
 
-usage: run.py [--quern BINARY] [--count N] [--seed N] [--json FILE] [--watch DIR]... [--ignore PREFIX]...
+usage: run.py [--quern BINARY] [--target cpu|opencl] [--bad-share S] [--count N] [--seed N] [--json FILE] [--watch DIR]... [--ignore PREFIX]...
 """
 import argparse
 import collections
@@ -20,14 +20,18 @@ import threading
 import time
 
 import candidates
+import opencl_candidates
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+STREAMS = {"cpu": candidates.stream, "opencl": opencl_candidates.stream}
 WATCHED = [ROOT, pathlib.Path.home(), "/etc", "/usr", "/var/tmp", "/dev/shm", tempfile.gettempdir()]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quern", default=ROOT / "build/release/apps/quern", type=pathlib.Path)
+    parser.add_argument("--target", default="cpu", choices=STREAMS)
+    parser.add_argument("--bad-share", default=0.2, type=float, help="share of broken candidates")
     parser.add_argument("--count", default=1000, type=int)
     parser.add_argument("--seed", default=0, type=int)
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures there")
@@ -43,13 +47,13 @@ def feed(process, wanted):
     process.stdin.close()
 
 
-def evaluate(quern, wanted, folder):
+def evaluate(quern, target, wanted, folder):
     """Evaluations in the order of arrival, with stderr and exit code."""
     environment = {**os.environ, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"),
                    "TMPDIR": str(folder)}
     with open(folder / "stderr.txt", "w+") as errors:
         process = subprocess.Popen(
-            [quern, "eval", "relu", "--size", "tiny", "--stream"], text=True, cwd=folder,
+            [quern, "eval", "relu", "--size", "tiny", "--target", target, "--stream"], text=True, cwd=folder,
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         threading.Thread(target=feed, args=(process, wanted), daemon=True).start()
         evaluations = [json.loads(line) for line in process.stdout]
@@ -90,19 +94,20 @@ def verdict_faults(wanted, evaluations):
 def main():
     options = arguments()
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come to us
-    wanted = list(candidates.stream(options.count, options.seed))
+    wanted = list(STREAMS[options.target](options.count, options.seed, options.bad_share))
     with tempfile.TemporaryDirectory(prefix="quern-stream-") as name:
         folder = pathlib.Path(name)
         stamp = folder / "stamp"
         stamp.touch()
         began = time.monotonic()
-        evaluations, code, errors = evaluate(options.quern.resolve(), wanted, folder)
+        evaluations, code, errors = evaluate(options.quern.resolve(), options.target, wanted,
+                                             folder)
         wall_s = time.monotonic() - began
         found = [*verdict_faults(wanted, evaluations), *left_over_processes(),
                  *touched_files(stamp, folder, options.watch or WATCHED, options.ignore)]
         if code != 0:
             found.append(f"exit code {code}: {errors[-1000:]}")
-    figures = {"candidates": len(wanted), "evaluations": len(evaluations), "wall_s": round(wall_s, 1),
+    figures = {"target": options.target, "candidates": len(wanted), "evaluations": len(evaluations), "wall_s": round(wall_s, 1),
                "per_s": round(len(evaluations) / wall_s, 2), "faults": len(found),
                "kinds": collections.Counter(candidate["kind"] for candidate in wanted),
                "verdicts": collections.Counter(e["verdict"] for e in evaluations)}

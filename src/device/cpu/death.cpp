@@ -197,6 +197,23 @@ Verdict explain_fault(const Death& death, const KernelLayout& layout, const Kern
       death.printed, death.signal};
 }
 
+Verdict explain_end(const Death& death, const KernelLayout& layout, const KernelLimits& limits) {
+  const ExitStatus& status = death.status;
+  if (status.signal == SIGSYS) return explain_call(death);
+  if (status.signal == 0 && status.exit_code == kRunnerTrapped) return explain_call(death);
+  if (status.signal == 0 && status.exit_code == kRunnerFaulted) {
+    return explain_fault(death, layout, limits);
+  }
+  if (status.signal == 0) {
+    return Crashed{fmt::format("ended the process with exit code {}", status.exit_code),
+                   death.printed, 0};
+  }
+  if (status.signal == SIGABRT && death.refused_bytes != 0) return out_of_memory(death, limits);
+  return Crashed{signal_meaning(status.signal), death.printed, status.signal};
+}
+
+}  // namespace
+
 std::string signal_meaning(int signal) {
   switch (signal) {
     case SIGABRT:
@@ -217,23 +234,6 @@ std::string signal_meaning(int signal) {
       return fmt::format("died of signal {} ({})", signal, strsignal(signal));
   }
 }
-
-Verdict explain_end(const Death& death, const KernelLayout& layout, const KernelLimits& limits) {
-  const ExitStatus& status = death.status;
-  if (status.signal == SIGSYS) return explain_call(death);
-  if (status.signal == 0 && status.exit_code == kRunnerTrapped) return explain_call(death);
-  if (status.signal == 0 && status.exit_code == kRunnerFaulted) {
-    return explain_fault(death, layout, limits);
-  }
-  if (status.signal == 0) {
-    return Crashed{fmt::format("ended the process with exit code {}", status.exit_code),
-                   death.printed, 0};
-  }
-  if (status.signal == SIGABRT && death.refused_bytes != 0) return out_of_memory(death, limits);
-  return Crashed{signal_meaning(status.signal), death.printed, status.signal};
-}
-
-}  // namespace
 
 Verdict explain_death(const Death& death, const KernelLayout& layout, const KernelLimits& limits) {
   if (!death.loading) return explain_end(death, layout, limits);

@@ -30,4 +30,7 @@ struct Death {
 /// an access beside a buffer; `Crashed` for everything else.
 Verdict explain_death(const Death& death, const KernelLayout& layout, const KernelLimits& limits);
 
+/// What the end of a process by a signal means, as part of a sentence: "aborted".
+std::string signal_meaning(int signal);
+
 }  // namespace quern

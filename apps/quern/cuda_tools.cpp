@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda_tools.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "codegen/device_naive.h"
+#include "codegen/prelude.h"
+#include "device/cuda/cuda_compiler.h"
+#include "device/cuda/cuda_source.h"
+#include "device/cuda/sass.h"
+#include "evaluate/device_evaluator.h"
+#include "evaluate/local_evaluator.h"
+#include "wiring.h"
+
+namespace quern::cli {
+namespace {
+
+/// Times on a GPU repeat to a few parts in a thousand: short batches do.
+TimingPolicy gpu_timing() {
+  TimingPolicy timing;
+  timing.batch_ns = 3e5;
+  timing.min_samples = 6;
+  timing.max_samples = 15;
+  timing.spread = 0.004;
+  timing.limit_ns = 5e7;
+  return timing;
+}
+
+/// What the driver says the chip can do: bounds that no kernel beats, so that a share of them is
+/// never flattering. Data that fits the L2 cache may move several times as fast as from memory.
+Peaks nominal_peaks(const cuda::GpuProperties& gpu) {
+  constexpr double kCacheFactor = 4;
+  constexpr int kLanes = 128;  // of f32, in a multiprocessor
+  Peaks peaks;
+  peaks.cpu = gpu.name;
+  peaks.fma_gflops = 2e-6 * kLanes * gpu.multiprocessors * gpu.clock_khz;
+  const double memory_gbs = 2e-6 * gpu.memory_clock_khz * (gpu.memory_bus_bits / 8.0);
+  peaks.curve = {{gpu.l2_bytes, kCacheFactor * memory_gbs, kCacheFactor * memory_gbs},
+                 {gpu.memory_bytes, memory_gbs, memory_gbs}};
+  return peaks;
+}
+
+/// The referee's own kernels as a file: compiled once for a compiler and an architecture.
+Result<std::string> kernels_file(cuda::CompilePool& pool, const std::string& folder) {
+  QUERN_ASSIGN(const std::string image, cuda::compile_referee(pool));
+  const std::string path = fmt::format("{}/kernels-{}.cubin", folder, sha256_hex(image));
+  if (!file_exists(path)) QUERN_TRY(write_file_atomic(path, image));
+  return path;
+}
+
+Result<cuda::GpuProperties> gpu_at(int ordinal) {
+  QUERN_ASSIGN(const auto driver, cuda::Driver::open());
+  QUERN_ASSIGN(const std::vector<cuda::GpuProperties> gpus, cuda::list_gpus(*driver));
+  if (ordinal >= 0 && ordinal < static_cast<int>(gpus.size())) {
+    return gpus[static_cast<size_t>(ordinal)];
+  }
+  return Error{ErrorKind::kEnvironment,
+               fmt::format("there is no GPU {}; this machine has {}", ordinal, gpus.size()),
+               "quern doctor lists them"};
+}
+
+}  // namespace
+
+std::vector<std::string> python_environments(const Context& context) {
+  std::vector<std::string> list;
+  if (const char* active = std::getenv("VIRTUAL_ENV")) list.emplace_back(active);
+  const std::string& tasks = context.tasks_directory;
+  list.push_back(tasks.substr(0, tasks.rfind('/')) + "/.venv");
+  return list;
+}
+
+Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& context,
+                                                             const std::string& architecture,
+                                                             int workers) {
+  cuda::CompilePoolOptions options;
+  QUERN_ASSIGN(options.library, cuda::find_nvrtc("", python_environments(context)));
+  options.cache_dir = context.cache_directory + "/cuda";
+  options.workers = workers;
+  options.prelude = cuda_prelude();
+  if (!architecture.empty()) {
+    options.architecture = architecture;
+  } else if (auto driver = cuda::Driver::open()) {
+    if (auto gpus = cuda::list_gpus(**driver); gpus && !gpus->empty()) {
+      options.architecture = gpus->front().architecture();
+    }
+  }
+  return cuda::CompilePool::make(std::move(options));
+}
+
+Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
+                                                       const TaskAtSize& task,
+                                                       const RunOptions& options) {
+  QUERN_ASSIGN(const cuda::GpuProperties gpu, gpu_at(options.device));
+  const int cores = available_processors();
+  QUERN_ASSIGN(std::unique_ptr<cuda::CompilePool> pool,
+               make_compile_pool(context, gpu.architecture(), std::max(1, cores - 2)));
+  DeviceEvaluator::Options device;
+  device.target = PlanTarget::kCuda;
+  device.worker.kind = "cuda";
+  device.worker.device = options.device;
+  device.worker.scratch_dir = context.cache_directory + "/workers";
+  QUERN_ASSIGN(device.worker.kernels, kernels_file(*pool, context.cache_directory + "/cuda"));
+  device.spares = 2;
+  if (!pool->prelude().empty()) device.headers = {{cuda::kPreludeName, pool->prelude()}};
+  device.compiler = std::make_shared<cuda::CudaCompiler>(std::move(pool));
+  device.naive = emit_device_naive(task.program, DeviceLanguage::kCuda);
+  device.host_compiler = compiler_options(context, options.compiler);
+  device.threads = options.threads > 0 ? options.threads : cores;
+  device.seed = options.seed;
+  device.clock = options.clock;
+  device.timing = gpu_timing();
+  const Peaks peaks = nominal_peaks(gpu);
+  device.work = work_of(task.program, task.sizes, peaks);
+  QUERN_ASSIGN(const auto host, CpuCompiler::make(device.host_compiler));
+  device.environment = probe_machine(*host, device.threads);
+  QUERN_ASSIGN(std::unique_ptr<DeviceEvaluator> made,
+               DeviceEvaluator::make(task.program, task.sizes, std::move(device)));
+  return std::unique_ptr<Evaluator>(std::move(made));
+}
+
+std::vector<CudaFinding> cuda_findings(const Context& context) {
+  std::vector<CudaFinding> list;
+  auto driver = cuda::Driver::open();
+  if (!driver) {
+    list.push_back({"cuda", false, driver.error().message, driver.error().hint});
+  } else if (auto gpus = cuda::list_gpus(**driver); !gpus) {
+    list.push_back({"cuda", false, gpus.error().message, gpus.error().hint});
+  } else {
+    for (const cuda::GpuProperties& gpu : *gpus) {
+      list.push_back(
+          {fmt::format("cuda:{}", gpu.ordinal), true,
+           fmt::format("{}, {} GiB, {} multiprocessors, {}, driver for CUDA {}.{}", gpu.name,
+                       gpu.memory_bytes >> 30, gpu.multiprocessors, gpu.architecture(),
+                       gpu.driver_version / 1000, gpu.driver_version % 1000 / 10),
+           ""});
+    }
+  }
+  auto library = cuda::find_nvrtc("", python_environments(context));
+  if (!library) {
+    list.push_back({"nvrtc", false, library.error().message, library.error().hint});
+    return list;
+  }
+  auto pool = make_compile_pool(context, "", 1);
+  list.push_back({"nvrtc", pool.has_value(),
+                  pool ? fmt::format("{}, {}, confined by {}", (*pool)->version(), library->path,
+                                     (*pool)->sandbox().text())
+                       : pool.error().message,
+                  pool ? "" : pool.error().hint});
+  const std::string nvdisasm = cuda::find_nvdisasm(library->path, python_environments(context));
+  list.push_back(
+      {"nvdisasm", !nvdisasm.empty(),
+       nvdisasm.empty() ? "not found: quern profile does without machine code" : nvdisasm,
+       "it comes with CUDA toolkits and with the Python package triton"});
+  return list;
+}
+
+}  // namespace quern::cli

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device_wiring.h"
+
+#include <fmt/format.h>
+
+#include "base/hash.h"
+#include "codegen/device_naive.h"
+#include "codegen/prelude.h"
+#include "device/opencl/opencl_peaks.h"
+#include "device/worker_compiler.h"
+#include "evaluate/device_evaluator.h"
+#include "evaluate/local_evaluator.h"
+#include "wiring.h"
+
+namespace quern::cli {
+namespace {
+
+WorkerOptions worker_options(const Context& context, const std::string& kind, int device) {
+  WorkerOptions options;
+  options.kind = kind;
+  options.device = device;
+  options.scratch_dir = context.cache_directory + "/workers";
+  return options;
+}
+
+/// The device's peaks: as kept, or else measured now and kept.
+Result<Peaks> device_peaks(const Context& context, WorkerCompiler& compiler,
+                           const WorkerOptions& worker) {
+  const DeviceProperties& device = compiler.properties();
+  const std::string key = Hasher().add(device.architecture).add(device.driver).hex();
+  const std::string path = context.cache_directory + "/peaks-" + key.substr(0, 16) + ".json";
+  if (auto kept = load_peaks(path)) return kept;
+  say(fmt::format("measuring {}, once\n", device.name));
+  QUERN_ASSIGN(const Peaks peaks, measure_opencl_peaks(compiler, worker));
+  QUERN_TRY(save_peaks(peaks, path));
+  return peaks;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
+                                                         const TaskAtSize& task,
+                                                         const RunOptions& options) {
+  DeviceEvaluator::Options device;
+  device.worker = worker_options(context, "opencl", options.device);
+  WorkerCompilerOptions compiling;
+  compiling.worker = device.worker;
+  compiling.cache_dir = context.cache_directory + "/opencl";
+  compiling.workers = available_processors();
+  QUERN_ASSIGN(std::shared_ptr<WorkerCompiler> compiler, WorkerCompiler::make(compiling));
+  device.compiler = compiler;
+  device.headers = {{"quern_opencl.h", std::string(opencl_prelude())}};
+  device.naive = emit_device_naive(task.program, DeviceLanguage::kOpencl);
+  device.host_compiler = compiler_options(context, options.compiler);
+  device.threads = options.threads > 0 ? options.threads : available_processors();
+  device.seed = options.seed;
+  device.clock = options.clock;
+  QUERN_ASSIGN(const auto host, CpuCompiler::make(device.host_compiler));
+  Peaks peaks;
+  if (options.clock == "steady") {
+    const bool on_host = compiler->properties().shares_host;
+    QUERN_ASSIGN(peaks, on_host ? machine_peaks(context, *host, device.threads)
+                                : device_peaks(context, *compiler, device.worker));
+  }
+  device.work = work_of(task.program, task.sizes, peaks);
+  device.environment = probe_machine(*host, device.threads, peaks.curve.empty() ? nullptr : &peaks);
+  QUERN_ASSIGN(std::unique_ptr<DeviceEvaluator> made,
+               DeviceEvaluator::make(task.program, task.sizes, std::move(device)));
+  return std::unique_ptr<Evaluator>(std::move(made));
+}
+
+Result<std::vector<DeviceProperties>> list_devices(const Context& context,
+                                                   const std::string& kind) {
+  std::vector<DeviceProperties> devices;
+  do {
+    const int index = static_cast<int>(devices.size());
+    QUERN_ASSIGN(const auto worker, DeviceWorker::start(worker_options(context, kind, index)));
+    QUERN_TRY(worker->await_open());
+    devices.push_back(worker->properties());
+  } while (static_cast<int>(devices.size()) < devices.front().devices);
+  return devices;
+}
+
+}  // namespace quern::cli

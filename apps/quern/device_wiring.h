@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "context.h"
+#include "device/device_backend.h"
+#include "record/evaluator.h"
+#include "task_source.h"
+
+namespace quern::cli {
+
+/// The referee of a task on an OpenCL device. Errors: no loader, no driver, no such device.
+Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
+                                                         const TaskAtSize& task,
+                                                         const RunOptions& options);
+
+/// The devices of a kind on this machine, each asked in a worker of its own. Errors: none, with
+/// the reason and what to install.
+Result<std::vector<DeviceProperties>> list_devices(const Context& context, const std::string& kind);
+
+}  // namespace quern::cli

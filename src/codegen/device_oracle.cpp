@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "codegen/device_oracle.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "codegen/device_text.h"
+#include "codegen/lines.h"
+#include "codegen/reference_printer.h"
+#include "schedule/rows.h"
+
+extern "C" const char kQuernScalarHeader[];
+extern "C" const char kQuernDeviceOracleHead[];
+extern "C" const char kQuernDeviceOracleTail[];
+
+namespace quern {
+namespace {
+
+using ir::Expr;
+using ir::IntExpr;
+using ir::Program;
+using ir::Statement;
+
+constexpr int kThreads = 256;
+
+/// Statements with their maps inlined: outputs, and the reductions and scans that others read.
+std::vector<Statement> without_maps(const Program& program) {
+  Group group;
+  for (size_t s = 0; s < program.statements.size(); ++s) {
+    const Statement& statement = program.statements[s];
+    group.statements.push_back(static_cast<int>(s));
+    const bool gathered = !is_float(statement.type);
+    if (statement.kind == Statement::Kind::kMap && !statement.is_output && !gathered) {
+      group.inlined.push_back(static_cast<int>(s));
+    }
+  }
+  return inline_group(program, group);
+}
+
+bool is_position(const Statement& statement) {
+  return statement.kind == Statement::Kind::kReduce &&
+         (statement.monoid == ir::Monoid::kArgMax || statement.monoid == ir::Monoid::kArgMin);
+}
+
+double count_of(const std::vector<ir::Axis>& axes, const ir::Sizes& sizes) {
+  double count = 1;
+  for (const ir::Axis& axis : axes) count *= static_cast<double>(ir::evaluate(axis.extent, sizes));
+  return count;
+}
+
+/// Whether some load has unit stride along the axis.
+bool unit_stride(const Statement& statement, const std::string& axis) {
+  const std::vector<const Expr*> loads = ir::loads_of(statement.body);
+  return std::any_of(loads.begin(), loads.end(), [&](const Expr* load) {
+    return !load->indices.empty() && coefficient(load->indices.back(), axis) == ir::int_constant(1);
+  });
+}
+
+/// Threads that share the terms of one element.
+int threads_of_element(const Statement& statement, const ir::Sizes& sizes) {
+  if (statement.kind != Statement::Kind::kReduce) return 1;
+  const double elements = count_of(statement.axes, sizes);
+  const double terms = count_of(statement.reduce_axes, sizes);
+  const bool along = !statement.axes.empty() && unit_stride(statement, statement.axes.back().name);
+  if (terms < 64 || (along && elements >= 131072)) return 1;
+  return elements < 8192 && terms >= 4096 ? kThreads : 32;
+}
+
+/// Prints the kernels of one oracle.
+class OraclePrinter {
+ public:
+  OraclePrinter(const Program& program, const ir::Sizes& sizes, OracleScalar scalar)
+      : program_(program),
+        sizes_(sizes),
+        scalar_(scalar == OracleScalar::kBound ? "RunningError" : "Exact"),
+        statements_(without_maps(program)) {}
+
+  std::string print() {
+    for (const Statement& statement : statements_) {
+      if (read_later(statement)) print_kernel(statement, false);
+      if (statement.is_output) print_kernel(statement, true);
+    }
+    return plan_ + "// The oracle of " + program_.name +
+           ": its naive lowering over scalars that carry their error.\n" + text_.text();
+  }
+
+ private:
+  bool read_later(const Statement& statement) const {
+    return std::any_of(statements_.begin(), statements_.end(), [&](const Statement& reader) {
+      const std::vector<std::string> read = ir::tensors_of(reader.body);
+      return std::find(read.begin(), read.end(), statement.name) != read.end();
+    });
+  }
+
+  /// The element type of a tensor in the oracle's memory.
+  std::string stored_type(const std::string& tensor) const {
+    const DType type = program_.type_of(tensor);
+    if (program_.find_input(tensor) != nullptr || !is_float(type)) return device_type(type);
+    return scalar_;
+  }
+
+  /// Tensors keep their name where others read them; an output's results are two tensors more.
+  std::string kept_name(const Statement& statement) const {
+    return statement.is_output ? "kept_" + statement.name : statement.name;
+  }
+  std::string argument(const std::string& tensor) const {
+    const Statement* statement = program_.find_statement(tensor);
+    return statement != nullptr ? kept_name(*statement) : tensor;
+  }
+
+  void plan_lines(const Statement& statement, const std::string& kernel, bool result, int width) {
+    const IntExpr elements = element_product(program_, grid(statement));
+    if (!result) {
+      // A scalar of the oracle is two words.
+      const bool words = is_float(statement.type);
+      plan_ += fmt::format("// quern: scratch {} : {}[{}]\n", kept_name(statement),
+                           words ? "u64" : std::string(dtype_name(statement.type)),
+                           ir::print((words ? ir::int_constant(2) : ir::int_constant(1)) *
+                                     element_product(program_, statement.axes)));
+    }
+    std::vector<std::string> args;
+    for (const std::string& name : ir::tensors_of(statement.body)) args.push_back(argument(name));
+    if (result) {
+      args.push_back("value_" + statement.name);
+      args.push_back("scale_" + statement.name);
+    } else {
+      args.push_back(kept_name(statement));
+    }
+    for (const std::string& size : program_.free_sizes()) args.push_back("i64(" + size + ")");
+    plan_ += fmt::format("// quern: launch {} grid ({}) block ({}) args ({})\n", kernel,
+                         ir::print(ceil_div(elements, ir::int_constant(kThreads / width))),
+                         kThreads, fmt::join(args, ", "));
+  }
+
+  std::vector<ir::Axis> grid(const Statement& statement) const {
+    std::vector<ir::Axis> axes = statement.axes;
+    if (statement.kind == Statement::Kind::kScan) axes.erase(axes.begin() + statement.scan_axis);
+    return axes;
+  }
+
+  void signature(const Statement& statement, const std::string& kernel, bool result) {
+    std::vector<std::string> params;
+    for (const std::string& name : ir::tensors_of(statement.body)) {
+      params.push_back(fmt::format("const {}* {}", stored_type(name), tensor_name(name)));
+    }
+    if (result) {
+      params.push_back("double* q_value");
+      params.push_back("double* q_scale");
+    } else {
+      params.push_back(fmt::format("{}* q_kept", stored_type(statement.name)));
+    }
+    for (const std::string& size : program_.free_sizes()) {
+      params.push_back("long " + size_name(size));
+    }
+    text_.add(
+        fmt::format("extern \"C\" __global__ void {}({}) {{", kernel, fmt::join(params, ", ")));
+    text_.add(fmt::format("typedef {} T;", scalar_));
+    for (const ir::SizeDecl& size : program_.sizes) {
+      if (!size.let) continue;
+      text_.add(fmt::format("const long {0} = {1}; (void){0};", size_name(size.name),
+                            reference_index(program_, *size.let)));
+    }
+  }
+
+  void decode(const std::vector<ir::Axis>& axes) {
+    std::string rest = "q_e";
+    for (size_t d = axes.size(); d-- > 0;) {
+      const std::string name = axis_name(axes[d].name);
+      const std::string extent = reference_index(program_, axes[d].extent);
+      if (d == 0) {
+        text_.add(fmt::format("const long {} = {};", name, rest));
+      } else {
+        text_.add(fmt::format("const long {} = {} % {};", name, rest, extent));
+        rest = fmt::format("({} / {})", rest, extent);
+      }
+    }
+  }
+
+  void print_kernel(const Statement& statement, bool result) {
+    const int width = threads_of_element(statement, sizes_);
+    const std::string kernel =
+        fmt::format("oracle_{}_{}", result ? "result" : "keep", statement.name);
+    plan_lines(statement, kernel, result, width);
+    signature(statement, kernel, result);
+    text_.add(fmt::format("const long q_t = (long)blockIdx.x * {} + threadIdx.x;", kThreads));
+    text_.add(fmt::format("const long q_e = q_t / {0}, q_lane = q_t % {0}; (void)q_lane;", width));
+    const IntExpr elements = element_product(program_, grid(statement));
+    // Threads past the end stay for the merge, with no terms.
+    text_.add(fmt::format("const bool q_alive = q_e < {};", reference_index(program_, elements)));
+    if (width == 1) text_.add("if (!q_alive) return;");
+    decode(grid(statement));
+    switch (statement.kind) {
+      case Statement::Kind::kMap:
+        store(statement, result, reference_value(program_, statement.body, true), "");
+        break;
+      case Statement::Kind::kReduce:
+        print_reduce(statement, result, width);
+        break;
+      case Statement::Kind::kScan:
+        print_scan(statement, result);
+        break;
+    }
+    text_.add("}");
+    text_.add("");
+  }
+
+  void store(const Statement& statement, bool result, const std::string& value,
+             const std::string& accumulator) {
+    std::vector<IntExpr> indices;
+    for (const ir::Axis& axis : statement.axes) indices.push_back(ir::int_axis(axis.name));
+    text_.add("{");
+    text_.add(
+        fmt::format("const long q_at = {};", reference_offset(program_, statement.name, indices)));
+    const bool real = is_float(statement.type);
+    const std::string type = real ? scalar_ : device_type(statement.type);
+    text_.add(real || is_position(statement)
+                  ? fmt::format("const {} q_x = ({})({});", type, type, value)
+                  : fmt::format("const {} q_x = ({})to_double({});", type, type, value));
+    if (!result) {
+      text_.add("q_kept[q_at] = q_x;");
+    } else if (real) {
+      text_.add("q_value[q_at] = to_double(q_x);");
+      text_.add("q_scale[q_at] = scale_of(q_x);");
+    } else {
+      text_.add("q_value[q_at] = (double)q_x;");
+      text_.add(fmt::format(
+          "q_scale[q_at] = {};",
+          is_position(statement) ? accumulator + ".certain() ? 0 : doubtful(T())" : "0"));
+    }
+    text_.add("}");
+  }
+
+  void print_reduce(const Statement& statement, bool result, int width) {
+    text_.add(reference_accumulator(statement) + " acc;");
+    const IntExpr terms = element_product(program_, statement.reduce_axes);
+    text_.add(fmt::format("for (long q_r = q_lane; q_alive && q_r < {}; q_r += {}) {{",
+                          reference_index(program_, terms), width));
+    std::string rest = "q_r";
+    for (size_t d = statement.reduce_axes.size(); d-- > 0;) {
+      const ir::Axis& axis = statement.reduce_axes[d];
+      const std::string extent = reference_index(program_, axis.extent);
+      text_.add(fmt::format("const long {} = {};", axis_name(axis.name),
+                            d == 0 ? rest : fmt::format("{} % {}", rest, extent)));
+      rest = fmt::format("({} / {})", rest, extent);
+    }
+    const std::string value = reference_value(program_, statement.body, true);
+    text_.add(is_position(statement)
+                  ? fmt::format("acc.add({}, {});", value, axis_name(statement.reduce_axes[0].name))
+                  : fmt::format("acc.add({});", value));
+    text_.add("}");
+    text_.add(fmt::format("merge_across(acc, {});", width));
+    text_.add("if (!q_alive || q_lane != 0) return;");
+    store(statement, result, "acc.result()", "acc");
+  }
+
+  void print_scan(const Statement& statement, bool result) {
+    const ir::Axis& along = statement.axes[static_cast<size_t>(statement.scan_axis)];
+    const std::string name = axis_name(along.name);
+    const std::string extent = reference_index(program_, along.extent);
+    text_.add(reference_accumulator(statement) + " acc;");
+    text_.add(statement.reverse
+                  ? fmt::format("for (long {0} = {1} - 1; {0} >= 0; --{0}) {{", name, extent)
+                  : fmt::format("for (long {0} = 0; {0} < {1}; ++{0}) {{", name, extent));
+    const std::string add =
+        fmt::format("acc.add({});", reference_value(program_, statement.body, true));
+    if (!statement.exclusive) text_.add(add);
+    store(statement, result, "acc.result()", "acc");
+    if (statement.exclusive) text_.add(add);
+    text_.add("}");
+  }
+
+  const Program& program_;
+  const ir::Sizes& sizes_;
+  std::string scalar_;
+  std::vector<Statement> statements_;
+  std::string plan_;
+  Lines text_;
+};
+
+/// The scalars without what a compiler without headers does not have.
+std::string scalar_text() {
+  std::string text;
+  for (const std::string& line : split(kQuernScalarHeader, '\n')) {
+    if (line.starts_with("#include") || line.starts_with("#pragma once")) continue;
+    text += line + "\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string emit_device_oracle(const Program& program, const ir::Sizes& sizes,
+                               OracleScalar scalar) {
+  const std::string printed = OraclePrinter(program, sizes, scalar).print();
+  const size_t kernels = printed.find("extern \"C\"");
+  return "// quern: target = cuda\n" + printed.substr(0, kernels) + kQuernDeviceOracleHead +
+         scalar_text() + kQuernDeviceOracleTail + "\n" + printed.substr(kernels);
+}
+
+}  // namespace quern

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/result.h"
+#include "codegen/device_text.h"
+#include "ir/program.h"
+#include "schedule/schedule.h"
+
+namespace quern {
+
+/// Kernels of a nest group: pointwise chains, reductions, softmax, norms, scans, windows. Works for
+/// every statement of the language at every size; `sizes` are those it is tuned for. Parameters,
+/// set by actions (schedule/actions.cpp):
+/// - `threads` of a block, a power of two (launch_bounds); default 256;
+/// - `row_threads` that share a row and combine their reductions, a power of two
+///   (cross_thread_reduction); without it each thread computes whole results;
+/// - `width` 4: 16-byte vectors where alignment allows (vectorize);
+/// - `coarsen`: vectors a thread computes of a grid-wide group (coarsen);
+/// - `unroll` of loops over a row or a reduced axis (unroll);
+/// - `keep` 1: what later passes over a row read again stays in registers (cache_read);
+/// - `parts`: blocks that share one reduction, combined by a second launch (rfactor);
+/// - `online` 1: maximum and sum of exponentials in one pass (online_rewrite);
+/// - `nt.<tensor>` 1: stored past the caches (non_temporal_store).
+/// Errors: kInput where the parameters do not fit the group.
+Result<void> emit_device_rows(const ir::Program& program, const Group& group, int number,
+                              const ir::Sizes& sizes, DeviceProgram* made);
+
+}  // namespace quern

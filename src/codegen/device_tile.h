@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "codegen/device_text.h"
+#include "ir/program.h"
+#include "schedule/schedule.h"
+
+namespace quern {
+
+/// The kernel of a contraction group: a block computes a tile [mc, nc] of one batch, a thread a
+/// tile [mr, nr] of it in registers, operands pass through local memory kc deep. Windows and
+/// guards of the operands are evaluated as tiles are filled (implicit GEMM), pointwise statements
+/// after the contraction as results are stored. Parameters, set by actions:
+/// - `mr`, `nr` (unroll_and_jam), default 4 by 4; `mc`, `nc`, `kc` (pack_panels), default 64, 64,
+/// 16;
+/// - `stages` 2: the next tile is fetched while this one is used (software_pipeline);
+/// - `width` 4: operands are fetched in 16-byte vectors where they allow it (vectorize).
+/// Errors: kInput where parameters or statements do not fit.
+Result<void> emit_device_tiles(const ir::Program& program, const Group& group, int number,
+                               const ir::Sizes& sizes, DeviceLanguage language,
+                               DeviceProgram* made);
+
+/// Parameters to start a search from, the best guess first.
+std::vector<std::map<std::string, int64_t>> device_tile_params();
+
+}  // namespace quern

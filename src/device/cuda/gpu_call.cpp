@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/cuda/gpu_call.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/strings.h"
+#include "base/suggest.h"
+#include "device/cuda/occupancy.h"
+
+namespace quern::cuda {
+namespace {
+
+constexpr uint32_t kPlainShared = 48 * 1024;  ///< more must be asked for, function by function
+constexpr uint32_t kPortableCluster = 8;
+constexpr size_t kMapBytes = sizeof(TensorMap);
+
+Verdict refuse(const BoundLaunch& launch, const std::string& why,
+               const std::string& evidence = "") {
+  return LaunchFailed{fmt::format("launch {}: {}", launch.kernel, why), evidence};
+}
+
+std::string signature(const CubinKernel& kernel) {
+  std::vector<std::string> parts;
+  for (const auto& parameter : kernel.parameters) parts.push_back(std::to_string(parameter.bytes));
+  return fmt::format("{} takes {} parameters, of {} bytes", kernel.name, kernel.parameters.size(),
+                     parts.empty() ? "no" : join(parts, ", "));
+}
+
+size_t volume(const std::array<uint32_t, 3>& extents) {
+  return size_t{extents[0]} * extents[1] * extents[2];
+}
+
+/// Bytes an argument of this kind fills; 0: as many as the parameter has.
+uint32_t bytes_of(const BoundArgument& argument) {
+  switch (argument.kind) {
+    case LaunchArgument::Kind::kBuffer:
+      return 8;
+    case LaunchArgument::Kind::kTensorMap:
+      return kMapBytes;
+    case LaunchArgument::Kind::kScalar:
+      return static_cast<uint32_t>(plan_type_bytes(argument.type));
+    case LaunchArgument::Kind::kShared:
+    case LaunchArgument::Kind::kWhole:
+      return 0;
+  }
+  return 0;
+}
+
+bool fits(int64_t value, uint32_t bytes) {
+  if (bytes >= 8) return true;
+  const int bits = static_cast<int>(8 * bytes);
+  return value >= -(int64_t{1} << (bits - 1)) && value < (int64_t{1} << bits);
+}
+
+/// The nearest half-precision number, ties to even.
+uint16_t half_of(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  const float size = std::abs(value);
+  if (std::isnan(value)) return sign | 0x7e00;
+  if (size == 0) return sign;
+  if (size >= 65520) return sign | 0x7c00;
+  // In units of the last place, 2^-24 at the least; the sum of exponent and mantissa carries over.
+  int exponent = 0;
+  (void)std::frexp(size, &exponent);
+  const int place = std::max(exponent - 11, -24);
+  const auto units = static_cast<uint32_t>(std::nearbyint(std::ldexp(size, -place)));
+  return static_cast<uint16_t>(sign + (static_cast<uint32_t>(place + 24) << 10) + units);
+}
+
+uint16_t bfloat_of(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+void store_scalar(const BoundArgument& argument, void* at) {
+  const auto put = [&](const auto& value) { std::memcpy(at, &value, sizeof value); };
+  switch (argument.type) {
+    case PlanType::kF64:
+      return put(argument.real);
+    case PlanType::kF32:
+      return put(static_cast<float>(argument.real));
+    case PlanType::kF16:
+      return put(half_of(static_cast<float>(argument.real)));
+    case PlanType::kBF16:
+      return put(bfloat_of(static_cast<float>(argument.real)));
+    default:
+      // Two's complement and little-endian: the low bytes are the narrower number.
+      std::memcpy(at, &argument.whole, static_cast<size_t>(plan_type_bytes(argument.type)));
+  }
+}
+
+/// CUtensorMapDataType.
+int map_type(const BoundTensorMap& map) {
+  if (map.tf32) return 11;
+  switch (map.type) {
+    case PlanType::kI8:
+    case PlanType::kU8:
+      return 0;
+    case PlanType::kI16:
+    case PlanType::kU16:
+      return 1;
+    case PlanType::kU32:
+      return 2;
+    case PlanType::kI32:
+      return 3;
+    case PlanType::kU64:
+      return 4;
+    case PlanType::kI64:
+      return 5;
+    case PlanType::kF16:
+      return 6;
+    case PlanType::kF32:
+      return 7;
+    case PlanType::kF64:
+      return 8;
+    case PlanType::kBF16:
+      return 9;
+  }
+  return 0;
+}
+
+Outcome<Done> encode(Gpu& gpu, const BoundTensorMap& map, const CallBuffers& buffers,
+                     TensorMap& encoded) {
+  const Status status = gpu.driver().encode_tensor_map(
+      &encoded, map_type(map), static_cast<uint32_t>(map.extents.size()), buffers.at(map.buffer),
+      map.extents.data(), map.strides_bytes.data(), map.box.data(), map.element_strides.data(),
+      /*interleave=*/0, static_cast<int>(map.swizzle), static_cast<int>(map.l2),
+      map.fill_nan ? 1 : 0);
+  if (status == kSuccess) return Done{};
+  return Verdict(LaunchFailed{
+      fmt::format("tensor_map {}: the driver refuses it: {}", map.name, gpu.driver().text(status)),
+      "extents, strides and box must meet the rules of TMA: 16-byte strides, a box of at most 256 "
+      "elements an axis whose innermost row is a multiple of 16 bytes and fits the swizzle"});
+}
+
+}  // namespace
+
+DevicePointer CallBuffers::at(const BufferRef& buffer) const {
+  const auto index = static_cast<size_t>(buffer.index);
+  switch (buffer.kind) {
+    case BufferRef::Kind::kInput:
+      return inputs[index];
+    case BufferRef::Kind::kOutput:
+      return outputs[index];
+    case BufferRef::Kind::kScratch:
+      return scratch[index];
+  }
+  return 0;
+}
+
+Outcome<GpuModule> GpuModule::load(Gpu& gpu, std::string image) {
+  auto kernels = read_cubin(image);
+  if (!kernels) return kernels.error();
+  ModuleHandle module = nullptr;
+  const Status status = gpu.driver().module_load(&module, image.data());
+  if (status == kSuccess) return GpuModule(gpu, module, std::move(*kernels));
+  if (gpu.fault() != kSuccess || is_device_fault(status)) {
+    return gpu.check(status, "loading a module").error();
+  }
+  return Verdict(LaunchFailed{"the driver does not load it: " + gpu.driver().text(status), ""});
+}
+
+GpuModule::GpuModule(GpuModule&& other) noexcept
+    : gpu_(other.gpu_),
+      module_(std::exchange(other.module_, nullptr)),
+      kernels_(std::move(other.kernels_)) {}
+
+GpuModule::~GpuModule() {
+  if (module_ != nullptr && gpu_->fault() == kSuccess) (void)gpu_->driver().module_unload(module_);
+}
+
+const CubinKernel* GpuModule::find(const std::string& kernel) const {
+  const auto found = std::ranges::find(kernels_, kernel, &CubinKernel::name);
+  return found == kernels_.end() ? nullptr : &*found;
+}
+
+Result<FunctionHandle> GpuModule::function(const std::string& kernel) const {
+  FunctionHandle function = nullptr;
+  QUERN_TRY(gpu_->check(gpu_->driver().module_function(&function, module_, kernel.c_str()),
+                        "kernel " + kernel));
+  return function;
+}
+
+namespace {
+
+Outcome<Done> check_launch(Gpu& gpu, const GpuModule& module, const BoundLaunch& bound) {
+  const GpuProperties& device = gpu.properties();
+  const CubinKernel* kernel = module.find(bound.kernel);
+  if (kernel == nullptr) {
+    std::vector<std::string> names;
+    for (const CubinKernel& known : module.kernels()) names.push_back(known.name);
+    std::string evidence = "the source has " + (names.empty() ? "no kernel" : join(names, ", "));
+    for (const std::string& name : names) {
+      if (name.rfind("_Z", 0) == 0 && name.find(bound.kernel) != std::string::npos) {
+        evidence += "\n" + name + " looks like it without extern \"C\"";
+      }
+    }
+    return refuse(bound, "there is no such kernel; " + did_you_mean(bound.kernel, names), evidence);
+  }
+  if (bound.arguments.size() != kernel->parameters.size()) {
+    return refuse(bound,
+                  fmt::format("{} arguments for {} parameters", bound.arguments.size(),
+                              kernel->parameters.size()),
+                  signature(*kernel));
+  }
+  const size_t threads = volume(bound.block);
+  if (kernel->max_threads > 0 && threads > static_cast<size_t>(kernel->max_threads)) {
+    return refuse(bound, fmt::format("a block of {} threads, and __launch_bounds__ allows {}",
+                                     threads, kernel->max_threads));
+  }
+  const int64_t shared = bound.shared_bytes + kernel->shared_bytes;
+  if (shared > device.shared_per_block_opt_in) {
+    return refuse(bound, fmt::format("{} bytes of shared memory, {} of them static; a block of "
+                                     "this GPU has at most {}",
+                                     shared, kernel->shared_bytes, device.shared_per_block_opt_in));
+  }
+  if (volume(bound.cluster) > 0 && !device.clusters) {
+    return refuse(bound, "this GPU has no thread block clusters");
+  }
+  return Done{};
+}
+
+/// Lays one argument out at `at`.
+Outcome<Done> store_argument(Gpu& gpu, const BoundPlan& plan, const BoundLaunch& bound,
+                             size_t index, uint32_t bytes, const CallBuffers& buffers,
+                             TensorMap* at) {
+  const BoundArgument& argument = bound.arguments[index];
+  const uint32_t wanted = bytes_of(argument);
+  if (wanted != 0 && wanted != bytes) {
+    return refuse(
+        bound, fmt::format("argument {} has {} bytes, the parameter {}", index + 1, wanted, bytes));
+  }
+  switch (argument.kind) {
+    case LaunchArgument::Kind::kBuffer: {
+      const DevicePointer pointer = buffers.at(argument.buffer);
+      at->words[0] = pointer;
+      return Done{};
+    }
+    case LaunchArgument::Kind::kTensorMap:
+      return encode(gpu, plan.maps[static_cast<size_t>(argument.map)], buffers, *at);
+    case LaunchArgument::Kind::kScalar:
+      store_scalar(argument, at->words);
+      return Done{};
+    case LaunchArgument::Kind::kShared:
+      return refuse(bound, "`shared` is an argument of OpenCL kernels only");
+    case LaunchArgument::Kind::kWhole:
+      break;
+  }
+  if (bytes > 8 || (bytes & (bytes - 1)) != 0 || bytes == 0) {
+    return refuse(bound, fmt::format("argument {} is a whole number, the parameter has {} bytes",
+                                     index + 1, bytes));
+  }
+  if (!fits(argument.whole, bytes)) {
+    return refuse(bound, fmt::format("argument {} is {}, too large for a parameter of {} bytes",
+                                     index + 1, argument.whole, bytes));
+  }
+  std::memcpy(at->words, &argument.whole, bytes);
+  return Done{};
+}
+
+Outcome<Done> allow_resources(Gpu& gpu, FunctionHandle function, const BoundLaunch& bound) {
+  const Driver& api = gpu.driver();
+  int threads = 0;
+  (void)api.function_attribute(&threads, FunctionAttribute::kMaxThreadsPerBlock, function);
+  if (volume(bound.block) > static_cast<size_t>(threads)) {
+    return refuse(bound, fmt::format("a block of {} threads; with its registers the kernel can "
+                                     "have {}",
+                                     volume(bound.block), threads));
+  }
+  if (bound.shared_bytes > kPlainShared) {
+    const Status status = api.function_set_attribute(
+        function, FunctionAttribute::kMaxDynamicSharedBytes, static_cast<int>(bound.shared_bytes));
+    if (status != kSuccess) return refuse(bound, "shared memory: " + api.text(status));
+  }
+  if (volume(bound.cluster) > kPortableCluster) {
+    const Status status =
+        api.function_set_attribute(function, FunctionAttribute::kNonPortableClusterSize, 1);
+    if (status != kSuccess) return refuse(bound, "cluster: " + api.text(status));
+  }
+  return Done{};
+}
+
+void add_attribute(std::vector<LaunchAttribute>& list, LaunchAttribute::Id id,
+                   const std::array<uint32_t, 3>& value) {
+  LaunchAttribute attribute{id};
+  std::ranges::copy(value, attribute.value);
+  list.push_back(attribute);
+}
+
+void fill_in_occupancy(Gpu& gpu, const LaunchConfig& config, FunctionHandle function,
+                       LaunchFit& fit) {
+  const GpuProperties& device = gpu.properties();
+  const int threads = static_cast<int>(config.block[0] * config.block[1] * config.block[2]);
+  (void)gpu.driver().occupancy(&fit.blocks_per_multiprocessor, function, threads,
+                               config.shared_bytes);
+  const int blocks = fit.blocks_per_multiprocessor;
+  if (blocks == 0) return;
+  fit.occupancy = static_cast<double>(blocks) * threads / device.max_threads_per_multiprocessor;
+  fit.waves = static_cast<double>(config.grid[0]) * config.grid[1] * config.grid[2] /
+              (static_cast<double>(blocks) * device.multiprocessors);
+  fit.limited_by =
+      occupancy_of(device.limits(), fit.registers, threads, fit.shared_bytes).limited_by;
+}
+
+}  // namespace
+
+Outcome<std::unique_ptr<GpuCall::Launch>> GpuCall::prepare(Gpu& gpu, const GpuModule& module,
+                                                           const BoundPlan& plan,
+                                                           const BoundLaunch& bound,
+                                                           const CallBuffers& buffers, bool first) {
+  if (auto fine = check_launch(gpu, module, bound); !fine) return pass_on(fine);
+  auto launch = std::make_unique<Launch>();
+  launch->kernel = bound.kernel;
+  auto function = module.function(bound.kernel);
+  if (!function) return function.error();
+  launch->function = *function;
+  if (auto fine = allow_resources(gpu, *function, bound); !fine) return pass_on(fine);
+  std::ranges::copy(bound.grid, launch->config.grid);
+  std::ranges::copy(bound.block, launch->config.block);
+  launch->config.shared_bytes = bound.shared_bytes;
+  launch->config.stream = gpu.stream();
+  using Id = LaunchAttribute::Id;
+  if (volume(bound.cluster) > 0) {
+    add_attribute(launch->attributes, Id::kClusterDimension, bound.cluster);
+  }
+  // The first launch waits for the call before it: calls are timed one after another.
+  if (bound.programmatic && !first) {
+    add_attribute(launch->attributes, Id::kProgrammaticSerialization, {1, 0, 0});
+  }
+  if (bound.cooperative) add_attribute(launch->attributes, Id::kCooperative, {1, 0, 0});
+  launch->config.attributes = launch->attributes.data();
+  launch->config.attribute_count = static_cast<unsigned>(launch->attributes.size());
+  const std::vector<CubinKernel::Parameter>& parameters = module.find(bound.kernel)->parameters;
+  launch->values.resize(bound.arguments.size());
+  for (size_t i = 0; i < bound.arguments.size(); ++i) {
+    auto stored =
+        store_argument(gpu, plan, bound, i, parameters[i].bytes, buffers, &launch->values[i]);
+    if (!stored) return pass_on(stored);
+    launch->pointers.push_back(&launch->values[i]);
+  }
+  return launch;
+}
+
+Outcome<GpuCall> GpuCall::make(Gpu& gpu, const GpuModule& module, const BoundPlan& plan,
+                               const CallBuffers& buffers) {
+  GpuCall call;
+  for (const BoundStep& bound : plan.steps) {
+    Step step;
+    if (const auto* fill = std::get_if<BoundFill>(&bound)) {
+      const auto index = static_cast<size_t>(fill->scratch);
+      step.fill = {buffers.scratch[index], buffers.scratch_bytes[index], fill->byte};
+    } else {
+      auto launch = prepare(gpu, module, plan, *std::get_if<BoundLaunch>(&bound), buffers,
+                            call.steps_.empty());
+      if (!launch) return pass_on(launch);
+      step.launch = std::move(*launch);
+    }
+    call.steps_.push_back(std::move(step));
+  }
+  return call;
+}
+
+Status GpuCall::enqueue(Gpu& gpu) const {
+  const Driver& api = gpu.driver();
+  for (const Step& step : steps_) {
+    Status status;
+    if (step.launch != nullptr) {
+      last_kernel_ = step.launch->kernel;
+      status = api.launch(&step.launch->config, step.launch->function, step.launch->pointers.data(),
+                          nullptr);
+    } else {
+      status = api.set_bytes(step.fill.at, step.fill.byte, step.fill.bytes, gpu.stream());
+    }
+    if (status != kSuccess) return status;
+  }
+  return kSuccess;
+}
+
+std::vector<LaunchFit> GpuCall::fit(Gpu& gpu) const {
+  std::vector<LaunchFit> list;
+  for (const Step& step : steps_) {
+    if (step.launch == nullptr) continue;
+    const Launch& launch = *step.launch;
+    const auto ask = [&](FunctionAttribute attribute) {
+      int value = 0;
+      (void)gpu.driver().function_attribute(&value, attribute, launch.function);
+      return value;
+    };
+    LaunchFit fit;
+    fit.kernel = launch.kernel;
+    fit.registers = ask(FunctionAttribute::kRegisters);
+    fit.local_bytes = ask(FunctionAttribute::kLocalBytes);
+    fit.shared_bytes = ask(FunctionAttribute::kSharedBytes) + launch.config.shared_bytes;
+    fit.max_threads = ask(FunctionAttribute::kMaxThreadsPerBlock);
+    fill_in_occupancy(gpu, launch.config, launch.function, fit);
+    list.push_back(std::move(fit));
+  }
+  return list;
+}
+
+Result<CallGraph> CallGraph::record(Gpu& gpu, const std::vector<const GpuCall*>& calls, int count) {
+  const Driver& api = gpu.driver();
+  constexpr int kThreadLocal = 1;
+  QUERN_TRY(gpu.check(api.stream_begin_capture(gpu.stream(), kThreadLocal), "a graph of calls"));
+  Status failed = kSuccess;
+  for (int i = 0; i < count && failed == kSuccess; ++i) {
+    failed = calls[static_cast<size_t>(i) % calls.size()]->enqueue(gpu);
+  }
+  GraphHandle graph = nullptr;
+  const Status ended = api.stream_end_capture(gpu.stream(), &graph);
+  QUERN_TRY(gpu.check(failed == kSuccess ? ended : failed, "a graph of calls"));
+  GraphExecHandle exec = nullptr;
+  const Status made = api.graph_instantiate(&exec, graph, 0);
+  (void)api.graph_destroy(graph);
+  QUERN_TRY(gpu.check(made, "a graph of calls"));
+  return CallGraph(gpu, exec, count);
+}
+
+CallGraph::CallGraph(CallGraph&& other) noexcept
+    : gpu_(other.gpu_), graph_(std::exchange(other.graph_, nullptr)), count_(other.count_) {}
+
+CallGraph::~CallGraph() {
+  if (graph_ != nullptr && gpu_->fault() == kSuccess) {
+    (void)gpu_->driver().graph_exec_destroy(graph_);
+  }
+}
+
+Status CallGraph::launch() const { return gpu_->driver().graph_launch(graph_, gpu_->stream()); }
+
+Verdict explain_fault(const Driver& driver, Status status, const std::string& kernel) {
+  const std::string what = fmt::format("{}: {}", kernel, driver.text(status));
+  if (status == kIllegalAddress) {
+    return Rejected{"out_of_bounds",
+                    "a kernel read or wrote memory that is none of its buffers, or wrote an input",
+                    what};
+  }
+  return Crashed{"a kernel faulted", what, 0};
+}
+
+}  // namespace quern::cuda

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Kernels of the referee's own: they draw inputs and compare outputs where the data is. They follow
+// tensor/fill.cpp and verify/compare.cpp line by line; compiled without contraction, so that the
+// draws agree bit for bit (but for kWide, which takes exp and log from another library).
+
+typedef unsigned long long u64;
+typedef long long i64;
+
+namespace {
+
+__device__ u64 mix(u64 x) {
+  x += 0x9e3779b97f4a7c15ull;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return x ^ (x >> 31);
+}
+
+__device__ double unit(u64 word) { return ((double)(word >> 11) + 0.5) * 0x1p-53; }
+
+__device__ double normal(u64 word, u64 other) {
+  // Sums of eight 16-bit numbers: exact in integers, so the order is free.
+  unsigned sum = 0;
+  for (int i = 0; i < 4; ++i) {
+    sum += (unsigned)((word >> (16 * i)) & 0xffff) + (unsigned)((other >> (16 * i)) & 0xffff);
+  }
+  return ((double)sum - 8 * 32767.5) / 53510.2;
+}
+
+enum FillKind {
+  kUniform,
+  kNormal,
+  kIntegers,
+  kConstant,
+  kWide,
+  kSparse,
+  kCancelling,
+  kSparseSigns,
+  kOddIntegers
+};
+
+__device__ double draw(int kind, double a, double b, u64 seed, u64 index) {
+  const u64 word = mix(seed ^ (index * 0xd1342543de82ef95ull));
+  switch (kind) {
+    case kUniform:
+      return a + (b - a) * unit(word);
+    case kNormal:
+      return a + b * normal(word, mix(word));
+    case kIntegers:
+      return floor(a) + floor(unit(word) * (floor(b) - floor(a) + 1));
+    case kConstant:
+      return a;
+    case kWide: {
+      const double magnitude = a * exp(unit(word) * log(b / a));
+      return (mix(word) & 1) != 0 ? magnitude : -magnitude;
+    }
+    case kSparse:
+      return (word & 15) != 0 ? 0.0 : a + b * normal(mix(word), mix(~word));
+    case kCancelling: {
+      const u64 pair = mix(seed ^ ((index & ~1ull) * 0xd1342543de82ef95ull));
+      const double value = a + b * normal(pair, mix(pair));
+      return (index & 1) == 0 ? value : -value * (1 + 1e-3 * unit(word));
+    }
+    case kSparseSigns:
+      if (unit(word) >= a) return 0.0;
+      return (mix(word) & 1) != 0 ? 1.0 : -1.0;
+    case kOddIntegers: {
+      const double magnitude = 2 * floor(unit(word) * (floor((b - 1) / 2) + 1)) + 1;
+      return (mix(word) & 1) != 0 ? magnitude : -magnitude;
+    }
+  }
+  return 0;
+}
+
+template <class T>
+__device__ T converted(double value) {
+  return (T)floor(value);
+}
+template <>
+__device__ float converted<float>(double value) {
+  return (float)value;
+}
+template <>
+__device__ double converted<double>(double value) {
+  return value;
+}
+
+__device__ i64 thread_index() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ i64 thread_count() { return (i64)gridDim.x * blockDim.x; }
+
+template <class T>
+__device__ void fill(T* out, i64 count, int kind, double a, double b, u64 seed) {
+  for (i64 i = thread_index(); i < count; i += thread_count()) {
+    out[i] = converted<T>(draw(kind, a, b, seed, (u64)i));
+  }
+}
+
+/// What a block found; the host adds the blocks up (referee.h has the same layout).
+struct Partial {
+  double max_error, sum_squares, worst_error;
+  i64 wrong, unwritten, compared, worst_index;
+};
+
+__device__ Partial better(Partial one, const Partial& other) {
+  one.max_error = fmax(one.max_error, other.max_error);
+  one.sum_squares += other.sum_squares;
+  one.wrong += other.wrong;
+  one.unwritten += other.unwritten;
+  one.compared += other.compared;
+  const bool worse = other.worst_error > one.worst_error ||
+                     (other.worst_error == one.worst_error && other.worst_index >= 0 &&
+                      (one.worst_index < 0 || other.worst_index < one.worst_index));
+  if (worse) {
+    one.worst_error = other.worst_error;
+    one.worst_index = other.worst_index;
+  }
+  return one;
+}
+
+template <class T>
+struct Traits;
+template <>
+struct Traits<float> {
+  static constexpr double unit = 0x1p-24, tiny = 0x1p-126;
+  static constexpr bool floating = true, narrow = true;
+};
+template <>
+struct Traits<double> {
+  static constexpr double unit = 0x1p-53, tiny = 0x1p-1022;
+  static constexpr bool floating = true, narrow = false;
+};
+template <>
+struct Traits<int> {
+  static constexpr double unit = 0x1p-24, tiny = -2147483648.0;
+  static constexpr bool floating = false, narrow = false;
+};
+template <>
+struct Traits<i64> {
+  static constexpr double unit = 0x1p-24, tiny = -0x1p63;
+  static constexpr bool floating = false, narrow = false;
+};
+
+template <class T>
+__device__ bool is_poison(const T* at) {
+  if constexpr (sizeof(T) == 4) {
+    return *(const unsigned*)at == 0xffffffffu;
+  } else {
+    return *(const u64*)at == ~0ull;
+  }
+}
+
+__device__ double infinity() { return __longlong_as_double(0x7ff0000000000000ll); }
+
+template <class T>
+__device__ double error_of(T got, double value, double scale, bool bitwise) {
+  const double candidate = (double)got;
+  if (candidate == value) return 0;
+  if (isnan(candidate) && isnan(value)) return 0;
+  if (bitwise || !isfinite(value) || !isfinite(candidate)) return infinity();
+  const double bound = Traits<T>::unit * scale + Traits<T>::tiny;
+  if (bound <= 0) return infinity();
+  return fabs(candidate - value) / bound;
+}
+
+template <class T>
+__device__ void look(const T* at, double value, double scale, double factor, bool bitwise, i64 i,
+                     Partial& partial) {
+  if (is_poison(at) && (Traits<T>::floating || (double)*at != value)) {
+    ++partial.unwritten;
+    ++partial.wrong;
+    if (partial.worst_error < 0) partial.worst_error = 0, partial.worst_index = i;
+    return;
+  }
+  if (!bitwise) {
+    if (!isfinite(scale) && !isinf(value)) return;
+    if (Traits<T>::narrow && fabs(value) > 3e38 && isfinite(value)) return;
+  }
+  ++partial.compared;
+  const double error = error_of(*at, value, scale, bitwise);
+  partial.max_error = fmax(partial.max_error, error);
+  if (isfinite(error)) partial.sum_squares += error * error;
+  if (error <= factor) return;
+  ++partial.wrong;
+  if (error > partial.worst_error) partial.worst_error = error, partial.worst_index = i;
+}
+
+template <class T>
+__device__ void compare(const T* got, const double* values, const double* scales, i64 count,
+                        double factor, int bitwise, Partial* partials) {
+  Partial mine = {0, 0, -1, 0, 0, 0, -1};
+  for (i64 i = thread_index(); i < count; i += thread_count()) {
+    look(got + i, values[i], scales[i], factor, bitwise != 0, i, mine);
+  }
+  __shared__ Partial shared[256];
+  shared[threadIdx.x] = mine;
+  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) {
+      shared[threadIdx.x] = better(shared[threadIdx.x], shared[threadIdx.x + half]);
+    }
+  }
+  if (threadIdx.x == 0) partials[blockIdx.x] = shared[0];
+}
+
+}  // namespace
+
+#define QUERN_REFEREE(T, suffix)                                                                  \
+  extern "C" __global__ void fill_##suffix(T* out, i64 count, int kind, double a, double b,       \
+                                           u64 seed) {                                            \
+    fill(out, count, kind, a, b, seed);                                                           \
+  }                                                                                               \
+  extern "C" __global__ void __launch_bounds__(256)                                               \
+      compare_##suffix(const T* got, const double* values, const double* scales, i64 count,       \
+                       double factor, int bitwise, Partial* partials) {                           \
+    compare(got, values, scales, count, factor, bitwise, partials);                               \
+  }
+
+QUERN_REFEREE(float, f32)
+QUERN_REFEREE(double, f64)
+QUERN_REFEREE(int, i32)
+QUERN_REFEREE(i64, i64)
+
+/// Counts bytes that differ from a pattern: canaries, and poison that should have gone.
+extern "C" __global__ void count_other_bytes(const unsigned char* at, i64 count, int pattern,
+                                             u64* others) {
+  u64 mine = 0;
+  for (i64 i = thread_index(); i < count; i += thread_count()) mine += at[i] != pattern;
+  if (mine != 0) atomicAdd(others, mine);
+}
+
+/// Cycles and nanoseconds across a fixed chain of dependent multiply-adds: the clock at which the
+/// multiprocessors run, and a sentinel whose time depends on that clock alone.
+extern "C" __global__ void sentinel(i64* cycles, i64* ns, float* sink, int rounds) {
+  float x = threadIdx.x * 1e-3f;
+  i64 start_ns, end_ns;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(start_ns)::"memory");
+  const i64 start = clock64();
+  for (int i = 0; i < rounds; ++i) {
+#pragma unroll
+    for (int j = 0; j < 64; ++j) x = fmaf(x, 0.999f, 1e-3f);
+  }
+  const i64 end = clock64();
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(end_ns)::"memory");
+  sink[threadIdx.x] = x;
+  if (threadIdx.x == 0) *cycles = end - start, *ns = end_ns - start_ns;
+}
+
+/// Reads and writes 16 bytes a thread and step: what memory can do at best.
+extern "C" __global__ void copy_bytes(const int4* from, int4* to, i64 count) {
+  for (i64 i = thread_index(); i < count; i += thread_count()) to[i] = from[i];
+}
+extern "C" __global__ void read_bytes(const int4* from, int4* sink, i64 count) {
+  int4 sum = {0, 0, 0, 0};
+  for (i64 i = thread_index(); i < count; i += thread_count()) {
+    const int4 v = from[i];
+    sum.x ^= v.x, sum.y ^= v.y, sum.z ^= v.z, sum.w ^= v.w;
+  }
+  if (sum.x == 0x12345678 && sum.y == 0x12345678) *sink = sum;
+}

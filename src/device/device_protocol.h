@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "device/device_backend.h"
+#include "device/device_wire.h"
+
+/// What `quern-device-worker` and its parent say to each other: frames over two pipes, large blocks
+/// through a file in memory (`Staging`). Orders are answered in the order they were given; several
+/// may be on their way. The worker is started as: quern-device-worker KIND DEVICE ROLE, where ROLE
+/// is "run" or "compile".
+namespace quern {
+
+inline constexpr int kWorkerOrderFd = 3;
+inline constexpr int kWorkerReplyFd = 4;
+inline constexpr int kWorkerStagingFd = 5;
+inline constexpr int kWorkerFaultFd = 6;  ///< takes one `FaultReport`
+
+/// Our own kernels, in the folder a worker is started in (CUDA).
+inline constexpr const char* kWorkerKernelsFile = "kernels.cubin";
+
+/// A frame to the worker is: the order and its arguments (`to_wire`), then a large text.
+enum class DeviceOrder : uint32_t {
+  kOpen,           ///< → DeviceProperties
+  kCompile,        ///< job → DeviceBinary
+  kAllocate,       ///< id, bytes, placement
+  kRelease,        ///< id
+  kAllow,          ///< id, access
+  kUpload,         ///< id, bytes; data in staging memory
+  kDownload,       ///< id, bytes → data in staging memory
+  kCopy,           ///< to, from
+  kFill,           ///< id, byte
+  kGuards,         ///< ids → bool
+  kDraw,           ///< id, type, spec, seed
+  kCompare,        ///< CompareOrder → CompareCounts
+  kLoad,           ///< id, plan, sets; image → resources
+  kUnload,         ///< id
+  kPoisonScratch,  ///< id, byte
+  kScratchGuards,  ///< id → bool
+  kRun,            ///< id, calls, first → ns
+};
+
+/// A reply is: status, then either the answer, an `Error` (kind, message, hint) or a verdict
+/// (JSON).
+enum class ReplyStatus : uint32_t { kDone, kError, kVerdict };
+
+template <class W>
+void wire(W& w, DeviceProperties& p) {
+  w(p.kind), w(p.name), w(p.platform), w(p.driver), w(p.uuid), w(p.architecture);
+  w(p.compute_units), w(p.memory_bytes), w(p.largest_buffer_bytes), w(p.shared_bytes);
+  w(p.cache_bytes), w(p.max_block_threads), w(p.clock_mhz);
+  w(p.shares_host), w(p.devices), w(p.draws), w(p.compares);
+}
+template <class W>
+void wire(W& w, KernelResources& r) {
+  w(r.kernel), w(r.registers), w(r.spill_bytes), w(r.shared_bytes), w(r.max_threads);
+  w(r.occupancy);
+}
+template <class W>
+void wire(W& w, BufferSet& set) {
+  w(set.inputs), w(set.outputs);
+}
+template <class W>
+void wire(W& w, CompareOrder& order) {
+  w(order.got), w(order.value), w(order.scale), w(order.type), w(order.elements);
+  w(order.factor), w(order.bitwise);
+}
+template <class W>
+void wire(W& w, CompareCounts& counts) {
+  w(counts.wrong), w(counts.unwritten), w(counts.compared), w(counts.max_error);
+  w(counts.rms_error), w(counts.worst), w(counts.worst_got), w(counts.worst_expected);
+}
+template <class W>
+void wire(W& w, FillSpec& spec) {
+  w(spec.kind), w(spec.a), w(spec.b);
+}
+template <class W>
+void wire(W& w, DeviceCompileJob& job) {
+  w(job.source), w(job.headers), w(job.macros), w(job.fast_math), w(job.max_registers);
+}
+template <class W>
+void wire(W& w, Build& build) {
+  w(build.compiler), w(build.flags), w(build.log), w(build.binary_hash), w(build.compile_ms);
+  w(build.cached);
+}
+template <class W>
+void wire(W& w, DeviceBinary& binary) {
+  w(binary.image), w(binary.build);
+}
+template <class W>
+void wire(W& w, BufferRef& ref) {
+  w(ref.kind), w(ref.index);
+}
+template <class W>
+void wire(W& w, BoundArgument& a) {
+  w(a.kind), w(a.buffer), w(a.map), w(a.type), w(a.whole), w(a.real);
+}
+template <class W>
+void wire(W& w, BoundLaunch& l) {
+  w(l.kernel), w(l.grid), w(l.block), w(l.cluster), w(l.shared_bytes), w(l.arguments);
+  w(l.programmatic), w(l.cooperative);
+}
+template <class W>
+void wire(W& w, BoundFill& fill) {
+  w(fill.scratch), w(fill.byte);
+}
+template <class W>
+void wire(W& w, BoundScratch& scratch) {
+  w(scratch.name), w(scratch.type), w(scratch.bytes);
+}
+template <class W>
+void wire(W& w, BoundTensorMap& m) {
+  w(m.name), w(m.buffer), w(m.type), w(m.extents), w(m.strides_bytes), w(m.box);
+  w(m.element_strides), w(m.swizzle), w(m.l2), w(m.fill_nan), w(m.tf32);
+}
+template <class W>
+void wire(W& w, BoundPlan& plan) {
+  w(plan.scratch), w(plan.maps), w(plan.steps);
+}
+template <class W>
+void wire(W& w, Error& error) {
+  w(error.kind), w(error.message), w(error.hint);
+}
+
+}  // namespace quern

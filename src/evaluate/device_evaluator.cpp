@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/device_evaluator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/clock.h"
+#include "evaluate/task_workloads.h"
+#include "evaluate/worker_kernel.h"
+#include "ir/counts.h"
+#include "verify/plan_workload.h"
+
+namespace quern {
+namespace {
+
+constexpr double kTrustedHangS = 300;  // a naive lowering may take long, and never hangs
+constexpr double kMostSlots = 16;
+constexpr int kAttempts = 2;  // at judging, where a worker fails us
+
+Verdict bad_plan(const Error& error) {
+  return LaunchFailed{"the launch plan: " + error.message, error.hint};
+}
+
+/// Sets of buffers that calls take in turn: together twice as large as the device's cache, so that
+/// no call finds its inputs there because the one before it left them.
+int slots_on(const DeviceProperties& device, double io_bytes) {
+  if (device.cache_bytes == 0 || device.shares_host) return timed_slots(io_bytes);
+  const double wanted = 2 * static_cast<double>(device.cache_bytes) / std::max(io_bytes, 1.0);
+  return static_cast<int>(std::clamp(std::ceil(wanted), 1.0, kMostSlots));
+}
+
+}  // namespace
+
+/// A candidate with its plan and its binaries: one for all workloads, or one each when it is
+/// specialised.
+struct DeviceEvaluator::Built {
+  std::optional<Verdict> verdict;  ///< set when there is nothing to run
+  LaunchPlan plan;
+  Build build;
+  std::vector<std::pair<const Workload*, uint64_t>> begun;  ///< builds to collect
+  std::map<const Workload*, std::string> images;  ///< of the first workload for all, where shared
+  std::optional<DeviceCompileJob> later;  ///< the build for the second hidden workload, if another
+  bool trusted = false;
+  double compile_ms = 0;
+
+  void take(const Workload& workload, DeviceBinary binary) {
+    build = std::move(binary.build);
+    compile_ms += build.cached ? 0 : build.compile_ms;
+    images[&workload] = std::move(binary.image);
+  }
+};
+
+Result<std::unique_ptr<DeviceEvaluator>> DeviceEvaluator::make(const ir::Program& program,
+                                                               const ir::Sizes& sizes,
+                                                               Options options) {
+  QUERN_CHECK(options.compiler != nullptr, "a device evaluator needs a compiler");
+  if (options.threads <= 0) options.threads = std::max(1, options.environment.threads);
+  std::unique_ptr<DeviceEvaluator> self(new DeviceEvaluator(program, sizes, std::move(options)));
+  const Options& use = self->options_;
+  QUERN_ASSIGN(self->sessions_, DeviceSessions::make(use.worker, use.spares));
+  QUERN_ASSIGN(const auto host_compiler, CpuCompiler::make(use.host_compiler));
+  QUERN_ASSIGN(TaskWorkloads workloads,
+               make_workloads(program, sizes, use.seed, *host_compiler, use.threads));
+  self->hidden_ = std::move(workloads.hidden);
+  self->timed_ = std::move(workloads.timed);
+  const DeviceProperties& device = self->sessions_->properties();
+  self->options_.environment.device =
+      fmt::format("{} ({}, driver {})", device.name, device.platform, device.driver);
+  return self;
+}
+
+std::optional<Verdict> DeviceEvaluator::read_plan(const Candidate& candidate, Built& built) const {
+  const PlanWorkload task = plan_workload(program_, sizes_);
+  auto plan = parse_launch_plan(candidate.source, task, options_.target);
+  if (!plan) {
+    return CompileFailed{"the plan lines are not valid",
+                         plan.error().message + "\n" + plan.error().hint};
+  }
+  if (!plan_runs_on(plan->target, options_.target)) {
+    return CompileFailed{
+        fmt::format("the source is for {}, and this device takes {}",
+                    plan_target_name(plan->target), plan_target_name(options_.target)),
+        "see: // quern: target"};
+  }
+  built.plan = std::move(*plan);
+  return std::nullopt;
+}
+
+DeviceCompileJob DeviceEvaluator::job_for(const Built& built, const Candidate& candidate,
+                                          const ir::Sizes& sizes) const {
+  DeviceCompileJob job;
+  job.source = candidate.source;
+  job.headers = options_.headers;
+  if (built.plan.specialize) job.macros = size_macros(program_, sizes);
+  job.fast_math = built.plan.fast_math;
+  job.max_registers = built.plan.max_registers;
+  return job;
+}
+
+Result<std::vector<DeviceEvaluator::Built>> DeviceEvaluator::build(
+    const std::vector<Candidate>& candidates) {
+  std::vector<Built> all(candidates.size());
+  std::vector<DeviceCompileJob> jobs;
+  std::vector<std::pair<size_t, const Workload*>> owners;  // of the jobs
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    Built& built = all[i];
+    built.trusted = trusted_.contains(candidates[i].id);
+    built.verdict = read_plan(candidates[i], built);
+    if (built.verdict) continue;
+    jobs.push_back(job_for(built, candidates[i], hidden_.front().sizes));
+    owners.emplace_back(i, &hidden_.front());
+    if (!built.plan.specialize) continue;
+    jobs.push_back(job_for(built, candidates[i], sizes_));
+    owners.emplace_back(i, &timed_);
+    built.later = job_for(built, candidates[i], hidden_.back().sizes);
+  }
+  const std::vector<uint64_t> names = options_.compiler->begin(jobs);
+  for (size_t j = 0; j < jobs.size(); ++j) {
+    all[owners[j].first].begun.emplace_back(owners[j].second, names[j]);
+  }
+  return all;
+}
+
+Result<void> DeviceEvaluator::finish_build(Built& built) const {
+  std::optional<Error> failed;
+  for (const auto& [workload, name] : built.begun) {
+    auto outcome = options_.compiler->collect(name);
+    if (outcome.has_error()) failed = outcome.error();
+    if (outcome.has_verdict()) built.verdict = outcome.verdict();
+    if (outcome) built.take(*workload, std::move(*outcome));
+  }
+  built.begun.clear();
+  return failed ? Result<void>(*failed) : Result<void>();
+}
+
+Result<std::vector<Evaluation>> DeviceEvaluator::evaluate(const std::vector<Candidate>& candidates,
+                                                          const EvaluateRequest& request) {
+  std::vector<Built> built;
+  BatchStages stages;
+  stages.prepare = [&](const std::vector<Candidate>& fresh) -> Result<void> {
+    QUERN_ASSIGN(built, build(fresh));
+    return {};
+  };
+  stages.evaluate = [&](const Candidate& candidate, size_t index) {
+    return evaluate_built(candidate, built[index], request.incumbent_ns);
+  };
+  return evaluate_batch(candidates, request, cache_, stages);
+}
+
+Result<Evaluation> DeviceEvaluator::evaluate_built(const Candidate& candidate, Built& built,
+                                                   double incumbent_ns) {
+  QUERN_TRY(finish_build(built));
+  Evaluation evaluation;
+  evaluation.candidate_id = candidate.id;
+  evaluation.build = built.build;
+  const int64_t start = steady_now_ns();
+  if (built.verdict) {
+    evaluation.verdict = *built.verdict;
+  } else {
+    auto judged = judge(built, incumbent_ns, evaluation);
+    if (judged.has_error()) return judged.error();
+    if (judged.has_verdict()) evaluation.verdict = judged.verdict();
+    if (judged) {
+      if (options_.clock == "simulated") judged->timing = hashed_timing(candidate);
+      if (options_.clock != "simulated") {
+        weigh_time(judged->timing.median_ns, options_.work, evaluation);
+      }
+      evaluation.verdict = *judged;
+    }
+  }
+  const double run_ms = ms_since(start);
+  evaluation.stages_ms["compile"] = built.compile_ms;
+  evaluation.stages_ms["total"] = run_ms + built.compile_ms;
+  evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
+  return evaluation;
+}
+
+/// A worker that fails for reasons of ours gets one successor before we give up.
+Outcome<Passed> DeviceEvaluator::judge(Built& built, double incumbent_ns, Evaluation& evaluation) {
+  const Evaluation blank = evaluation;
+  Outcome<Passed> judged = Error{};
+  for (int attempt = 0; attempt < kAttempts && judged.has_error(); ++attempt) {
+    evaluation = blank;
+    auto session = sessions_->take();
+    if (!session) return session.error();
+    judged = judge_in(**session, built, incumbent_ns, evaluation);
+    sessions_->give_back(std::move(*session));
+  }
+  return judged;
+}
+
+Outcome<Passed> DeviceEvaluator::judge_in(DeviceSession& session, Built& built, double incumbent_ns,
+                                          Evaluation& evaluation) {
+  const int64_t begin = steady_now_ns();
+  const auto verified_so_far = [&] { evaluation.stages_ms["verify"] = ms_since(begin); };
+  auto hidden = verify_hidden_in(session, built, hidden_.front(), evaluation);
+  verified_so_far();
+  if (!hidden) return pass_on(hidden);
+  auto kernel = start(session, built, timed_, &evaluation);
+  if (!kernel) return pass_on(kernel);
+  auto call_ns = verify_timed(**kernel, built.trusted, evaluation);
+  verified_so_far();
+  evaluation.notes = (*kernel)->notes();
+  Passed passed;
+  passed.level = level_of(evaluation.checks);
+  if (call_ns && options_.clock != "simulated") {
+    const int64_t timing_start = steady_now_ns();
+    auto timing = take_time(**kernel, *call_ns, incumbent_ns, options_.timing, options_.seed);
+    evaluation.stages_ms["time"] = ms_since(timing_start);
+    if (timing) passed.timing = *timing;
+    if (!timing) call_ns = pass_on(timing);
+  }
+  evaluation.stages_ms["kernel"] += (*kernel)->kernel_ns() * 1e-6;
+  if (!call_ns) return pass_on(call_ns);
+  kernel->reset();
+  if (incumbent_ns <= 0 || passed.timing.median_ns < kNearRecord * incumbent_ns) {
+    auto second = verify_hidden_in(session, built, hidden_.back(), evaluation);
+    if (!second) return pass_on(second);
+  }
+  passed.method = method_of(evaluation.checks, passed.level);
+  return passed;
+}
+
+Outcome<Done> DeviceEvaluator::verify_hidden_in(DeviceSession& session, Built& built,
+                                                const Workload& hidden, Evaluation& evaluation) {
+  auto kernel = start(session, built, hidden, &evaluation);
+  if (!kernel) return pass_on(kernel);
+  return verify_hidden(**kernel, evaluation);
+}
+
+/// The binary for a workload; a specialised candidate is built for the second hidden one only now.
+Outcome<std::string> DeviceEvaluator::image_for(Built& built, const Workload& workload,
+                                                Evaluation* evaluation) {
+  const auto found = built.images.find(built.plan.specialize ? &workload : &hidden_.front());
+  if (found != built.images.end()) return found->second;
+  QUERN_CHECK(built.later.has_value(), "a candidate without a binary");
+  auto outcome = std::move(options_.compiler->compile_all({*built.later}).front());
+  if (!outcome) return pass_on(outcome);
+  built.take(workload, std::move(*outcome));
+  if (evaluation != nullptr) evaluation->stages_ms["compile"] = built.compile_ms;
+  return built.images[&workload];
+}
+
+Outcome<std::unique_ptr<RunnableKernel>> DeviceEvaluator::start(DeviceSession& session,
+                                                                Built& built,
+                                                                const Workload& workload,
+                                                                Evaluation* evaluation) {
+  const auto plan = bind_plan(built.plan, plan_workload(program_, workload.sizes), options_.target);
+  if (!plan) return bad_plan(plan.error());
+  auto image = image_for(built, workload, evaluation);
+  if (!image) return pass_on(image);
+  WorkerKernel::Options options;
+  const bool timed = &workload == &timed_;
+  options.slots = timed ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
+                        : static_cast<int>(workload.datasets.size());
+  options.placement = timed ? Placement::kLeft : Placement::kRight;
+  options.hang_s = built.trusted ? kTrustedHangS : options_.hang_s;
+  auto kernel = WorkerKernel::start(program_, workload, session, *image, *plan, options);
+  if (!kernel) return pass_on(kernel);
+  if (timed && evaluation != nullptr) evaluation->resources = (*kernel)->resources();
+  return std::unique_ptr<RunnableKernel>(std::move(*kernel));
+}
+
+Result<Duel> DeviceEvaluator::duel(const Candidate& candidate, const Candidate& baseline) {
+  if (options_.clock == "simulated") return hashed_duel(candidate, baseline);
+  QUERN_ASSIGN(std::vector<Built> built, build({candidate, baseline}));
+  for (Built& one : built) QUERN_TRY(finish_build(one));
+  std::unique_ptr<DeviceSession> seats[2];
+  Contender contenders[2] = {{"the candidate", {}}, {"the baseline", {}}};
+  for (size_t side = 0; side < 2; ++side) {
+    contenders[side].start = [this, &mine = built[side],
+                              &seat = seats[side]]() -> Outcome<std::unique_ptr<RunnableKernel>> {
+      if (mine.verdict) return *mine.verdict;
+      sessions_->give_back(std::move(seat));
+      auto taken = sessions_->take();
+      if (!taken) return taken.error();
+      seat = std::move(*taken);
+      auto kernel = start(*seat, mine, timed_, nullptr);
+      if (kernel) {
+        for (int slot = 0; slot < (*kernel)->slots(); ++slot) (*kernel)->load(slot, 0);
+      }
+      return kernel;
+    };
+  }
+  auto duel =
+      duel_kernels(contenders[0], contenders[1], options_.timing, options_.duel, options_.seed);
+  for (auto& seat : seats) sessions_->give_back(std::move(seat));
+  if (!duel) return duel;
+  duel->baseline = baseline_name(baseline);
+  return std::move(*duel);
+}
+
+Result<std::vector<Candidate>> DeviceEvaluator::baselines() {
+  std::vector<Candidate> all;
+  if (options_.naive.empty()) return all;
+  all.push_back(
+      make_candidate(options_.naive, "baseline", std::string(plan_target_name(options_.target))));
+  all.back().note = "naive";
+  trusted_.insert(all.back().id);
+  return all;
+}
+
+}  // namespace quern

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "device/cpu/compiler.h"
+#include "device/device_compiler.h"
+#include "evaluate/device_session.h"
+#include "evaluate/stages.h"
+#include "evaluate/time.h"
+#include "record/evaluator.h"
+#include "record/launch_plan.h"
+#include "verify/workload.h"
+
+namespace quern {
+
+/// The referee of one task at one size on a device that a worker drives: class A, no line of a
+/// candidate runs on the host. Compile → load → hidden shape → timed shape → time → second hidden
+/// shape. What outputs must be comes from the oracle on this machine's CPU.
+class DeviceEvaluator : public Evaluator {
+ public:
+  struct Options {
+    PlanTarget target = PlanTarget::kOpenCl;
+    WorkerOptions worker;
+    int spares = 1;  ///< warm workers beside the one at work
+    std::shared_ptr<DeviceCompiler> compiler;
+    std::vector<std::pair<std::string, std::string>> headers;  ///< house headers: name, text
+    std::string naive;              ///< source of the naive lowering, the baseline; "": none
+    CompilerOptions host_compiler;  ///< for the oracle
+    int threads = 0;                ///< of the oracle; 0: all of the machine
+    uint64_t seed = 0;              ///< of hidden shapes and inputs; secret from candidates
+    std::string clock = "steady";   ///< "simulated": verified as ever, times from a hash
+    TimingPolicy timing;
+    DuelPolicy duel;
+    double hang_s = 2;  ///< as `WorkerKernel::Options::hang_s`
+    Work work;          ///< with the device's floor; zeros where its peaks are not known
+    Environment environment;
+  };
+
+  /// Takes the device, builds the oracle and computes what all workloads demand. Errors: as
+  /// `make_workloads` and `DeviceSessions::make`.
+  static Result<std::unique_ptr<DeviceEvaluator>> make(const ir::Program& program,
+                                                       const ir::Sizes& sizes, Options options);
+
+  Result<std::vector<Evaluation>> evaluate(const std::vector<Candidate>& candidates,
+                                           const EvaluateRequest& request) override;
+  Result<Duel> duel(const Candidate& candidate, const Candidate& baseline) override;
+  Result<std::vector<Candidate>> baselines() override;
+  Environment environment() override { return options_.environment; }
+  Work work() override { return options_.work; }
+  const DeviceProperties& device() const { return sessions_->properties(); }
+
+ private:
+  struct Built;
+  DeviceEvaluator(const ir::Program& program, const ir::Sizes& sizes, Options options)
+      : program_(program), sizes_(sizes), options_(std::move(options)) {}
+
+  Result<std::vector<Built>> build(const std::vector<Candidate>& candidates);
+  Result<void> finish_build(Built& built) const;
+  std::optional<Verdict> read_plan(const Candidate& candidate, Built& built) const;
+  DeviceCompileJob job_for(const Built& built, const Candidate& candidate,
+                           const ir::Sizes& sizes) const;
+  Result<Evaluation> evaluate_built(const Candidate& candidate, Built& built, double incumbent_ns);
+  Outcome<Passed> judge(Built& built, double incumbent_ns, Evaluation& evaluation);
+  Outcome<Passed> judge_in(DeviceSession& session, Built& built, double incumbent_ns,
+                           Evaluation& evaluation);
+  Outcome<Done> verify_hidden_in(DeviceSession& session, Built& built, const Workload& hidden,
+                                 Evaluation& evaluation);
+  Outcome<std::unique_ptr<RunnableKernel>> start(DeviceSession& session, Built& built,
+                                                 const Workload& workload, Evaluation* evaluation);
+  Outcome<std::string> image_for(Built& built, const Workload& workload, Evaluation* evaluation);
+
+  ir::Program program_;
+  ir::Sizes sizes_;
+  Options options_;
+  std::unique_ptr<DeviceSessions> sessions_;
+  std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
+  Workload timed_;
+  std::map<std::string, Evaluation> cache_;  ///< by candidate id
+  std::set<std::string> trusted_;            ///< ids of our own baselines
+};
+
+}  // namespace quern

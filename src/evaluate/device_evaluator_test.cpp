@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/device_evaluator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "codegen/prelude.h"
+#include "device/worker_compiler.h"
+#include "task/parse.h"
+
+namespace quern {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kScale = R"(task scale(n = 4096)
+sizes tiny: n = 17
+input x : f32[n]
+output y[i] = 2 * x[i]
+)";
+
+/// A kernel of one launch; `body` sees x, y, n and the element i.
+std::string kernel(const std::string& body) {
+  return "// quern: launch k grid (ceil_div(n, 64)) block 64 args (x, y, n)\n"
+         "__kernel void k(__global float* x, __global float* y, int n) {\n"
+         "  int i = get_global_id(0);\n  " +
+         body + "\n}\n";
+}
+
+/// An evaluator on the first OpenCL device, or nothing with the reason.
+class DeviceEvaluatorTest : public testing::Test {
+ protected:
+  static std::string folder() {
+    return (std::filesystem::temp_directory_path() / "quern-device-evaluator-test").string();
+  }
+
+  void SetUp() override {
+    const ir::Program program = std::move(parse_task(kScale, "test.task")).value();
+    DeviceEvaluator::Options options;
+    options.worker.scratch_dir = folder() + "/workers";
+    WorkerCompilerOptions compiling;
+    compiling.worker = options.worker;
+    compiling.cache_dir = folder() + "/cache";
+    compiling.deadline_s = 30;
+    auto compiler = WorkerCompiler::make(compiling);
+    if (!compiler) GTEST_SKIP() << compiler.error().message << "; " << compiler.error().hint;
+    options.compiler = std::move(*compiler);
+    options.host_compiler.cache_dir = folder() + "/host-cache";
+    options.host_compiler.prelude = cpu_prelude();
+    options.threads = 2;
+    options.seed = 5;
+    options.hang_s = 1;
+    auto made = DeviceEvaluator::make(program, *ir::bind_sizes(program, "full"), options);
+    ASSERT_TRUE(made) << made.error().message;
+    referee = std::move(*made);
+  }
+
+  Evaluation evaluate(const std::string& source) {
+    const auto all = referee->evaluate({make_candidate(source, "human", "opencl")}, {});
+    EXPECT_TRUE(all) << all.error().message;
+    return all ? all->front() : Evaluation{};
+  }
+
+  static std::string story(const Evaluation& evaluation) {
+    return std::string(verdict_name(evaluation.verdict)) + ": " +
+           verdict_reason(evaluation.verdict) + "\n" + verdict_evidence(evaluation.verdict);
+  }
+
+  std::unique_ptr<DeviceEvaluator> referee;
+};
+
+TEST_F(DeviceEvaluatorTest, PassesAnHonestKernelAtTheHighestLevel) {
+  const Evaluation evaluation = evaluate(kernel("if (i < n) y[i] = 2 * x[i];"));
+  ASSERT_TRUE(passed(evaluation.verdict)) << story(evaluation);
+  EXPECT_EQ(std::get<Passed>(evaluation.verdict).level, "V2");
+  EXPECT_GT(timing_of(evaluation.verdict)->median_ns, 0);
+  ASSERT_EQ(evaluation.resources.size(), 1U);
+  EXPECT_EQ(evaluation.resources[0].kernel, "k");
+  EXPECT_NE(referee->environment().device, "");
+}
+
+TEST_F(DeviceEvaluatorTest, BuildsSpecialisedCandidatesForEveryShape) {
+  const Evaluation evaluation = evaluate(
+      "// quern: specialize = sizes\n" +
+      kernel("for (int j = i; j < QUERN_SIZE_n; j += get_global_size(0)) y[j] = 2 * x[j];"));
+  EXPECT_TRUE(passed(evaluation.verdict)) << story(evaluation);
+}
+
+TEST_F(DeviceEvaluatorTest, GivesEachFaultInAStreamItsVerdictAndGoesOn) {
+  struct Case {
+    const char* what;
+    std::string source, verdict, says;
+  };
+  const std::vector<Case> cases = {
+      {"honest", kernel("if (i < n) y[i] = x[i] + x[i];"), "passed", ""},
+      {"write past the end", kernel("y[i] = 2 * x[i]; if (i == 0) y[n + 64] = 1;"), "rejected",
+       "past the end of output y"},
+      {"write just past the end", kernel("if (i < n) y[i] = 2 * x[i]; if (i == 0) y[n] = 1;"),
+       "rejected", "wrote"},
+      {"write to an input", kernel("if (i < n) { y[i] = 2 * x[i]; x[i] = 0; }"), "rejected",
+       "input x"},
+      {"endless loop", kernel("volatile int go = 1; while (go) {} y[i] = i;"), "timed_out", ""},
+      {"wild pointer", kernel("*(volatile __global int*)(ulong)(n * 8) = 1; y[i] = 0;"), "crashed",
+       "writing to address"},
+      {"wrong result", kernel("if (i < n) y[i] = 3 * x[i];"), "wrong_result", "error bound"},
+      {"unwritten elements", kernel("if (i < n - 1) y[i] = 2 * x[i];"), "wrong_result",
+       "never written"},
+      {"syntax error", kernel("y[i] = ;"), "compile_failed", "expected expression"},
+      {"no such kernel",
+       "// quern: launch other grid 1 block 1 args (x, y, n)\n"
+       "__kernel void k(__global float* x, __global float* y, int n) { y[0] = x[0]; }\n",
+       "launch_failed", "no kernel other"},
+      {"huge scratch",
+       "// quern: scratch s : f32[1000000, 100000]\n"
+       "// quern: launch k grid 1 block 1 args (s, y)\n"
+       "__kernel void k(__global float* s, __global float* y) { y[0] = s[0]; }\n",
+       "launch_failed", "scratch"},
+      {"grid of nothing",
+       "// quern: launch k grid (n / 1000) block 64 args (x, y, n)\n"
+       "__kernel void k(__global float* x, __global float* y, int n) { y[0] = x[0]; }\n",
+       "launch_failed", "must be 1 to"},
+      {"scratch that nobody wrote",
+       "// quern: scratch s : f32[n]\n"
+       "// quern: launch k grid (ceil_div(n, 64)) block 64 args (x, s, y, n)\n"
+       "__kernel void k(__global float* x, __global float* s, __global float* y, int n) {\n"
+       "  int i = get_global_id(0);\n"
+       "  if (i < n) y[i] = 2 * x[i] + (s[i] > 1e30f ? 3e-7f * x[i] : 0);\n}\n",
+       "wrong_result", "two runs"},
+      {"bad plan line", "// quern: lunch k\n" + kernel(""), "compile_failed", "plan"},
+      {"honest again", kernel("if (i < n) y[i] = x[i] * 2.0f;"), "passed", ""},
+  };
+  for (const Case& one : cases) {
+    const Evaluation evaluation = evaluate(one.source);
+    EXPECT_EQ(verdict_name(evaluation.verdict), one.verdict)
+        << one.what << ": " << story(evaluation);
+    EXPECT_THAT(story(evaluation), HasSubstr(one.says)) << one.what;
+  }
+  referee.reset();
+  EXPECT_TRUE(std::filesystem::is_empty(folder() + "/workers")) << "a worker was left behind";
+}
+
+TEST_F(DeviceEvaluatorTest, CatchesAKernelThatWorksOnlyWhereOutputsArePoisoned) {
+  const Evaluation evaluation = evaluate(
+      "// quern: launch k grid (ceil_div(n, 64)) block 64 args (x, y, n)\n"
+      "__kernel void k(__global const float* x, __global float* y, int n) {\n"
+      "  int i = get_global_id(0);\n"
+      "  if (i < n && isnan(y[i])) y[i] = 2 * x[i];\n}\n");
+  ASSERT_EQ(verdict_name(evaluation.verdict), "rejected") << story(evaluation);
+  EXPECT_EQ(std::get<Rejected>(evaluation.verdict).breach, "stale_output");
+}
+
+TEST_F(DeviceEvaluatorTest, FindsTheFasterOfTwoInADuel) {
+  const auto work = [](int rounds) {
+    return make_candidate(
+        kernel("if (i >= n) return; float v = x[i];\n  for (int k = 0; k < " +
+               std::to_string(rounds) + "; ++k) v = fma(v, 1.0f, 0.0f * v);\n  y[i] = v + x[i];"),
+        "human", "opencl");
+  };
+  const auto all = referee->evaluate({work(1), work(400)}, {});
+  ASSERT_TRUE(all);
+  for (const Evaluation& each : *all) ASSERT_TRUE(passed(each.verdict)) << story(each);
+  const auto duel = referee->duel(work(1), work(400));
+  ASSERT_TRUE(duel) << duel.error().message;
+  EXPECT_TRUE(duel->different);
+  EXPECT_GT(duel->low, 1.5);
+}
+
+}  // namespace
+}  // namespace quern

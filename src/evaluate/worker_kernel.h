@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "evaluate/device_session.h"
+#include "evaluate/runnable_kernel.h"
+
+namespace quern {
+
+/// A candidate of device code, loaded in a device worker with the buffers of one workload.
+class WorkerKernel : public RunnableKernel {
+ public:
+  struct Options {
+    int slots = 1;
+    Placement placement = Placement::kLeft;
+    double hang_s = 2;   ///< a batch hangs when it takes this and 20 times what its calls should
+    double load_s = 30;  ///< to load the binary
+  };
+
+  /// All must outlive the kernel. Slots start as `LoadedKernel`'s do. Verdicts: those of
+  /// `DeviceBackend::load`.
+  static Outcome<std::unique_ptr<WorkerKernel>> start(
+      const ir::Program& program, const Workload& workload, DeviceSession& session,
+      const std::string& image, const BoundPlan& plan, const Options& options);
+  ~WorkerKernel() override;
+
+  void load(int slot, int dataset) override;
+  using RunnableKernel::poison;
+  void poison(int slot) override;
+  Outcome<double> run(int calls) override;
+  Outcome<std::vector<std::byte>> outputs(int slots) override;
+  std::vector<std::string> notes() const override { return worker().sandbox_notes(); }
+  const std::vector<KernelResources>& resources() const { return resources_; }
+
+ private:
+  WorkerKernel(const ir::Program& program, const Workload& workload, DeviceSession& session,
+               const Options& options)
+      : RunnableKernel(program, workload, options.slots), session_(&session), options_(options) {}
+  DeviceWorker& worker() const { return session_->worker(); }
+  const BufferSet& set(int slot) const { return resident_->sets[static_cast<size_t>(slot)]; }
+  Outcome<Done> hold() override;
+  Outcome<bool> guards_intact();
+  Outcome<CompareReport> compare_output(int slot, size_t index) override;
+  Outcome<std::vector<std::byte>> read_output(int slot, size_t index);
+
+  DeviceSession* session_;
+  Options options_;
+  DeviceSession::Resident* resident_ = nullptr;
+  ProgramId program_id_ = 0;
+  std::vector<KernelResources> resources_;
+  std::optional<Stopped> failure_;  ///< of a call without an answer
+  int poisonings_ = 0;
+};
+
+}  // namespace quern

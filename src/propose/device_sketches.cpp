@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <bit>
+
+#include "codegen/device_tile.h"
+#include "codegen/device_transpose.h"
+#include "propose/sketch_builder.h"
+#include "schedule/rows.h"
+
+namespace quern {
+namespace {
+
+using ir::Program;
+using ir::Statement;
+
+constexpr int64_t kMostThreads = 1024;
+
+/// One way to set the parameters of all groups.
+struct Options {
+  bool inline_costly = true;  ///< recompute special functions rather than store their values
+  bool fuse = true;
+  bool tensorize = true;
+  bool vectors = true;
+  bool keep = false;  ///< rows in registers between passes
+  bool online = false;
+  int elements = 8;  ///< of a row that a thread takes
+  int coarsen = 1;
+  int unroll = 4;
+  size_t tile = 0;  ///< which of `device_tile_params`
+};
+
+std::string text(int64_t value) { return std::to_string(value); }
+
+bool reduces(const Statement& statement) { return statement.kind != Statement::Kind::kMap; }
+
+/// Neighbouring threads take neighbouring terms of the reduction, not neighbouring results.
+bool along_reduction(const Statement& statement) {
+  if (statement.kind == Statement::Kind::kScan) {
+    return statement.scan_axis + 1 == static_cast<int>(statement.axes.size());
+  }
+  return vector_position(statement, -1) < 0;
+}
+
+double terms_of(const Statement& statement, const ir::Sizes& sizes) {
+  if (statement.kind == Statement::Kind::kScan) {
+    return elements({statement.axes[static_cast<size_t>(statement.scan_axis)]}, sizes);
+  }
+  return elements(statement.reduce_axes, sizes);
+}
+
+double rows_of(const Statement& statement, const ir::Sizes& sizes) {
+  const double points = elements(statement.axes, sizes);
+  return statement.kind == Statement::Kind::kScan ? points / terms_of(statement, sizes) : points;
+}
+
+/// Threads for a row: each takes `share` elements; fewer where rows alone fill the device.
+int64_t row_threads(double terms, int share) {
+  const double wanted = std::clamp(terms / share, 1.0, static_cast<double>(kMostThreads));
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(wanted)));
+}
+
+void tile_parameters(SketchBuilder* builder, const std::string& name, const Options& options) {
+  const auto params = device_tile_params();
+  const auto& tile = params[std::min(options.tile, params.size() - 1)];
+  builder->add("unroll_and_jam", name, {{"mr", text(tile.at("mr"))}, {"nr", text(tile.at("nr"))}});
+  builder->add(
+      "pack_panels", name,
+      {{"kc", text(tile.at("kc"))}, {"mc", text(tile.at("mc"))}, {"nc", text(tile.at("nc"))}});
+  if (tile.at("stages") > 1) {
+    builder->add("software_pipeline", name, {{"stages", text(tile.at("stages"))}});
+  }
+  if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
+}
+
+/// Rows shared by the threads of a block.
+void row_parameters(SketchBuilder* builder, const std::vector<Statement>& statements,
+                    const Statement& widest, const Options& options) {
+  const ir::Sizes& sizes = builder->sizes();
+  const std::string& name = statements[0].name;
+  const double terms = terms_of(widest, sizes), rows = rows_of(widest, sizes);
+  const int64_t threads = row_threads(terms, options.elements);
+  builder->add("launch_bounds", name, {{"threads", text(std::max<int64_t>(threads, 128))}});
+  builder->add("cross_thread_reduction", name, {{"width", text(threads)}});
+  if (options.keep) builder->add("cache_read", name, {{"buffer", "registers"}});
+  if (options.online) {
+    for (const Statement& largest : statements) {
+      for (const Statement& total : statements) {
+        builder->add("online_rewrite", largest.name, {{"with", total.name}});
+      }
+    }
+  }
+  // Too few rows to occupy the device: several blocks take one.
+  const double wanted = 4.0 * builder->machine().threads;
+  if (rows < wanted && terms > 16384) {
+    const auto parts = static_cast<int64_t>(std::clamp(wanted / rows, 2.0, 512.0));
+    builder->add("rfactor", name, {{"parts", text(parts)}});
+  }
+}
+
+void nest_parameters(SketchBuilder* builder, const Group& group, const Options& options) {
+  const std::vector<Statement> statements = inline_group(builder->program(), group);
+  const std::string& name = statements[0].name;
+  const Statement* widest = nullptr;
+  for (const Statement& statement : statements) {
+    if (!reduces(statement)) continue;
+    if (widest == nullptr ||
+        terms_of(statement, builder->sizes()) > terms_of(*widest, builder->sizes())) {
+      widest = &statement;
+    }
+  }
+  if (options.vectors && transposes(builder->program(), group)) {
+    builder->add("register_transpose", name);
+    return;
+  }
+  if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
+  if (widest == nullptr) {
+    if (options.coarsen > 1) builder->add("coarsen", name, {{"factor", text(options.coarsen)}});
+  } else {
+    // A window's few terms stay within a thread.
+    const bool shared = along_reduction(*widest) && terms_of(*widest, builder->sizes()) >= 128;
+    if (shared || statements.size() > 1) row_parameters(builder, statements, *widest, options);
+    if (options.unroll > 1) builder->add("unroll", name, {{"factor", text(options.unroll)}});
+  }
+}
+
+Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine& machine,
+             const Options& options, std::string note) {
+  SketchBuilder builder(program, sizes, machine);
+  builder.begin();
+  inline_maps(&builder, options.inline_costly, options.tensorize);
+  if (options.tensorize) tensorize_all(&builder);
+  if (options.fuse) fuse_all(&builder);
+  const std::vector<Group> groups = builder.schedule().groups;
+  for (const Group& group : groups) {
+    if (group.skeleton == Skeleton::kNest) {
+      nest_parameters(&builder, group, options);
+    } else {
+      tile_parameters(&builder, program.statements[static_cast<size_t>(group.root)].name, options);
+    }
+  }
+  return {builder.trace(), std::move(note)};
+}
+
+}  // namespace
+
+std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& sizes,
+                                    const RulesMachine& machine) {
+  const std::pair<Options, const char*> kinds[] = {
+      {{.keep = true}, "fused rows, kept in registers"},
+      {{.elements = 16}, "fused rows, everything recomputed"},
+      {{.online = true, .elements = 16}, "fused rows, maximum and sum in one pass"},
+      {{.keep = true, .elements = 32, .tile = 1}, "fused rows, kept in registers, fewer threads"},
+      {{.coarsen = 4, .unroll = 8, .tile = 2}, "fused rows, more threads"},
+      {{.elements = 64, .unroll = 8, .tile = 3}, "fused rows, few threads"},
+      {{.inline_costly = false}, "fused rows, special functions stored"},
+      {{.tensorize = false, .unroll = 8}, "fused rows, no tiles"},
+      {{.fuse = false, .elements = 16}, "a launch for each statement that is no map"},
+      {{.vectors = false, .elements = 16, .unroll = 1}, "fused rows, single elements"},
+      {{.inline_costly = false, .fuse = false, .tensorize = false, .vectors = false, .unroll = 1},
+       "a launch for each statement"},
+  };
+  std::vector<Sketch> found;
+  for (const auto& [options, note] : kinds) {
+    found.push_back(build(program, sizes, machine, options, note));
+  }
+  keep_distinct(&found);
+  return found;
+}
+
+}  // namespace quern

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "propose/rules.h"
+
+#include <gtest/gtest.h>
+
+#include "codegen/emit_device.h"
+#include "nvrtc.h"
+#include "opencl_machine.h"
+#include "starter_tasks.h"
+
+namespace quern {
+namespace {
+
+class DeviceRules : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    program_ = starter_task(GetParam());
+    tiny_ = *ir::bind_sizes(program_, "tiny");
+  }
+
+  /// The sketches of the rules, tuned for `sizes`, as launches.
+  std::vector<DeviceProgram> plans(const ir::Sizes& sizes, DeviceLanguage language) {
+    RulesMachine machine{132, 2 << 20, language};
+    std::vector<DeviceProgram> made;
+    for (const Sketch& sketch : sketches(program_, sizes, machine)) {
+      auto schedule = apply(sketch.trace, program_, sizes, ScheduleTarget::kDevice);
+      EXPECT_TRUE(schedule) << schedule.error().message;
+      if (!schedule) continue;
+      auto plan = make_device_program(program_, *schedule, sizes, language);
+      // Only rows that exceed the registers are refused.
+      if (plan) made.push_back(std::move(*plan));
+    }
+    EXPECT_GE(made.size(), 1u);
+    return made;
+  }
+
+  ir::Program program_;
+  ir::Sizes tiny_;
+};
+
+TEST_P(DeviceRules, PlansForThePublishedSizesCompileForCuda) {
+  if (!nvrtc_missing().empty()) GTEST_SKIP() << nvrtc_missing();
+  for (const DeviceProgram& plan :
+       plans(*ir::bind_sizes(program_, "full"), DeviceLanguage::kCuda)) {
+    const std::string source = device_source(program_, DeviceLanguage::kCuda, plan);
+    ASSERT_EQ(nvrtc_refuses(source, size_options(program_, "full")), "") << source;
+  }
+}
+
+TEST_P(DeviceRules, PlansMeanWhatTheTaskMeansOnOpencl) {
+  OpenclMachine* machine = OpenclMachine::get();
+  if (machine == nullptr) GTEST_SKIP() << "no OpenCL platform (pocl-opencl-icd)";
+  const HostTensors inputs = draw_host_inputs(program_, tiny_, 5);
+  for (const ir::Sizes& tuned : {tiny_, *ir::bind_sizes(program_, "full")}) {
+    for (const DeviceProgram& plan : plans(tuned, DeviceLanguage::kOpencl)) {
+      const std::string source = device_source(program_, DeviceLanguage::kOpencl, plan);
+      auto outputs = machine->run(program_, tiny_, plan, source, inputs);
+      ASSERT_TRUE(outputs) << outputs.error().message << outputs.error().hint << source;
+      ASSERT_EQ(difference_from_meaning(program_, tiny_, inputs, *outputs), "") << source;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tasks, DeviceRules, testing::ValuesIn(starter_tasks()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace quern
