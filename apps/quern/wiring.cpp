@@ -123,8 +123,8 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
 }
 
 const std::vector<std::string>& known_targets() {
-  static const std::vector<std::string> kTargets = {"cpu", "opencl", "cuda"};
-  return kTargets;
+  static const auto& targets = *new std::vector<std::string>{"cpu", "opencl", "cuda"};
+  return targets;
 }
 
 std::string candidate_language(const std::string& target) {
