@@ -42,7 +42,7 @@ BAD = {
 TASK = """# ReLU on {what}.
 task relu_throughput(batch = {batch}, dim = {dim})
 input x : f32[batch, dim] ~ normal(0, 1)
-output y[i, j] = max(x[i, j], 0)
+output y[i, j] = relu(x[i, j])
 """
 
 

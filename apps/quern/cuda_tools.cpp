@@ -32,16 +32,18 @@ TimingPolicy gpu_timing() {
 }
 
 /// What the driver says the chip can do: bounds that no kernel beats, so that a share of them is
-/// never flattering. Data that fits the L2 cache may move several times as fast as from memory.
+/// never flattering. Data that fits the L2 cache may move several times as fast as from memory, and
+/// f32 products may be made of three passes of TF32 through the tensor cores, where there are some.
 Peaks nominal_peaks(const cuda::GpuProperties& gpu) {
   constexpr double kCacheFactor = 4;
   constexpr int kLanes = 128;  // of f32, in a multiprocessor
   Peaks peaks;
   peaks.cpu = gpu.name;
-  peaks.fma_gflops = 2e-6 * kLanes * gpu.multiprocessors * gpu.clock_khz;
+  const double tensor_factor = gpu.major >= 8 ? 3 : 1;
+  peaks.fma_gflops = tensor_factor * 2e-6 * kLanes * gpu.multiprocessors * gpu.clock_khz;
   const double memory_gbs = 2e-6 * gpu.memory_clock_khz * (gpu.memory_bus_bits / 8.0);
   peaks.curve = {{gpu.l2_bytes, kCacheFactor * memory_gbs, kCacheFactor * memory_gbs},
-                 {gpu.memory_bytes, memory_gbs, memory_gbs}};
+                 {2 * gpu.l2_bytes, memory_gbs, memory_gbs}};
   return peaks;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/memory.h"
 
+#include <sys/resource.h>
+
 #include <cstdlib>
 #include <string>
 
@@ -15,6 +17,15 @@ double available_memory_bytes() {
   const size_t at = text->find("MemAvailable:");
   if (at == std::string::npos) return kUnknown;
   return std::strtod(text->c_str() + at + std::string("MemAvailable:").size(), nullptr) * 1024;
+}
+
+void limit_address_space(uint64_t bytes) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  const rlimit limit{bytes, bytes};
+  setrlimit(RLIMIT_AS, &limit);
+#else
+  (void)bytes;
+#endif
 }
 
 }  // namespace quern

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <signal.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -8,6 +7,7 @@
 #include <string>
 
 #include "base/landlock.h"
+#include "base/memory.h"
 #include "device/device_backend.h"
 #include "device/device_protocol.h"
 #include "device/device_server.h"
@@ -21,19 +21,7 @@ extern "C" const char* __asan_default_options() {
 
 namespace {
 
-/// Keeps a compilation from taking all memory. Under a sanitizer, which reserves terabytes of
-/// addresses, there is no limit.
-void limit_memory() {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  constexpr rlim_t kCompilerBytes = rlim_t{8} << 30;
-  const rlimit limit{kCompilerBytes, kCompilerBytes};
-  setrlimit(RLIMIT_AS, &limit);
-#endif
-}
-
-}  // namespace
-
-namespace {
+constexpr uint64_t kCompilerBytes = uint64_t{8} << 30;
 
 /// Files from now on: those of the worker's own folder, which it runs in. Descriptors that are open
 /// stay open, those of the device among them.
@@ -61,7 +49,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const bool compiles = std::string(argv[3]) == "compile";
-  if (compiles) limit_memory();
+  if (compiles) quern::limit_address_space(kCompilerBytes);
   const bool cuda = std::string(argv[1]) == "cuda";
   const auto confine = [compiles, cuda] {
     if (compiles) return;  // compilers start programs

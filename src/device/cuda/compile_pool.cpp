@@ -201,13 +201,13 @@ Result<std::unique_ptr<CompilePool::Worker>> CompilePool::start_worker() {
     QUERN_TRY(write_file_atomic(folder + "/" + kPreludeName, options_.prelude));
   }
   Command command;
-  command.argv = {program_, options_.library.path, options_.prelude.empty() ? "-" : folder};
+  command.argv = {program_, options_.library.path, options_.prelude.empty() ? "-" : folder,
+                  std::to_string(options_.memory_bytes)};
   for (std::string& option : base_options()) command.argv.push_back(std::move(option));
   // The compiler's own cache opens the driver, which has no business here.
   command.env = {"CUDA_CACHE_DISABLE=1", "LC_ALL=C", "TMPDIR=" + folder};
   command.cwd = folder;
   command.drop_output_when_full = true;
-  command.limits.address_space_bytes = options_.memory_bytes;
   command.limits.file_size_bytes = uint64_t{1} << 30;
   command.sandbox.restrict_files = true;
   command.sandbox.read_exec = {"/usr", "/lib", "/lib64", folder_of(options_.library.path),

@@ -11,8 +11,9 @@
 #include "base/result.h"
 
 /// What `quern-nvrtc` and its parent say to each other, as frames over two pipes. The worker is
-/// started as: quern-nvrtc LIBRARY PRELUDE_FOLDER OPTION…; it makes its precompiled header in the
-/// folder (which holds quern_cuda.h; "-" for none), says `Ready`, then answers requests one by one.
+/// started as: quern-nvrtc LIBRARY PRELUDE_FOLDER MEMORY_BYTES OPTION…; it makes its precompiled
+/// header in the folder (which holds quern_cuda.h; "-" for none), says `Ready`, then answers
+/// requests one by one.
 namespace quern::cuda {
 
 inline constexpr int kNvrtcRequestFd = 3;
