@@ -80,8 +80,8 @@ class NaiveKernel {
     const Reducer acc(program_, statement_, "q_acc");
     out_.add(acc.declare());
     for (const ir::Axis& axis : statement_.reduce_axes) open_loop(axis);
-    out_.add_lines(acc.add(text_.value(statement_.body),
-                           axis_id(statement_.reduce_axes.front().name)));
+    out_.add_lines(
+        acc.add(text_.value(statement_.body), axis_id(statement_.reduce_axes.front().name)));
     for (size_t a = 0; a < statement_.reduce_axes.size(); ++a) out_.add("}");
     store(acc.result());
   }

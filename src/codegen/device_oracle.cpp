@@ -54,8 +54,7 @@ double count_of(const std::vector<ir::Axis>& axes, const ir::Sizes& sizes) {
 bool unit_stride(const Statement& statement, const std::string& axis) {
   const std::vector<const Expr*> loads = ir::loads_of(statement.body);
   return std::any_of(loads.begin(), loads.end(), [&](const Expr* load) {
-    return !load->indices.empty() &&
-           coefficient(load->indices.back(), axis) == ir::int_constant(1);
+    return !load->indices.empty() && coefficient(load->indices.back(), axis) == ir::int_constant(1);
   });
 }
 
@@ -64,8 +63,7 @@ int threads_of_element(const Statement& statement, const ir::Sizes& sizes) {
   if (statement.kind != Statement::Kind::kReduce) return 1;
   const double elements = count_of(statement.axes, sizes);
   const double terms = count_of(statement.reduce_axes, sizes);
-  const bool along =
-      !statement.axes.empty() && unit_stride(statement, statement.axes.back().name);
+  const bool along = !statement.axes.empty() && unit_stride(statement, statement.axes.back().name);
   if (terms < 64 || (along && elements >= 131072)) return 1;
   return elements < 8192 && terms >= 4096 ? kThreads : 32;
 }
@@ -117,11 +115,10 @@ class OraclePrinter {
     if (!result) {
       // A scalar of the oracle is two words.
       const bool words = is_float(statement.type);
-      plan_ += fmt::format(
-          "// quern: scratch {} : {}[{}]\n", kept_name(statement),
-          words ? "u64" : std::string(dtype_name(statement.type)),
-          ir::print((words ? ir::int_constant(2) : ir::int_constant(1)) *
-                    element_product(program_, statement.axes)));
+      plan_ += fmt::format("// quern: scratch {} : {}[{}]\n", kept_name(statement),
+                           words ? "u64" : std::string(dtype_name(statement.type)),
+                           ir::print((words ? ir::int_constant(2) : ir::int_constant(1)) *
+                                     element_product(program_, statement.axes)));
     }
     std::vector<std::string> args;
     for (const std::string& name : ir::tensors_of(statement.body)) args.push_back(argument(name));
@@ -157,8 +154,8 @@ class OraclePrinter {
     for (const std::string& size : program_.free_sizes()) {
       params.push_back("long " + size_name(size));
     }
-    text_.add(fmt::format("extern \"C\" __global__ void {}({}) {{", kernel,
-                          fmt::join(params, ", ")));
+    text_.add(
+        fmt::format("extern \"C\" __global__ void {}({}) {{", kernel, fmt::join(params, ", ")));
     text_.add(fmt::format("typedef {} T;", scalar_));
     for (const ir::SizeDecl& size : program_.sizes) {
       if (!size.let) continue;
@@ -228,10 +225,9 @@ class OraclePrinter {
       text_.add("q_scale[q_at] = scale_of(q_x);");
     } else {
       text_.add("q_value[q_at] = (double)q_x;");
-      text_.add(fmt::format("q_scale[q_at] = {};",
-                            is_position(statement)
-                                ? accumulator + ".certain() ? 0 : doubtful(T())"
-                                : "0"));
+      text_.add(fmt::format(
+          "q_scale[q_at] = {};",
+          is_position(statement) ? accumulator + ".certain() ? 0 : doubtful(T())" : "0"));
     }
     text_.add("}");
   }
@@ -251,8 +247,7 @@ class OraclePrinter {
     }
     const std::string value = reference_value(program_, statement.body, true);
     text_.add(is_position(statement)
-                  ? fmt::format("acc.add({}, {});", value,
-                                axis_name(statement.reduce_axes[0].name))
+                  ? fmt::format("acc.add({}, {});", value, axis_name(statement.reduce_axes[0].name))
                   : fmt::format("acc.add({});", value));
     text_.add("}");
     text_.add(fmt::format("merge_across(acc, {});", width));

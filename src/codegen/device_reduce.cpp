@@ -83,9 +83,8 @@ std::string Reducer::combine(const std::string& a, const std::string& b) const {
 std::string Reducer::add(const std::string& value, const std::string& position) const {
   if (!is_position()) return fmt::format("{} = {};", this->value(), combine(this->value(), value));
   const char* better = monoid_ == Monoid::kArgMax ? ">" : "<";
-  return fmt::format(
-      "{{\nconst {0} q_x = {1};\nif (q_x {2} {3}) {{\n{3} = q_x, {4} = {5};\n}}\n}}", type(), value,
-      better, this->value(), at(), position);
+  return fmt::format("{{\nconst {0} q_x = {1};\nif (q_x {2} {3}) {{\n{3} = q_x, {4} = {5};\n}}\n}}",
+                     type(), value, better, this->value(), at(), position);
 }
 
 std::string Reducer::across(const std::string& width, const std::string& scratch) const {

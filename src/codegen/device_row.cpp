@@ -117,8 +117,7 @@ class RowKernel {
     style_.unroll = static_cast<int>(std::clamp<int64_t>(group_.param("unroll", 1), 1, 16));
     style_.online = group_.param("online", 0) != 0;
     if (!std::has_single_bit(static_cast<unsigned>(style_.threads)) || style_.threads > 1024) {
-      return misfit(fmt::format("{} threads a block", style_.threads),
-                    "a power of two up to 1024");
+      return misfit(fmt::format("{} threads a block", style_.threads), "a power of two up to 1024");
     }
     if (style_.width > style_.threads) style_.threads = style_.width;
     if (style_.width > 0 && !std::has_single_bit(static_cast<unsigned>(style_.width))) {
@@ -237,7 +236,9 @@ class RowKernel {
 
   std::vector<std::string> conditions(const DeviceStyle& style) const {
     if (style.vector == 1 && style.keep == 0) return {};
-    return DeviceStages::conditions(program_, items_, stages_, style);
+    std::set<std::string> stores = DeviceStages::in_memory(items_, stages_, style);
+    stores.insert(writes_.begin(), writes_.end());
+    return DeviceStages::conditions(program_, items_, stages_, style, stores);
   }
 
   void print(const std::set<std::string>& memory) {
@@ -367,8 +368,9 @@ Result<void> emit_in_parts(const Program& program, const Group& group, int numbe
   made->scratch.push_back(scratch_of(program, part));
   Group second = group;
   second.params = {{"threads", 128}, {"row_threads", parts >= 32 ? 32 : 1}};
-  QUERN_ASSIGN(DeviceKernel last,
-               RowKernel(whole, second, sizes, combine, writes).make(kernel_name(statements, number)));
+  QUERN_ASSIGN(
+      DeviceKernel last,
+      RowKernel(whole, second, sizes, combine, writes).make(kernel_name(statements, number)));
   made->kernels.push_back(std::move(last));
   return {};
 }

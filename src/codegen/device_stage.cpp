@@ -29,9 +29,8 @@ std::vector<Loop> loops_of(const Stage& stage) {
 }
 
 bool reduces(const std::vector<Item>& items, const Stage& stage) {
-  return std::any_of(stage.members.begin(), stage.members.end(), [&](int member) {
-    return is_reduction(items[static_cast<size_t>(member)]);
-  });
+  return std::any_of(stage.members.begin(), stage.members.end(),
+                     [&](int member) { return is_reduction(items[static_cast<size_t>(member)]); });
 }
 
 bool scans(const std::vector<Item>& items, const Stage& stage) {
@@ -149,7 +148,8 @@ bool DeviceStages::combines(const std::vector<Item>& items, const std::vector<St
 std::vector<std::string> DeviceStages::conditions(const ir::Program& program,
                                                   const std::vector<Item>& items,
                                                   const std::vector<Stage>& stages,
-                                                  const DeviceStyle& style) {
+                                                  const DeviceStyle& style,
+                                                  const std::set<std::string>& stored) {
   std::vector<std::string> found;
   auto need = [&](std::string text) {
     if (std::find(found.begin(), found.end(), text) == found.end()) {
@@ -158,6 +158,9 @@ std::vector<std::string> DeviceStages::conditions(const ir::Program& program,
   };
   const DeviceText text(program);
   auto need_aligned = [&](const std::string& tensor) {
+    const bool own = std::any_of(items.begin(), items.end(),
+                                 [&](const Item& item) { return item.statement.name == tensor; });
+    if (own && !stored.contains(tensor)) return;
     need(fmt::format("q_aligned({})", tensor_id(tensor)));
     need(fmt::format("{} % {} == 0", text.index(program.shape_of(tensor).back()), style.vector));
   };
@@ -323,8 +326,9 @@ int DeviceStages::open_points(const std::vector<Loop>& loops) {
   if (style_.width == 0) {
     out_->add("#pragma unroll");
     out_->add(fmt::format("for (int q_u = 0; q_u < {}; ++q_u) {{", style_.coarsen));
-    out_->add(fmt::format("const q_int q_p = (q_int)((q_block() * {} + q_u) * {} + q_thread()) * {};",
-                          style_.coarsen, style_.threads, style_.vector));
+    out_->add(
+        fmt::format("const q_int q_p = (q_int)((q_block() * {} + q_u) * {} + q_thread()) * {};",
+                    style_.coarsen, style_.threads, style_.vector));
     out_->add(fmt::format("if (q_p < {}) {{", total));
     declare_axes(loops);
     return 2;
@@ -332,8 +336,8 @@ int DeviceStages::open_points(const std::vector<Loop>& loops) {
   if (style_.keep > 0) {
     out_->add("#pragma unroll");
     out_->add(fmt::format("for (int q_k = 0; q_k < {}; ++q_k) {{", style_.keep));
-    out_->add(fmt::format("const q_int q_p = (q_k * {} + q_lane) * {};", style_.width,
-                          style_.vector));
+    out_->add(
+        fmt::format("const q_int q_p = (q_k * {} + q_lane) * {};", style_.width, style_.vector));
     out_->add(fmt::format("if (q_p < {}) {{", total));
     declare_axes(loops);
     return 2;
@@ -371,9 +375,8 @@ std::vector<DeviceStages::Access> DeviceStages::vector_loads(const Stage& stage,
       const bool own = std::any_of(stage.members.begin(), stage.members.end(), [&](int other) {
         return item(other).statement.name == load->name;
       });
-      const bool known = std::any_of(loaded.begin(), loaded.end(), [&](const Access& access) {
-        return *access.load == *load;
-      });
+      const bool known = std::any_of(loaded.begin(), loaded.end(),
+                                     [&](const Access& access) { return *access.load == *load; });
       if (own || known) continue;
       const std::string id = key(loops, *load);
       const bool kept = kept_.contains(id);
@@ -434,20 +437,17 @@ void DeviceStages::print_value(const Stage& stage, const std::vector<Loop>& loop
 }
 
 void DeviceStages::print_members(const Stage& stage, const std::vector<Loop>& loops,
-                                 const std::vector<int>& members,
-                                 const std::vector<Access>& loaded,
+                                 const std::vector<int>& members, const std::vector<Access>& loaded,
                                  const std::map<int, Reducer>& reducers) {
   for (int index : members) {
     const Item& member = item(index);
-    const std::string value =
-        text_for(member, loops, loaded).value(member.statement.body);
+    const std::string value = text_for(member, loops, loaded).value(member.statement.body);
     auto reducer = reducers.find(index);
     if (reducer == reducers.end()) {
       print_value(stage, loops, member, value);
       continue;
     }
-    const std::string position =
-        member.reduce.empty() ? "0" : axis_id(member.reduce.front().name);
+    const std::string position = member.reduce.empty() ? "0" : axis_id(member.reduce.front().name);
     out_->add_lines(reducer->second.add(value, position));
   }
 }
@@ -469,7 +469,6 @@ void DeviceStages::store_vectors(const std::vector<int>& members, const std::vec
                           tensor_id(name), offset, name));
   }
 }
-
 
 void DeviceStages::print_points(const Stage& stage) {
   const std::vector<Loop> loops = point_loops(items_, stage);
@@ -580,7 +579,8 @@ bool DeviceStages::online_pair(size_t stage) const {
     return false;
   }
   const Item &m = item(first.members[0]), &s = item(second.members[0]);
-  const Expr less = ir::apply(ir::Op::kSub, {m.statement.body, ir::load(m.statement.name, m.store)});
+  const Expr less =
+      ir::apply(ir::Op::kSub, {m.statement.body, ir::load(m.statement.name, m.store)});
   return is_reduction(m) && is_reduction(s) && m.statement.monoid == ir::Monoid::kMax &&
          s.statement.monoid == ir::Monoid::kSum &&
          s.statement.body == ir::apply(ir::Op::kExp, {less});
@@ -610,11 +610,12 @@ void DeviceStages::print_online(const Item& largest, const Item& total, const St
   close(opened);
   std::string most = "q_most", sum = "q_sum";
   if (style_.width > 1) {
-    out_->add(fmt::format(
-        "const float q_top = q_reduce_max(q_most, {}, (Q_LOCAL float*)q_shared);", style_.width));
-    out_->add(fmt::format("const float q_all = q_reduce_sum(q_sum * q_exp(q_most - q_top), {}, "
-                          "(Q_LOCAL float*)q_shared);",
+    out_->add(fmt::format("const float q_top = q_reduce_max(q_most, {}, (Q_LOCAL float*)q_shared);",
                           style_.width));
+    out_->add(
+        fmt::format("const float q_all = q_reduce_sum(q_sum * q_exp(q_most - q_top), {}, "
+                    "(Q_LOCAL float*)q_shared);",
+                    style_.width));
     most = "q_top";
     sum = "q_all";
   }
@@ -633,9 +634,9 @@ void DeviceStages::print_block_scan(const Stage& stage) {
   // Backwards, elements of a vector come in the wrong order: they are moved one by one.
   const std::vector<Loop> loops = statement.reverse ? std::vector<Loop>() : stage.space;
   const std::string axis = axis_id(loop.name);
-  const std::string place =
-      statement.reverse ? fmt::format("const q_int {} = {} - 1 - q_p - q_v;", axis, extent)
-                        : fmt::format("const q_int {} = q_p + q_v;", axis);
+  const std::string place = statement.reverse
+                                ? fmt::format("const q_int {} = {} - 1 - q_p - q_v;", axis, extent)
+                                : fmt::format("const q_int {} = q_p + q_v;", axis);
   out_->add("{");
   out_->add(monoid.declare());
   out_->add(fmt::format("for (q_int q_c = 0; q_c < {}; q_c += {}) {{", extent,
@@ -647,8 +648,7 @@ void DeviceStages::print_block_scan(const Stage& stage) {
   const std::vector<Access> loaded = vector_loads(stage, loops, stage.members);
   open_elements();
   out_->add(place);
-  out_->add(fmt::format("q_t[q_v] = {};",
-                        text_for(scanned, loops, loaded).value(statement.body)));
+  out_->add(fmt::format("q_t[q_v] = {};", text_for(scanned, loops, loaded).value(statement.body)));
   out_->add("}");
   out_->add("} else {");
   open_elements();

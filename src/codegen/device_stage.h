@@ -20,8 +20,8 @@ struct DeviceStyle {
   int vector = 1;     ///< neighbouring elements of a thread: 1, or 4 where all accesses allow it
   int coarsen = 1;    ///< grid-wide: vectors of a thread
   int unroll = 1;
-  bool online = false;  ///< a maximum and the sum of exponentials less it in one pass
-  int keep = 0;       ///< vectors of a row that a thread keeps in registers; 0: none
+  bool online = false;             ///< a maximum and the sum of exponentials less it in one pass
+  int keep = 0;                    ///< vectors of a row that a thread keeps in registers; 0: none
   std::string first, last;         ///< bounds of the reduced points where a block takes a part
   std::set<std::string> streamed;  ///< tensors stored past the caches
 };
@@ -37,11 +37,13 @@ class DeviceStages {
 
   void print();
 
-  /// What must hold for vectors and kept rows; empty: nothing. Over names in scope.
+  /// What must hold for vectors and kept rows; empty: nothing. Over names in scope; of what the
+  /// stages make themselves only `stored` is.
   static std::vector<std::string> conditions(const ir::Program& program,
                                              const std::vector<Item>& items,
                                              const std::vector<Stage>& stages,
-                                             const DeviceStyle& style);
+                                             const DeviceStyle& style,
+                                             const std::set<std::string>& stored);
   /// Intermediates that must have memory under this style: outside readers aside, those that a
   /// later stage reads and no register holds.
   static std::set<std::string> in_memory(const std::vector<Item>& items,
@@ -59,8 +61,8 @@ class DeviceStages {
 
   void print_stage(const Stage& stage);
   void print_row_scalar(const Item& item);
-  void print_points(const Stage& stage);      ///< maps, and reductions with several results
-  void print_reduction(const Stage& stage);   ///< reductions to one value a row
+  void print_points(const Stage& stage);     ///< maps, and reductions with several results
+  void print_reduction(const Stage& stage);  ///< reductions to one value a row
   void print_block_scan(const Stage& stage);
   void print_line_scan(const Stage& stage);
   bool online_pair(size_t stage) const;

@@ -257,8 +257,8 @@ std::string device_sizes(const Program& program) {
   // The largest index is less than 2^31 even where the last block reaches past the end.
   std::string small;
   for (const IntExpr& count : counted(program)) {
-    small += fmt::format("{}{} < 2146435072", small.empty() ? "" : " && \\\n    ",
-                         preprocessor(count));
+    small +=
+        fmt::format("{}{} < 2146435072", small.empty() ? "" : " && \\\n    ", preprocessor(count));
   }
   if (!free.empty()) text += fmt::format("#if {}\n", known);
   text += fmt::format("#if {}\ntypedef int q_int;\n#define Q_INT_KNOWN\n#endif\n", small);
@@ -271,8 +271,8 @@ std::string device_sizes(const Program& program) {
   text += "#define Q_SIZES \\\n";
   for (const ir::SizeDecl& size : program.sizes) {
     const std::string value = size.let ? print.index(*size.let) : "QUERN_SIZE_" + size.name;
-    text += fmt::format("  const q_int {0} = (q_int)({1}); (void){0}; \\\n", size_id(size.name),
-                        value);
+    text +=
+        fmt::format("  const q_int {0} = (q_int)({1}); (void){0}; \\\n", size_id(size.name), value);
   }
   return text + "  (void)0\n\n";
 }
@@ -312,7 +312,8 @@ std::string device_source(const Program& program, DeviceLanguage language,
   text += fmt::format("#include \"quern_{}.h\"\n\n{}", device_language_name(language),
                       device_sizes(program));
   for (const DeviceKernel& kernel : made.kernels) {
-    text += device_signature(program, kernel, made.scratch) + " {\n  Q_SIZES;\n" + kernel.body + "}\n\n";
+    text += device_signature(program, kernel, made.scratch) + " {\n  Q_SIZES;\n" + kernel.body +
+            "}\n\n";
   }
   text.pop_back();
   return text;

@@ -61,11 +61,11 @@ ir::IntExpr ceil_div(ir::IntExpr a, ir::IntExpr b);
 /// A kernel with its launch, as one candidate source needs both.
 struct DeviceKernel {
   std::string name;
-  ir::IntExpr blocks;             ///< over free sizes
-  int threads = 256;              ///< of a block
+  ir::IntExpr blocks;               ///< over free sizes
+  int threads = 256;                ///< of a block
   std::vector<std::string> reads;   ///< tensors, in order of the arguments
   std::vector<std::string> writes;  ///< then these, then all free sizes
-  std::string body;               ///< between the braces, after the sizes
+  std::string body;                 ///< between the braces, after the sizes
 };
 
 /// A tensor that only the kernels use.

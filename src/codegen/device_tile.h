@@ -16,7 +16,8 @@ namespace quern {
 /// tile [mr, nr] of it in registers, operands pass through local memory kc deep. Windows and
 /// guards of the operands are evaluated as tiles are filled (implicit GEMM), pointwise statements
 /// after the contraction as results are stored. Parameters, set by actions:
-/// - `mr`, `nr` (unroll_and_jam), default 4 by 4; `mc`, `nc`, `kc` (pack_panels), default 64, 64, 16;
+/// - `mr`, `nr` (unroll_and_jam), default 4 by 4; `mc`, `nc`, `kc` (pack_panels), default 64, 64,
+/// 16;
 /// - `stages` 2: the next tile is fetched while this one is used (software_pipeline);
 /// - `width` 4: operands are fetched in 16-byte vectors where they allow it (vectorize).
 /// Errors: kInput where parameters or statements do not fit.

@@ -67,7 +67,8 @@ std::string tile_body(const Program& program, const Statement& statement,
   out.add(fmt::format("const q_int q_tiles_r = ({} + {}) / {};", rows, kTile - 1, kTile));
   out.add(fmt::format("const q_int q_tiles_c = ({} + {}) / {};", columns, kTile - 1, kTile));
   out.add(fmt::format("const q_int q_c0 = (q_int)(q_block() % q_tiles_c) * {};", kTile));
-  out.add(fmt::format("const q_int q_r0 = (q_int)(q_block() / q_tiles_c % q_tiles_r) * {};", kTile));
+  out.add(
+      fmt::format("const q_int q_r0 = (q_int)(q_block() / q_tiles_c % q_tiles_r) * {};", kTile));
   out.add("const q_int q_rest = (q_int)(q_block() / q_tiles_c / q_tiles_r); (void)q_rest;");
   std::vector<std::string> names;
   std::vector<IntExpr> extents, point;
@@ -82,7 +83,8 @@ std::string tile_body(const Program& program, const Statement& statement,
   auto loop = [&](const char* along_r, const char* along_c) {
     out.add("#pragma unroll");
     out.add(fmt::format("for (int q_s = q_y; q_s < {}; q_s += {}) {{", kTile, kRows));
-    out.add(fmt::format("const q_int {} = q_r0 + {}, {} = q_c0 + {};", row, along_r, column, along_c));
+    out.add(
+        fmt::format("const q_int {} = q_r0 + {}, {} = q_c0 + {};", row, along_r, column, along_c));
     out.add(fmt::format("if ({} < {} && {} < {}) {{", row, rows, column, columns));
   };
   loop("q_x", "q_s");
@@ -110,7 +112,8 @@ bool transposes(const Program& program, const Group& group) {
 Result<void> emit_device_transpose(const Program& program, const Group& group, int number,
                                    DeviceProgram* made) {
   if (!transposes(program, group)) {
-    return Error{ErrorKind::kInput, "the group does not read along another axis than it writes", ""};
+    return Error{ErrorKind::kInput, "the group does not read along another axis than it writes",
+                 ""};
   }
   const Statement statement = *only_statement(program, group);
   const Crossing crossing = *crossing_of(program, statement);

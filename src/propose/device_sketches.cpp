@@ -21,12 +21,12 @@ struct Options {
   bool fuse = true;
   bool tensorize = true;
   bool vectors = true;
-  bool keep = false;           ///< rows in registers between passes
+  bool keep = false;  ///< rows in registers between passes
   bool online = false;
-  int elements = 8;            ///< of a row that a thread takes
+  int elements = 8;  ///< of a row that a thread takes
   int coarsen = 1;
   int unroll = 4;
-  size_t tile = 0;             ///< which of `device_tile_params`
+  size_t tile = 0;  ///< which of `device_tile_params`
 };
 
 std::string text(int64_t value) { return std::to_string(value); }
@@ -63,8 +63,9 @@ void tile_parameters(SketchBuilder* builder, const std::string& name, const Opti
   const auto params = device_tile_params();
   const auto& tile = params[std::min(options.tile, params.size() - 1)];
   builder->add("unroll_and_jam", name, {{"mr", text(tile.at("mr"))}, {"nr", text(tile.at("nr"))}});
-  builder->add("pack_panels", name,
-               {{"kc", text(tile.at("kc"))}, {"mc", text(tile.at("mc"))}, {"nc", text(tile.at("nc"))}});
+  builder->add(
+      "pack_panels", name,
+      {{"kc", text(tile.at("kc"))}, {"mc", text(tile.at("mc"))}, {"nc", text(tile.at("nc"))}});
   if (tile.at("stages") > 1) {
     builder->add("software_pipeline", name, {{"stages", text(tile.at("stages"))}});
   }
@@ -102,8 +103,8 @@ void nest_parameters(SketchBuilder* builder, const Group& group, const Options& 
   const Statement* widest = nullptr;
   for (const Statement& statement : statements) {
     if (!reduces(statement)) continue;
-    if (widest == nullptr || terms_of(statement, builder->sizes()) >
-                                 terms_of(*widest, builder->sizes())) {
+    if (widest == nullptr ||
+        terms_of(statement, builder->sizes()) > terms_of(*widest, builder->sizes())) {
       widest = &statement;
     }
   }

@@ -64,11 +64,11 @@ std::span<const Knob> knobs_for(ScheduleTarget target) {
 }
 
 /// Steps that may be dropped: the plan stays whole without them.
-constexpr const char* kOptional[] = {
-    "fuse_loops", "non_temporal_store", "rfactor", "compute_inline", "interleave_accumulators",
-    // on devices
-    "cache_read", "online_rewrite", "cross_thread_reduction", "software_pipeline", "coarsen",
-    "register_transpose"};
+constexpr const char* kOptional[] = {"fuse_loops", "non_temporal_store", "rfactor",
+                                     "compute_inline", "interleave_accumulators",
+                                     // on devices
+                                     "cache_read", "online_rewrite", "cross_thread_reduction",
+                                     "software_pipeline", "coarsen", "register_transpose"};
 
 bool is_optional(const Step& step) {
   return std::any_of(std::begin(kOptional), std::end(kOptional),
@@ -157,7 +157,8 @@ Proposal RulesProposer::mutate(const Known& from) {
       changed = trace;
       if (is_optional(trace[at])) changed.erase(changed.begin() + static_cast<std::ptrdiff_t>(at));
     }
-    if (!changed.empty() && apply(changed, program_, sizes_, machine_.target())) trace = std::move(changed);
+    if (!changed.empty() && apply(changed, program_, sizes_, machine_.target()))
+      trace = std::move(changed);
   }
   if (trace == from.trace) return {};
   return {std::move(trace), fmt::format("parameters of attempt {} changed", from.attempt),

@@ -22,9 +22,7 @@ struct RulesMachine {
   /// multiprocessors.
   std::optional<DeviceLanguage> device = std::nullopt;
 
-  ScheduleTarget target() const {
-    return device ? ScheduleTarget::kDevice : ScheduleTarget::kCpu;
-  }
+  ScheduleTarget target() const { return device ? ScheduleTarget::kDevice : ScheduleTarget::kCpu; }
 };
 
 struct Sketch {

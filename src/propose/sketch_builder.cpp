@@ -105,9 +105,8 @@ void fuse_all(SketchBuilder* builder) {
 void keep_distinct(std::vector<Sketch>* sketches) {
   std::vector<Sketch> kept;
   for (Sketch& sketch : *sketches) {
-    const bool known = std::any_of(kept.begin(), kept.end(), [&](const Sketch& other) {
-      return other.trace == sketch.trace;
-    });
+    const bool known = std::any_of(
+        kept.begin(), kept.end(), [&](const Sketch& other) { return other.trace == sketch.trace; });
     if (!known) kept.push_back(std::move(sketch));
   }
   *sketches = std::move(kept);

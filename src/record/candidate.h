@@ -36,7 +36,6 @@ struct Candidate {
 };
 
 /// Fills `id` from the content.
-Candidate make_candidate(std::string source, std::string proposer,
-                         std::string language = "c++");
+Candidate make_candidate(std::string source, std::string proposer, std::string language = "c++");
 
 }  // namespace quern

@@ -48,8 +48,8 @@ const ir::Axis* vector_axis(const ir::Statement& statement, int forced);
 /// The axis that vector lanes suit best at the tuned sizes: cheap loads, long extent. "" for none.
 std::string best_lanes(const ir::Statement& statement, const ir::Sizes& sizes);
 
-/// Whether `largest` is the maximum of a body over some axes, and `total` the sum over the same axes
-/// of exp(body - largest): what one pass can compute, rescaling the sum as the maximum grows.
+/// Whether `largest` is the maximum of a body over some axes, and `total` the sum over the same
+/// axes of exp(body - largest): what one pass can compute, rescaling the sum as the maximum grows.
 bool online_pair(const std::vector<ir::Statement>& statements, const std::string& largest,
                  const std::string& total);
 

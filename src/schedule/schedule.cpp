@@ -251,9 +251,8 @@ Reason online_rewrite(ScheduleState* state, int target, const std::string& with)
 
 /// The actions that stand for something of their own on a device.
 constexpr const char* kDeviceOnly[] = {
-    "launch_bounds", "cross_thread_reduction", "coarsen",         "vectorize",
-    "unroll",        "cache_read",             "online_rewrite", "software_pipeline",
-    "register_transpose"};
+    "launch_bounds", "cross_thread_reduction", "coarsen",           "vectorize",         "unroll",
+    "cache_read",    "online_rewrite",         "software_pipeline", "register_transpose"};
 
 bool device_only(std::string_view name) {
   return std::find(std::begin(kDeviceOnly), std::end(kDeviceOnly), name) != std::end(kDeviceOnly);
@@ -369,8 +368,7 @@ Reason apply_step(ScheduleState* state, const Step& step, std::string* legality)
   return apply_action(state, target, *action, step);
 }
 
-ScheduleState initial_state(const Program& program, const ir::Sizes& sizes,
-                            ScheduleTarget target) {
+ScheduleState initial_state(const Program& program, const ir::Sizes& sizes, ScheduleTarget target) {
   ScheduleState state{program, sizes, {}, target};
   for (size_t s = 0; s < program.statements.size(); ++s) {
     Group group;
@@ -402,8 +400,8 @@ Result<Schedule> apply(const Trace& trace, const Program& program, const ir::Siz
   return Schedule{std::move(state.groups), trace};
 }
 
-std::vector<Step> legal_actions(const Program& program, const Trace& trace,
-                                const ir::Sizes& sizes, ScheduleTarget target) {
+std::vector<Step> legal_actions(const Program& program, const Trace& trace, const ir::Sizes& sizes,
+                                ScheduleTarget target) {
   ScheduleState state = initial_state(program, sizes, target);
   std::string legality;
   for (const Step& step : trace) {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "codegen/device_naive.h"
-
 #include <gtest/gtest.h>
 
+#include "codegen/device_naive.h"
 #include "nvrtc.h"
 #include "opencl_machine.h"
 #include "starter_tasks.h"

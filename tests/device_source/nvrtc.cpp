@@ -27,8 +27,8 @@ void look_up(void* library, const char* name, F* function) {
 Nvrtc load() {
   Nvrtc nvrtc{};
   void* library = nullptr;
-  for (const char* name : {"libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12",
-                           "/usr/local/cuda/lib64/libnvrtc.so"}) {
+  for (const char* name :
+       {"libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12", "/usr/local/cuda/lib64/libnvrtc.so"}) {
     if (library == nullptr) library = dlopen(name, RTLD_NOW);
   }
   if (library == nullptr) return nvrtc;
@@ -62,8 +62,7 @@ std::string nvrtc_refuses(const std::string& source, const std::vector<std::stri
   }
   std::vector<const char*> arguments = {"-arch=sm_90a", "-std=c++17"};
   for (const std::string& option : options) arguments.push_back(option.c_str());
-  const int status =
-      nvrtc().compile(program, static_cast<int>(arguments.size()), arguments.data());
+  const int status = nvrtc().compile(program, static_cast<int>(arguments.size()), arguments.data());
   size_t size = 0;
   nvrtc().log_size(program, &size);
   std::string log(size, '\0');

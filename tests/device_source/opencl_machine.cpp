@@ -23,23 +23,23 @@ namespace {
 /// Entry points of the loader, found by name so that nothing links with it.
 struct Api {
 #define QUERN_CL(NAME) decltype(&::NAME) NAME = nullptr;
-#define QUERN_CL_ALL                                                                         \
-  QUERN_CL(clGetPlatformIDs)                                                                 \
-  QUERN_CL(clGetDeviceIDs)                                                                   \
-  QUERN_CL(clCreateContext)                                                                  \
-  QUERN_CL(clCreateCommandQueue)                                                             \
-  QUERN_CL(clCreateProgramWithSource)                                                        \
-  QUERN_CL(clBuildProgram)                                                                   \
-  QUERN_CL(clGetProgramBuildInfo)                                                            \
-  QUERN_CL(clCreateKernel)                                                                   \
-  QUERN_CL(clSetKernelArg)                                                                   \
-  QUERN_CL(clEnqueueNDRangeKernel)                                                           \
-  QUERN_CL(clCreateBuffer)                                                                   \
-  QUERN_CL(clEnqueueWriteBuffer)                                                             \
-  QUERN_CL(clEnqueueReadBuffer)                                                              \
-  QUERN_CL(clReleaseMemObject)                                                               \
-  QUERN_CL(clReleaseKernel)                                                                  \
-  QUERN_CL(clReleaseProgram)                                                                 \
+#define QUERN_CL_ALL                  \
+  QUERN_CL(clGetPlatformIDs)          \
+  QUERN_CL(clGetDeviceIDs)            \
+  QUERN_CL(clCreateContext)           \
+  QUERN_CL(clCreateCommandQueue)      \
+  QUERN_CL(clCreateProgramWithSource) \
+  QUERN_CL(clBuildProgram)            \
+  QUERN_CL(clGetProgramBuildInfo)     \
+  QUERN_CL(clCreateKernel)            \
+  QUERN_CL(clSetKernelArg)            \
+  QUERN_CL(clEnqueueNDRangeKernel)    \
+  QUERN_CL(clCreateBuffer)            \
+  QUERN_CL(clEnqueueWriteBuffer)      \
+  QUERN_CL(clEnqueueReadBuffer)       \
+  QUERN_CL(clReleaseMemObject)        \
+  QUERN_CL(clReleaseKernel)           \
+  QUERN_CL(clReleaseProgram)          \
   QUERN_CL(clFinish)
   QUERN_CL_ALL
 #undef QUERN_CL
@@ -51,7 +51,7 @@ Api load_api() {
   void* library = dlopen("libOpenCL.so.1", RTLD_NOW);
   if (library == nullptr) return api;
   api.found = true;
-#define QUERN_CL(NAME)                                                     \
+#define QUERN_CL(NAME)                                                    \
   api.NAME = reinterpret_cast<decltype(api.NAME)>(dlsym(library, #NAME)); \
   api.found = api.found && api.NAME != nullptr;
   QUERN_CL_ALL
@@ -236,8 +236,8 @@ Result<void> set_up(Session* session, const ir::Program& program, const ir::Size
     return element_count(ir::shape_of(program, name, sizes));
   };
   for (const ir::InputDecl& input : program.inputs) {
-    QUERN_TRY(session->add_buffer(input.name, input.type, count(input.name),
-                                  &inputs.at(input.name)));
+    QUERN_TRY(
+        session->add_buffer(input.name, input.type, count(input.name), &inputs.at(input.name)));
   }
   for (const ir::Statement* output : program.outputs()) {
     QUERN_TRY(session->add_buffer(output->name, output->type, count(output->name), nullptr));
@@ -305,13 +305,19 @@ Result<double> OpenclMachine::time(const ir::Program& program, const ir::Sizes& 
   return best;
 }
 
+std::vector<std::byte> element_bytes(DType type, const std::vector<double>& values) {
+  const auto size = static_cast<size_t>(dtype_bytes(type));
+  std::vector<std::byte> bytes(values.size() * size);
+  for (size_t i = 0; i < values.size(); ++i) put(type, values[i], bytes.data() + i * size);
+  return bytes;
+}
+
 HostTensors draw_host_inputs(const ir::Program& program, const ir::Sizes& sizes, unsigned seed) {
   std::mt19937 random(seed);
   HostTensors tensors;
   for (const ir::InputDecl& input : program.inputs) {
     std::vector<double>& values = tensors[input.name];
-    const auto count =
-        static_cast<size_t>(element_count(ir::shape_of(program, input.name, sizes)));
+    const auto count = static_cast<size_t>(element_count(ir::shape_of(program, input.name, sizes)));
     const bool whole = input.distribution.kind == ir::Distribution::Kind::kIntegers;
     const int64_t low = whole ? ir::evaluate(input.distribution.low, sizes) : -8;
     const int64_t high = whole ? ir::evaluate(input.distribution.high, sizes) : 8;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,9 +27,8 @@ class OpenclMachine {
                           const DeviceProgram& made, const std::string& source,
                           const HostTensors& inputs);
   /// As above, and the fastest of `repeats` runs of all launches, in ns.
-  Result<double> time(const ir::Program& program, const ir::Sizes& sizes,
-                      const DeviceProgram& made, const std::string& source,
-                      const HostTensors& inputs, int repeats);
+  Result<double> time(const ir::Program& program, const ir::Sizes& sizes, const DeviceProgram& made,
+                      const std::string& source, const HostTensors& inputs, int repeats);
 
  private:
   struct State;
@@ -38,6 +38,9 @@ class OpenclMachine {
 
 /// Inputs as a task declares them, small in magnitude; deterministic.
 HostTensors draw_host_inputs(const ir::Program& program, const ir::Sizes& sizes, unsigned seed);
+
+/// The elements in memory, as `type`.
+std::vector<std::byte> element_bytes(DType type, const std::vector<double>& values);
 
 /// Compares with the interpreter: what differs by more than rounding explains, or nothing.
 std::string difference_from_meaning(const ir::Program& program, const ir::Sizes& sizes,

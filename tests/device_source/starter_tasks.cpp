@@ -34,13 +34,15 @@ const std::map<std::string, std::string>& own_tasks() {
        "m[i] = max[j] x[i, j]\n"
        "output y[i, j] = exp(x[i, j] - m[i]) + tanh(x[i, j]) / 3\n"},
       {"own_transpose",
-       "task transpose(batch = 8, rows = 640, dim = 1000)\nsizes tiny: batch = 2, rows = 35, dim = 67\n"
+       "task transpose(batch = 8, rows = 640, dim = 1000)\nsizes tiny: batch = 2, rows = 35, dim = "
+       "67\n"
        "input x : f32[rows, batch, dim]\n"
        "output y[b, j, i] = 2 * x[i, b, j] + x[i, b, 0]\n"},
       {"own_guards",
        "task guards(rows = 64, dim = 100)\nsizes tiny: rows = 3, dim = 11\n"
        "input x : f32[rows, dim]\n"
-       "output y[i, j < dim] = select(j >= 1 and j % 3 == 1 and i < rows / 2, x[i, j - 1], x[i, dim - 1 - j])"
+       "output y[i, j < dim] = select(j >= 1 and j % 3 == 1 and i < rows / 2, x[i, j - 1], x[i, "
+       "dim - 1 - j])"
        " + (x[i - 1, j + 2] else 0.25)\n"
        "output p = prod[i, j] (1 + x[i, j] / 16)\n"
        "output z[j, i] = sign(x[i, j]) * floor(x[i, j]) - rsqrt(abs(x[i, j]) + 1)\n"},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ir/scalar.h needs where there are no headers (NVRTC), and what oracles on a device add to it:
-// accumulators of several threads become one. Compiled with every function for the device.
+// What ir/scalar.h needs where there are no headers (NVRTC), and what oracles on a device add to
+// it: accumulators of several threads become one. Compiled with every function for the device.
 typedef long int64_t;
 #define __builtin_ctzll(x) (__ffsll((long long)(x)) - 1)
 #ifndef INFINITY

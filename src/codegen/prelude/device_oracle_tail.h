@@ -8,8 +8,12 @@ inline double slack_of(Exact x) { return x.ok ? 0 : INFINITY; }
 inline double doubtful(RunningError) { return INFINITY; }
 inline double doubtful(Exact) { return 1; }
 
-template <class U> inline U constant(double v) { return U(v); }
-template <class U, class E> inline U fetch(const E* p, long i) {
+template <class U>
+inline U constant(double v) {
+  return U(v);
+}
+template <class U, class E>
+inline U fetch(const E* p, long i) {
   if constexpr (std::is_same_v<U, E>) {
     return p[i];
   } else {
@@ -24,7 +28,8 @@ inline bool inside(long index, long extent) { return index >= 0 && index < exten
 
 /// Position of the largest (or smallest) element, the first of equals. `certain`: no rounding of
 /// the elements could have changed it.
-template <class U, bool largest> struct ArgOf {
+template <class U, bool largest>
+struct ArgOf {
   double best = -INFINITY, best_slack = 0, rival = -INFINITY;
   long at = 0;
   bool rounded = false;
@@ -45,34 +50,48 @@ template <class U, bool largest> struct ArgOf {
   bool certain() const { return (best_slack == 0 && !rounded) || best - best_slack > rival; }
 };
 
-template <class T> void merge(SumAccumulator<T>& a, const SumAccumulator<T>& b);
-template <> inline void merge(SumAccumulator<RunningError>& a, const SumAccumulator<RunningError>& b) {
+template <class T>
+void merge(SumAccumulator<T>& a, const SumAccumulator<T>& b);
+template <>
+inline void merge(SumAccumulator<RunningError>& a, const SumAccumulator<RunningError>& b) {
   a.total += b.total, a.errors += b.errors, a.magnitudes += b.magnitudes, a.count += b.count;
 }
-template <> inline void merge(SumAccumulator<Exact>& a, const SumAccumulator<Exact>& b) {
+template <>
+inline void merge(SumAccumulator<Exact>& a, const SumAccumulator<Exact>& b) {
   a.total += b.total, a.magnitudes += b.magnitudes;
   if (b.g < a.g) a.g = b.g;
   a.ok = a.ok && b.ok;
 }
-template <class T> void merge(ProdAccumulator<T>& a, const ProdAccumulator<T>& b);
-template <> inline void merge(ProdAccumulator<RunningError>& a, const ProdAccumulator<RunningError>& b) {
+template <class T>
+void merge(ProdAccumulator<T>& a, const ProdAccumulator<T>& b);
+template <>
+inline void merge(ProdAccumulator<RunningError>& a, const ProdAccumulator<RunningError>& b) {
   a.total *= b.total, a.relative += b.relative, a.count += b.count;
 }
-template <> inline void merge(ProdAccumulator<Exact>& a, const ProdAccumulator<Exact>& b) {
+template <>
+inline void merge(ProdAccumulator<Exact>& a, const ProdAccumulator<Exact>& b) {
   a.total = a.total * b.total, a.largest *= b.largest, a.smallest *= b.smallest;
 }
-template <class T> inline void merge(MaxAccumulator<T>& a, const MaxAccumulator<T>& b) { a.add(b.total); }
-template <class T> inline void merge(MinAccumulator<T>& a, const MinAccumulator<T>& b) { a.add(b.total); }
-template <class U, bool largest> inline void merge(ArgOf<U, largest>& a, const ArgOf<U, largest>& b) {
+template <class T>
+inline void merge(MaxAccumulator<T>& a, const MaxAccumulator<T>& b) {
+  a.add(b.total);
+}
+template <class T>
+inline void merge(MinAccumulator<T>& a, const MinAccumulator<T>& b) {
+  a.add(b.total);
+}
+template <class U, bool largest>
+inline void merge(ArgOf<U, largest>& a, const ArgOf<U, largest>& b) {
   if (b.rival > a.rival) a.rival = b.rival;
   a.rounded = a.rounded || b.rounded;
   a.take(b.best, b.best_slack, b.at);
 }
 
 /// Merges the accumulators of `width` neighbouring threads, a power of two, into the first's.
-template <class A> inline void merge_across(A& mine, int width) {
+template <class A>
+inline void merge_across(A& mine, int width) {
   if (width == 1) return;
-  __shared__ alignas(16) unsigned char memory[256 * sizeof(A)];
+  __shared__ __align__(16) unsigned char memory[256 * sizeof(A)];
   A* const all = reinterpret_cast<A*>(memory);
   const int thread = threadIdx.x;
   all[thread] = mine;

@@ -25,8 +25,8 @@
 #define q_barrier() __syncthreads()
 
 // ---- scalar functions, for float and double
-#define Q_FUNCTION(NAME, F32, F64)                           \
-  Q_INLINE float NAME(float x) { return F32(x); }            \
+#define Q_FUNCTION(NAME, F32, F64)                \
+  Q_INLINE float NAME(float x) { return F32(x); } \
   Q_INLINE double NAME(double x) { return F64(x); }
 Q_FUNCTION(q_exp, expf, exp)
 Q_FUNCTION(q_log, logf, log)
@@ -57,11 +57,11 @@ Q_INLINE T q_sign(T x) {
 }
 
 // Division rounds down, and a remainder has the sign of the divisor.
-#define Q_INDEX(T)                                                                             \
-  Q_INLINE T q_floordiv(T a, T b) { return a / b - ((a % b != 0) & ((a < 0) != (b < 0))); }    \
-  Q_INLINE T q_mod(T a, T b) { return a - b * q_floordiv(a, b); }                              \
-  Q_INLINE T q_imin(T a, T b) { return a < b ? a : b; }                                        \
-  Q_INLINE T q_imax(T a, T b) { return a > b ? a : b; }                                        \
+#define Q_INDEX(T)                                                                          \
+  Q_INLINE T q_floordiv(T a, T b) { return a / b - ((a % b != 0) & ((a < 0) != (b < 0))); } \
+  Q_INLINE T q_mod(T a, T b) { return a - b * q_floordiv(a, b); }                           \
+  Q_INLINE T q_imin(T a, T b) { return a < b ? a : b; }                                     \
+  Q_INLINE T q_imax(T a, T b) { return a > b ? a : b; }                                     \
   Q_INLINE bool q_inside(T i, T extent) { return i >= 0 && i < extent; }
 Q_INDEX(int)
 Q_INDEX(long)
@@ -88,25 +88,25 @@ Q_INLINE void q_store_stream(float* to, float value) { __stcs(to, value); }
 
 // ---- reductions across `width` neighbouring threads, a power of two; every one gets the result
 /// All threads of the block take part. `scratch` holds one element a thread of the block.
-#define Q_REDUCE(NAME, T, COMBINE)                                                     \
-  Q_INLINE T NAME(T value, int width, T* scratch) {                                    \
-    T a = value;                                                                       \
-    for (int step = width < 32 ? width / 2 : 16; step > 0; step /= 2) {                \
-      const T b = __shfl_xor_sync(0xffffffffu, a, step);                               \
-      a = COMBINE;                                                                     \
-    }                                                                                  \
-    if (width <= 32) return a;                                                         \
-    const int thread = q_thread(), warps = width / 32, warp = thread / 32;             \
-    if (thread % 32 == 0) scratch[warp] = a;                                           \
-    __syncthreads();                                                                   \
-    const int first = warp & ~(warps - 1);                                             \
-    a = scratch[first + (thread & (warps - 1))];                                       \
-    for (int step = warps / 2; step > 0; step /= 2) {                                  \
-      const T b = __shfl_xor_sync(0xffffffffu, a, step);                               \
-      a = COMBINE;                                                                     \
-    }                                                                                  \
-    __syncthreads();                                                                   \
-    return a;                                                                          \
+#define Q_REDUCE(NAME, T, COMBINE)                                         \
+  Q_INLINE T NAME(T value, int width, T* scratch) {                        \
+    T a = value;                                                           \
+    for (int step = width < 32 ? width / 2 : 16; step > 0; step /= 2) {    \
+      const T b = __shfl_xor_sync(0xffffffffu, a, step);                   \
+      a = COMBINE;                                                         \
+    }                                                                      \
+    if (width <= 32) return a;                                             \
+    const int thread = q_thread(), warps = width / 32, warp = thread / 32; \
+    if (thread % 32 == 0) scratch[warp] = a;                               \
+    __syncthreads();                                                       \
+    const int first = warp & ~(warps - 1);                                 \
+    a = scratch[first + (thread & (warps - 1))];                           \
+    for (int step = warps / 2; step > 0; step /= 2) {                      \
+      const T b = __shfl_xor_sync(0xffffffffu, a, step);                   \
+      a = COMBINE;                                                         \
+    }                                                                      \
+    __syncthreads();                                                       \
+    return a;                                                              \
   }
 Q_REDUCE(q_reduce_sum, float, a + b)
 Q_REDUCE(q_reduce_prod, float, a* b)
@@ -121,38 +121,38 @@ Q_REDUCE(q_reduce_first, long, a < b ? a : b)
 
 /// The combination of the values of all threads before this one among `width` neighbours, `neutral`
 /// for the first of them; the combination of all values goes to `total`.
-#define Q_SCAN(NAME, T, COMBINE)                                                       \
-  Q_INLINE T NAME(T value, T neutral, int width, T* scratch, T* total) {               \
-    const int thread = q_thread(), lane = thread & (width - 1);                        \
-    T own = value;                                                                     \
-    for (int step = 1; step < width && step < 32; step *= 2) {                         \
-      const T a = __shfl_up_sync(0xffffffffu, own, step), b = own;                     \
-      if ((lane & 31) >= step) own = COMBINE;                                          \
-    }                                                                                  \
-    T before = __shfl_up_sync(0xffffffffu, own, 1);                                    \
-    if (width <= 32) {                                                                 \
-      *total = __shfl_sync(0xffffffffu, own, (thread & 31) | (width - 1));             \
-      return lane > 0 ? before : neutral;                                              \
-    }                                                                                  \
-    const int warp = thread / 32, warps = width / 32, first = warp & ~(warps - 1);     \
-    if ((thread & 31) == 31) scratch[warp] = own;                                      \
-    __syncthreads();                                                                   \
-    T whole = neutral, earlier = neutral;                                              \
-    for (int w = first; w < first + warps; ++w) {                                      \
-      if (w == warp) earlier = whole;                                                  \
-      const T a = whole, b = scratch[w];                                               \
-      whole = COMBINE;                                                                 \
-    }                                                                                  \
-    *total = whole;                                                                    \
-    __syncthreads();                                                                   \
-    if ((thread & 31) == 0) return earlier;                                            \
-    const T a = earlier, b = before;                                                   \
-    return COMBINE;                                                                    \
+#define Q_SCAN(NAME, T, COMBINE)                                                   \
+  Q_INLINE T NAME(T value, T neutral, int width, T* scratch, T* total) {           \
+    const int thread = q_thread(), lane = thread & (width - 1);                    \
+    T own = value;                                                                 \
+    for (int step = 1; step < width && step < 32; step *= 2) {                     \
+      const T a = __shfl_up_sync(0xffffffffu, own, step), b = own;                 \
+      if ((lane & 31) >= step) own = COMBINE;                                      \
+    }                                                                              \
+    T before = __shfl_up_sync(0xffffffffu, own, 1);                                \
+    if (width <= 32) {                                                             \
+      *total = __shfl_sync(0xffffffffu, own, (thread & 31) | (width - 1));         \
+      return lane > 0 ? before : neutral;                                          \
+    }                                                                              \
+    const int warp = thread / 32, warps = width / 32, first = warp & ~(warps - 1); \
+    if ((thread & 31) == 31) scratch[warp] = own;                                  \
+    __syncthreads();                                                               \
+    T whole = neutral, earlier = neutral;                                          \
+    for (int w = first; w < first + warps; ++w) {                                  \
+      if (w == warp) earlier = whole;                                              \
+      const T a = whole, b = scratch[w];                                           \
+      whole = COMBINE;                                                             \
+    }                                                                              \
+    *total = whole;                                                                \
+    __syncthreads();                                                               \
+    if ((thread & 31) == 0) return earlier;                                        \
+    const T a = earlier, b = before;                                               \
+    return COMBINE;                                                                \
   }
-#define Q_SCANS(T)                       \
-  Q_SCAN(q_scan_sum, T, a + b)           \
-  Q_SCAN(q_scan_prod, T, a* b)           \
-  Q_SCAN(q_scan_max, T, q_max(a, b))     \
+#define Q_SCANS(T)                   \
+  Q_SCAN(q_scan_sum, T, a + b)       \
+  Q_SCAN(q_scan_prod, T, a* b)       \
+  Q_SCAN(q_scan_max, T, q_max(a, b)) \
   Q_SCAN(q_scan_min, T, q_min(a, b))
 Q_SCANS(float)
 Q_SCANS(double)
@@ -301,10 +301,10 @@ Q_INLINE void q_tensor_multicast(void* shared, const q_tensor_map* map, int x, i
 }
 /// Writes a box from shared memory; `q_fence_async` and a barrier come first.
 Q_INLINE void q_tensor_store(const q_tensor_map* map, int x, int y, const void* shared) {
-  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(
-                   map),
-               "r"(q_shared_address(shared)), "r"(x), "r"(y)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
+      "r"(q_shared_address(shared)), "r"(x), "r"(y)
+      : "memory");
 }
 /// Copies `bytes`, a multiple of 16, between addresses aligned to 16.
 Q_INLINE void q_bulk_load(void* shared, const void* global, unsigned bytes, q_mbarrier* barrier) {
@@ -372,23 +372,23 @@ Q_INLINE void q_wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 // The 64 accumulators of a [64, 128] tile, as one list of operands.
-#define Q_WGMMA_D(d)                                                                             \
-  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),            \
-      "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),    \
-      "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), \
-      "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), \
-      "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), \
-      "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), \
-      "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), \
-      "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), \
-      "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), \
-      "+f"(d[63])
-#define Q_WGMMA_LIST                                                                             \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "  \
-  "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "   \
-  "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "   \
+#define Q_WGMMA_D(d)                                                                              \
+  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), \
+      "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]),    \
+      "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]),  \
+      "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]),  \
+      "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),  \
+      "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]),  \
+      "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]),  \
+      "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]),  \
+      "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+#define Q_WGMMA_LIST                                                                            \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, " \
+  "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "  \
+  "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "  \
   "%56, %57, %58, %59, %60, %61, %62, %63}"
-/// d [64, 128] += a [64, 16] · b [128, 16]ᵀ in BF16. Thread t of the four warps holds, in d[4 j + 2 h
+/// d [64, 128] += a [64, 16] · b [128, 16]ᵀ in BF16. Thread t of the four warps holds, in d[4 j + 2
+/// h
 /// + c], row 16 (t / 32) + (t % 32) / 4 + 8 h, column 8 j + 2 (t % 4) + c.
 Q_INLINE void q_wgmma_bf16(float d[64], unsigned long long a, unsigned long long b) {
   asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " Q_WGMMA_LIST

@@ -37,20 +37,20 @@
 #define q_abs(x) fabs(x)
 #define q_pow(x, y) pow(x, y)
 
-#define Q_SCALAR(T, ZERO, ONE)                                                    \
-  Q_INLINE T q_max(T a, T b) { return a > b ? a : b; }                            \
-  Q_INLINE T q_min(T a, T b) { return a < b ? a : b; }                            \
-  Q_INLINE T q_sign(T x) { return x > ZERO ? ONE : x < ZERO ? -ONE : ZERO; }      \
+#define Q_SCALAR(T, ZERO, ONE)                                               \
+  Q_INLINE T q_max(T a, T b) { return a > b ? a : b; }                       \
+  Q_INLINE T q_min(T a, T b) { return a < b ? a : b; }                       \
+  Q_INLINE T q_sign(T x) { return x > ZERO ? ONE : x < ZERO ? -ONE : ZERO; } \
   Q_INLINE T q_rsqrt(T x) { return ONE / sqrt(x); }
 Q_SCALAR(float, 0.0f, 1.0f)
 Q_SCALAR(double, 0.0, 1.0)
 #undef Q_SCALAR
 
-#define Q_INDEX(T)                                                                             \
-  Q_INLINE T q_floordiv(T a, T b) { return a / b - ((a % b != 0) & ((a < 0) != (b < 0))); }    \
-  Q_INLINE T q_mod(T a, T b) { return a - b * q_floordiv(a, b); }                              \
-  Q_INLINE T q_imin(T a, T b) { return a < b ? a : b; }                                        \
-  Q_INLINE T q_imax(T a, T b) { return a > b ? a : b; }                                        \
+#define Q_INDEX(T)                                                                          \
+  Q_INLINE T q_floordiv(T a, T b) { return a / b - ((a % b != 0) & ((a < 0) != (b < 0))); } \
+  Q_INLINE T q_mod(T a, T b) { return a - b * q_floordiv(a, b); }                           \
+  Q_INLINE T q_imin(T a, T b) { return a < b ? a : b; }                                     \
+  Q_INLINE T q_imax(T a, T b) { return a > b ? a : b; }                                     \
   Q_INLINE bool q_inside(T i, T extent) { return i >= 0 && i < extent; }
 Q_INDEX(int)
 Q_INDEX(long)
@@ -62,9 +62,9 @@ Q_INDEX(long)
 // ---- 16-byte vectors of float
 /// Whether a pointer may be read in vectors of four.
 #define q_aligned(p) ((((size_t)(p)) & 15) == 0)
-#define q_load4(into, from)                      \
-  do {                                           \
-    const float4 q_v = *(const Q_GLOBAL float4*)(from); \
+#define q_load4(into, from)                                                     \
+  do {                                                                          \
+    const float4 q_v = *(const Q_GLOBAL float4*)(from);                         \
     (into)[0] = q_v.x, (into)[1] = q_v.y, (into)[2] = q_v.z, (into)[3] = q_v.w; \
   } while (0)
 #define q_store4(to, from) \
@@ -74,21 +74,21 @@ Q_INDEX(long)
 #define q_store_stream(to, value) (*(to) = (value))
 // ---- reductions across `width` neighbouring threads, a power of two; every one gets the result
 /// `scratch` holds one element a thread of the block.
-#define Q_REDUCE(NAME, T, COMBINE)                                              \
-  Q_INLINE T NAME(T value, int width, Q_LOCAL T* scratch) {                     \
-    const int thread = q_thread();                                              \
-    scratch[thread] = value;                                                    \
-    q_barrier();                                                                \
-    for (int step = width / 2; step > 0; step /= 2) {                           \
-      if ((thread & (width - 1)) < step) {                                      \
-        const T a = scratch[thread], b = scratch[thread + step];                \
-        scratch[thread] = COMBINE;                                              \
-      }                                                                         \
-      q_barrier();                                                              \
-    }                                                                           \
-    const T result = scratch[thread & ~(width - 1)];                            \
-    q_barrier();                                                                \
-    return result;                                                              \
+#define Q_REDUCE(NAME, T, COMBINE)                               \
+  Q_INLINE T NAME(T value, int width, Q_LOCAL T* scratch) {      \
+    const int thread = q_thread();                               \
+    scratch[thread] = value;                                     \
+    q_barrier();                                                 \
+    for (int step = width / 2; step > 0; step /= 2) {            \
+      if ((thread & (width - 1)) < step) {                       \
+        const T a = scratch[thread], b = scratch[thread + step]; \
+        scratch[thread] = COMBINE;                               \
+      }                                                          \
+      q_barrier();                                               \
+    }                                                            \
+    const T result = scratch[thread & ~(width - 1)];             \
+    q_barrier();                                                 \
+    return result;                                               \
   }
 Q_REDUCE(q_reduce_sum, float, a + b)
 Q_REDUCE(q_reduce_prod, float, a* b)
@@ -119,10 +119,10 @@ Q_REDUCE(q_reduce_first, long, a < b ? a : b)
     q_barrier();                                                                       \
     return before;                                                                     \
   }
-#define Q_SCANS(T)                       \
-  Q_SCAN(q_scan_sum, T, a + b)           \
-  Q_SCAN(q_scan_prod, T, a* b)           \
-  Q_SCAN(q_scan_max, T, q_max(a, b))     \
+#define Q_SCANS(T)                   \
+  Q_SCAN(q_scan_sum, T, a + b)       \
+  Q_SCAN(q_scan_prod, T, a* b)       \
+  Q_SCAN(q_scan_max, T, q_max(a, b)) \
   Q_SCAN(q_scan_min, T, q_min(a, b))
 Q_SCANS(float)
 Q_SCANS(double)
