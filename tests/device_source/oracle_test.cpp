@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "codegen/device_oracle.h"
-
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -11,6 +9,7 @@
 #include <fstream>
 
 #include "base/strings.h"
+#include "codegen/device_oracle.h"
 #include "ir/interpret.h"
 #include "nvrtc.h"
 #include "opencl_machine.h"

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 #include "codegen/emit_device.h"
@@ -41,6 +42,18 @@ class DeviceRules : public testing::TestWithParam<std::string> {
     return made;
   }
 
+  void expect_meaning(const std::vector<DeviceProgram>& all, const ir::Sizes& sizes) {
+    OpenclMachine* machine = OpenclMachine::get();
+    if (machine == nullptr) GTEST_SKIP() << "no OpenCL platform (pocl-opencl-icd)";
+    const HostTensors inputs = draw_host_inputs(program_, sizes, 5);
+    for (const DeviceProgram& plan : all) {
+      const std::string source = device_source(program_, DeviceLanguage::kOpencl, plan);
+      auto outputs = machine->run(program_, sizes, plan, source, inputs);
+      ASSERT_TRUE(outputs) << outputs.error().message << outputs.error().hint << source;
+      ASSERT_EQ(difference_from_meaning(program_, sizes, inputs, *outputs), "") << source;
+    }
+  }
+
   ir::Program program_;
   ir::Sizes tiny_;
 };
@@ -54,21 +67,23 @@ TEST_P(DeviceRules, PlansForThePublishedSizesCompileForCuda) {
   }
 }
 
-TEST_P(DeviceRules, PlansMeanWhatTheTaskMeansOnOpencl) {
-  OpenclMachine* machine = OpenclMachine::get();
-  if (machine == nullptr) GTEST_SKIP() << "no OpenCL platform (pocl-opencl-icd)";
-  const HostTensors inputs = draw_host_inputs(program_, tiny_, 5);
+TEST_P(DeviceRules, PlansMeanWhatTheTaskMeansAtOddSizes) {
   // Plans tuned for the published sizes take the general paths at tiny ones.
-  std::vector<DeviceProgram> all = plans(tiny_, DeviceLanguage::kOpencl, 8);
-  for (DeviceProgram& plan : plans(*ir::bind_sizes(program_, "full"), DeviceLanguage::kOpencl, 2)) {
+  std::vector<DeviceProgram> all = plans(tiny_, DeviceLanguage::kOpencl, 4);
+  for (DeviceProgram& plan : plans(*ir::bind_sizes(program_, "full"), DeviceLanguage::kOpencl, 1)) {
     all.push_back(std::move(plan));
   }
-  for (const DeviceProgram& plan : all) {
-    const std::string source = device_source(program_, DeviceLanguage::kOpencl, plan);
-    auto outputs = machine->run(program_, tiny_, plan, source, inputs);
-    ASSERT_TRUE(outputs) << outputs.error().message << outputs.error().hint << source;
-    ASSERT_EQ(difference_from_meaning(program_, tiny_, inputs, *outputs), "") << source;
+  expect_meaning(all, tiny_);
+}
+
+TEST_P(DeviceRules, PlansMeanWhatTheTaskMeansAtMultiplesOfAVector) {
+  std::map<std::string, int64_t> values;
+  for (const std::string& size : program_.free_sizes()) {
+    values[size] = tiny_.at(size) * (values.empty() ? 1 : 4);
   }
+  auto sizes = ir::bind_sizes(program_, values);
+  ASSERT_TRUE(sizes) << sizes.error().message;
+  expect_meaning(plans(*sizes, DeviceLanguage::kOpencl, 3), *sizes);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tasks, DeviceRules, testing::ValuesIn(starter_tasks()),
