@@ -17,17 +17,31 @@ constexpr Command kCommands[] = {
     {"optimize", "Find a faster kernel for a task, and prove it right", add_optimize,
      "  quern optimize softmax                    64 candidates, CPU sizes\n"
      "  quern optimize softmax --budget 5m        for five minutes\n"
-     "  quern optimize my_op.task --size full     a task of yours, at its published size\n"},
+     "  quern optimize my_op.task --size full     a task of yours, at its published size\n"
+     "  quern optimize my_model.py                a PyTorch module, imported first\n"},
     {"eval", "Compile, verify and time one kernel of yours", add_eval,
      "  quern eval softmax my_softmax.cpp\n"
      "  quern eval softmax my_softmax.cpp --json | jq .verdict\n"},
     {"compare", "Time two kernels against each other, paired and interleaved", add_compare,
      "  quern compare softmax old.cpp new.cpp\n"},
+    {"import", "Turn PyTorch modules into tasks", add_import,
+     "  quern import my_model.py                  one module with example inputs\n"
+     "  quern import tasks.jsonl --out imported   a benchmark's file of them\n"},
     {"resume", "Go on with a run that was interrupted or killed", add_resume,
      "  quern resume runs/softmax-cpu-001\n"
      "  quern resume runs/softmax-cpu-001 --budget 256    with a larger budget\n"},
+    {"replay", "Run a recorded search again, without models or compilers", add_replay,
+     "  quern replay runs/softmax-cpu-001                    is it the same, bit for bit?\n"
+     "  quern replay runs/softmax-cpu-001 --recipe stark     what would another method have "
+     "done?\n"},
+    {"bench", "Compare search methods with one another", add_bench,
+     "  quern bench recipes rules stark --tasks relu softmax --equal calls=40 --model openai/…\n"},
     {"report", "Write the HTML report of a run", add_report,
      "  quern report runs/softmax-cpu-001 --out softmax.html\n"},
+    {"export", "Write the best kernel of a run as a library with C, C++ and PyTorch wrappers",
+     add_export,
+     "  quern export runs/softmax-cpu-001\n"
+     "  quern export runs/softmax-cpu-001 --out softmax && pip install ./softmax/python\n"},
     {"actions", "List the transformations that plans are made of", add_actions,
      "  quern actions\n"
      "  quern actions softmax\n"},

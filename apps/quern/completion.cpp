@@ -13,9 +13,14 @@ struct Flag {
   std::string name, help;
 };
 
-/// Visible long flags of one command.
+/// Visible long flags of one command, and of what it has below it.
 std::vector<Flag> flags_of(const CLI::App& app) {
   std::vector<Flag> flags;
+  for (const CLI::App* sub : app.get_subcommands({})) {
+    for (const Flag& flag : flags_of(*sub)) {
+      if (flag.name != "--help") flags.push_back(flag);
+    }
+  }
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_lnames().empty() || option->get_group().empty()) continue;
     flags.push_back({"--" + option->get_lnames()[0], option->get_description()});

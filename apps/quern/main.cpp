@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -46,6 +48,13 @@ Context make_context(int argc, char** argv) {
   return context;
 }
 
+/// The command that the arguments led to.
+const CLI::App* place_of(const CLI::App& app) {
+  const CLI::App* place = &app;
+  while (!place->get_subcommands().empty()) place = place->get_subcommands().back();
+  return place;
+}
+
 /// What else could have been meant where `argument` was not expected.
 std::vector<std::string> expected(const CLI::App& app, const std::string& argument) {
   std::vector<std::string> names;
@@ -54,21 +63,23 @@ std::vector<std::string> expected(const CLI::App& app, const std::string& argume
       for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
     }
   } else {
-    for (const Command& command : commands()) names.push_back(command.name);
+    for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
   }
   return names;
 }
 
 Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
-  const CLI::App* place = &app;
-  for (const CLI::App* sub : app.get_subcommands()) place = sub;
-  std::string help =
-      place == &app ? "quern --help" : fmt::format("quern {} --help", place->get_name());
+  const CLI::App* place = place_of(app);
+  std::string help = place->get_name() + " --help";
+  for (const CLI::App* above = place->get_parent(); above; above = above->get_parent()) {
+    help = above->get_name() + " " + help;
+  }
   std::string hint = fmt::format("see: {}", help);
   std::vector<std::string> extra = app.remaining(true);
   if (dynamic_cast<const CLI::ExtrasError*>(&error) && !extra.empty()) {
     bool flag = extra[0].starts_with("-");
-    std::string what = flag ? "flag" : place == &app ? "command" : "argument";
+    bool commands_expected = !flag && !place->get_subcommands({}).empty();
+    std::string what = flag ? "flag" : commands_expected ? "command" : "argument";
     std::string meant = what == "argument" ? ""
                                            : did_you_mean(extra[0].substr(0, extra[0].find('=')),
                                                           expected(*place, extra[0]));
@@ -76,6 +87,15 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
             meant.empty() ? hint : meant + " " + hint};
   }
   return {ErrorKind::kUsage, error.what(), hint};
+}
+
+/// A network has hundreds of tensors, and each buffer of a kernel is a file.
+void allow_many_files() {
+  constexpr rlim_t kFiles = 16384;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kFiles) return;
+  limit.rlim_cur = std::min(limit.rlim_max, kFiles);
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int run(int argc, char** argv) {
@@ -86,9 +106,9 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    const CLI::App* place = &app;
-    for (const CLI::App* sub : app.get_subcommands()) place = sub;
-    print(place->help(place == &app ? "" : "quern"));
+    const CLI::App* place = place_of(app);
+    const CLI::App* above = place->get_parent();
+    print(place->help(!above ? "" : above == &app ? "quern" : "quern " + above->get_name()));
     return 0;
   } catch (const CLI::CallForVersion&) {
     print("quern " QUERN_VERSION "\n");
@@ -109,6 +129,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A file-size limit is then an error of the write, with a message, as a full disk is.
   std::signal(SIGXFSZ, SIG_IGN);
+  quern::cli::allow_many_files();
   try {
     return quern::cli::run(argc, argv);
   } catch (const std::exception& error) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "agent_folder.h"
 #include "base/file.h"
 
 namespace quern::cli {
@@ -43,17 +44,21 @@ std::optional<std::string> environment_variable(const std::string& name) {
 
 }  // namespace
 
-Result<std::string> read_model_settings(const std::string& path, const std::string& model) {
+Result<std::string> read_model_settings(const std::string& path,
+                                        const std::vector<std::string>& models) {
   std::string text;
   if (!path.empty()) {
     QUERN_ASSIGN(text, read_file(path));
   }
   QUERN_ASSIGN(const Settings settings, parse_settings(text));
-  QUERN_TRY(settings.providers.find(model));
+  for (const std::string& model : models) {
+    if (!llm::is_agent(model)) QUERN_TRY(settings.providers.find(model));
+  }
   return text;
 }
 
-Result<std::unique_ptr<llm::Models>> open_models(const RunOptions& options,
+Result<std::unique_ptr<llm::Models>> open_models(const Context& context, const RunOptions& options,
+                                                 const TaskAtSize& task,
                                                  const std::string& directory) {
   QUERN_ASSIGN(Settings settings, parse_settings(options.models_text));
   llm::BudgetLimits limits;
@@ -65,11 +70,11 @@ Result<std::unique_ptr<llm::Models>> open_models(const RunOptions& options,
   http.prices = std::move(settings.prices);
   http.environ = environment_variable;
   http.retry.seed = options.seed;
-  return llm::Models::open(directory, limits, std::move(http));
+  QUERN_ASSIGN(llm::AgentClientOptions agents, agent_options(context, options, task, directory));
+  return llm::Models::open(directory, limits, std::move(http), std::move(agents));
 }
 
-std::string spent_text(const llm::Budget& budget) {
-  const llm::Spend spend = budget.spent();
+std::string spent_text(const llm::Spend& spend) {
   return fmt::format("{} calls, {} tokens, ${:.4f}", spend.calls, spend.tokens,
                      static_cast<double>(spend.nano_usd) * 1e-9);
 }

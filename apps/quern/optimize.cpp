@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include <cmath>
 #include <filesystem>
 #include <memory>
 
 #include "base/file.h"
 #include "base/strings.h"
-#include "base/suggest.h"
 #include "commands.h"
-#include "interrupt.h"
-#include "models.h"
-#include "progress.h"
-#include "search/recipe.h"
-#include "search/report.h"
-#include "search/search.h"
+#include "import.h"
+#include "model_options.h"
+#include "searching.h"
 #include "store/run_store.h"
 #include "task/parse.h"
 #include "wiring.h"
@@ -24,35 +19,16 @@ namespace {
 
 struct OptimizeArguments {
   std::string task, size, budget = "64", target = "cpu", recipe = "rules", out, compiler = "g++",
-                          clock = "steady", model, models;
-  uint64_t seed = 0, max_calls = 0, max_tokens = 0;
-  double max_usd = 0;
+                          clock = "steady";
+  ModelArguments models;
+  uint64_t seed = 0;
   int threads = 0;
 };
 
-/// "64" attempts, or "90s", "5m", "1h" of wall time; both as "64,5m".
-Result<void> parse_budget(const std::string& text, RunOptions& options) {
-  options.budget_attempts = 0;
-  options.budget_s = 0;
-  for (const std::string& part : split(text, ',')) {
-    char* end = nullptr;
-    double value = std::strtod(part.c_str(), &end);
-    std::string unit = end;
-    double seconds = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
-    bool whole = value == std::floor(value) && value <= 1e9;
-    if (end == part.c_str() || !(value > 0) || !std::isfinite(value) ||
-        (unit.empty() ? !whole : seconds == 0)) {
-      return Error{ErrorKind::kUsage, fmt::format("'{}' is not a budget", text),
-                   "a number of candidates (64), or a time (90s, 5m, 1h), or both (64,5m)"};
-    }
-    if (unit.empty()) {
-      options.budget_attempts = static_cast<int>(value);
-    } else {
-      options.budget_s = value * seconds;
-    }
-  }
-  return {};
-}
+struct ResumeArguments {
+  std::string directory, budget;
+  ModelLimits limits;
+};
 
 Result<void> check_choice(const std::string& what, const std::string& value,
                           const std::vector<std::string>& known) {
@@ -79,105 +55,20 @@ Result<std::string> fresh_directory(const std::string& task, const std::string& 
                "choose a directory with --out"};
 }
 
-int exit_code(const RunSummary& summary) {
-  if (summary.end == SearchEnd::kInterrupted) return kInterrupted;
-  if (summary.improved()) return kImproved;
-  return summary.best ? kNoImprovement : kBudgetExhausted;
-}
-
-std::string describe(const RunSummary& summary, const RunStore& store) {
-  std::string text;
-  if (!summary.best) {
-    text = summary.attempts == 0 ? "The run ended before any kernel was tried.\n"
-                                 : "No kernel passed.\n";
-  } else if (const auto& duel = summary.best->duel) {
-    const char* what = summary.improved() ? "faster than"
-                       : duel->different  ? "slower than"
-                                          : "no different from";
-    text = fmt::format(
-        "{:.2f}× (95 % interval {:.2f} to {:.2f}) of {}: {} the fastest baseline\n"
-        "  {} a call, {:.0f} % of the physics floor, verified at level {}\n",
-        duel->speedup, duel->low, duel->high, duel->baseline, what,
-        format_ns(summary.best->median_ns), 100 * summary.best->roofline,
-        summary.best->verification_level);
-  }
-  for (const BaselineTime& baseline : summary.baselines) {
-    text += fmt::format("  baseline {:<10} {}\n", baseline.name, format_ns(baseline.median_ns));
-  }
-  if (summary.best) text += fmt::format("  kernel   {}/best.cpp\n", store.directory());
-  text += fmt::format("  report   {}/report.html\n", store.directory());
-  if (summary.end == SearchEnd::kInterrupted) {
-    text += fmt::format("  go on    quern resume {}\n", store.directory());
-  }
-  return text;
-}
-
-/// Best source, summary and report, from the record.
-Result<Json> write_results(RunStore& store, const RunSummary& summary) {
-  QUERN_ASSIGN(std::vector<Attempt> attempts, store.attempts());
-  QUERN_ASSIGN(RunRecord run, store.run());
-  std::string source_path;
-  for (const Attempt& attempt : attempts) {
-    if (!summary.best || attempt.number != summary.best->number) continue;
-    QUERN_TRY(store.put_artifact(attempt.candidate.source, "best source"));
-    QUERN_TRY(store.put_file("best.cpp", attempt.candidate.source));
-    source_path = store.directory() + "/best.cpp";
-  }
-  Json json = to_json(summary, run.options, source_path);
-  json["run_directory"] = store.directory();
-  json["report_path"] = store.directory() + "/report.html";
-  QUERN_TRY(store.set_summary(json));
-  QUERN_ASSIGN(std::string html, render_report(store));
-  QUERN_TRY(store.put_file("report.html", html));
-  return json;
-}
-
 Result<int> search_and_report(const Context& context, RunStore& store, Evaluator& evaluator,
                               const TaskAtSize& task) {
-  QUERN_ASSIGN(RunRecord run, store.run());
-  std::unique_ptr<llm::Models> models;
-  if (!run.options.model.empty()) {
-    QUERN_ASSIGN(models, open_models(run.options, store.directory()));
-  }
-  QUERN_ASSIGN(
-      std::unique_ptr<Proposer> proposer,
-      make_proposer(task, run.options, run.environment, models ? &models->client() : nullptr));
-  catch_interrupts();
-  ProgressPrinter printer(context);
-  SearchParts parts{evaluator, *proposer, store,
-                    [&](const Progress& progress) { printer.show(progress); }, interrupted};
-  QUERN_ASSIGN(RunSummary summary, run_search(parts));
-  printer.clear();
-  if (models) say(fmt::format("models: {}\n", spent_text(models->budget())));
-  QUERN_ASSIGN(Json json, write_results(store, summary));
+  QUERN_ASSIGN(const SearchResult result, search_to_end(context, store, evaluator, task));
   if (context.json) {
-    print_json(json);
+    print_json(result.json);
   } else {
-    print(describe(summary, store));
+    print(describe(result, store.directory()));
   }
-  return exit_code(summary);
+  return exit_code(result.summary);
 }
 
-/// The recipe, and what it needs of models; all kept with the run.
-Result<void> choose_recipe(const OptimizeArguments& arguments, RunOptions& options) {
-  options.recipe = recipe_name(arguments.recipe);
-  if (arguments.recipe == "rules") {
-    if (arguments.model.empty()) return {};
-    return Error{ErrorKind::kUsage, "the rules ask no model",
-                 "choose a recipe with --recipe (see: quern recipes), or leave --model out"};
-  }
-  QUERN_ASSIGN(options.recipe_text, recipe_text(arguments.recipe));
-  QUERN_TRY(parse_recipe(options.recipe_text, options.recipe));
-  if (arguments.model.empty()) {
-    return Error{ErrorKind::kUsage, fmt::format("the recipe {} asks a model", options.recipe),
-                 "name one with --model PROVIDER/MODEL (docs/models.md)"};
-  }
-  QUERN_ASSIGN(options.models_text, read_model_settings(arguments.models, arguments.model));
-  options.model = arguments.model;
-  options.budget_calls = arguments.max_calls;
-  options.budget_tokens = arguments.max_tokens;
-  options.budget_usd = arguments.max_usd;
-  return {};
+/// A module's task file is kept beside its runs: a run directory must be new.
+std::string imported_directory(const OptimizeArguments& arguments) {
+  return arguments.out.empty() ? "runs/imported" : arguments.out + ".task";
 }
 
 Result<int> optimize(const Context& context, const OptimizeArguments& arguments) {
@@ -189,8 +80,12 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
   options.clock = arguments.clock;
   QUERN_TRY(parse_budget(arguments.budget, options));
   QUERN_TRY(check_choice("target", options.target, {"cpu"}));
-  QUERN_TRY(choose_recipe(arguments, options));
-  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, arguments.task, arguments.size));
+  QUERN_TRY(choose_recipe(arguments.recipe, arguments.models, options));
+  std::string source = arguments.task;
+  if (is_module_file(source)) {
+    QUERN_ASSIGN(source, import_one(context, source, imported_directory(arguments)));
+  }
+  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, source, arguments.size));
   options.task_name = task.program.name;
   options.task_text = print_task(task.program);
   options.size = task.size;
@@ -205,14 +100,17 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
   return search_and_report(context, store, *evaluator, task);
 }
 
-Result<int> resume(const Context& context, const std::string& directory,
-                   const std::string& budget) {
-  QUERN_ASSIGN(RunStore store, RunStore::open(directory));
+Result<int> resume(const Context& context, const ResumeArguments& arguments) {
+  QUERN_ASSIGN(RunStore store, RunStore::open(arguments.directory));
   QUERN_ASSIGN(RunRecord run, store.run());
-  if (!budget.empty()) {
-    QUERN_TRY(parse_budget(budget, run.options));
-    QUERN_TRY(store.set_budget(run.options));
+  const bool limited =
+      arguments.limits.calls > 0 || arguments.limits.tokens > 0 || arguments.limits.usd > 0;
+  if (limited && run.options.recipe_text.empty()) {
+    return Error{ErrorKind::kUsage, "the rules ask no model", "leave the limits on models out"};
   }
+  if (!arguments.budget.empty()) QUERN_TRY(parse_budget(arguments.budget, run.options));
+  set_limits(arguments.limits, run.options);
+  if (limited || !arguments.budget.empty()) QUERN_TRY(store.set_budget(run.options));
   QUERN_ASSIGN(TaskAtSize task,
                parse_task_at(run.options.task_text, run.options.task_name, run.options.size));
   QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, run.options));
@@ -234,7 +132,8 @@ int finish(const Context& context, const Result<int>& result) {
 
 Action add_optimize(CLI::App& app) {
   auto a = std::make_shared<OptimizeArguments>();
-  app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
+  app.add_option("TASK", a->task,
+                 "A task's name (see: quern tasks), or the path of a .task file or PyTorch module")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
   app.add_option("--budget", a->budget,
@@ -244,11 +143,7 @@ Action add_optimize(CLI::App& app) {
   app.add_option("--recipe", a->recipe,
                  "Search method: rules, another of `quern recipes`, or a .toml file")
       ->capture_default_str();
-  app.add_option("--model", a->model, "Model that a recipe asks: PROVIDER/MODEL");
-  app.add_option("--models", a->models, "Servers and prices of models, a JSON file");
-  app.add_option("--max-calls", a->max_calls, "Calls of models at most [no limit]");
-  app.add_option("--max-tokens", a->max_tokens, "Tokens at most [no limit]");
-  app.add_option("--max-usd", a->max_usd, "US dollars at most [no limit]");
+  add_model_options(app, a->models);
   app.add_option("--seed", a->seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
       ->check(CLI::Range(1, 4096));
@@ -260,12 +155,11 @@ Action add_optimize(CLI::App& app) {
 }
 
 Action add_resume(CLI::App& app) {
-  auto directory = std::make_shared<std::string>();
-  auto budget = std::make_shared<std::string>();
-  app.add_option("RUN", *directory, "Run directory")->required();
-  app.add_option("--budget", *budget, "New budget of the whole run [as it was]");
-  return
-      [=](const Context& context) { return finish(context, resume(context, *directory, *budget)); };
+  auto a = std::make_shared<ResumeArguments>();
+  app.add_option("RUN", a->directory, "Run directory")->required();
+  app.add_option("--budget", a->budget, "New budget of the whole run [as it was]");
+  add_limit_options(app, a->limits);
+  return [a](const Context& context) { return finish(context, resume(context, *a)); };
 }
 
 }  // namespace quern::cli

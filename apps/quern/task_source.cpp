@@ -51,7 +51,11 @@ Result<TaskAtSize> at_size(ir::Program program, const std::string& size) {
   QUERN_ASSIGN(task.sizes, ir::bind_sizes(program, task.size));
   QUERN_TRY(ir::check_sizes(program, task.sizes));
   task.program = std::move(program);
-  QUERN_TRY(check_memory(task));
+  return task;
+}
+
+Result<TaskAtSize> fitting(Result<TaskAtSize> task) {
+  if (task) QUERN_TRY(check_memory(*task));
   return task;
 }
 
@@ -84,13 +88,18 @@ Result<TaskAtSize> load_task_at(const Context& context, const std::string& name,
                                 const std::string& size) {
   QUERN_ASSIGN(std::string path, find_task(context, name));
   QUERN_ASSIGN(ir::Program program, load_task(path));
-  return at_size(std::move(program), size);
+  return fitting(at_size(std::move(program), size));
 }
 
 Result<TaskAtSize> parse_task_at(const std::string& text, const std::string& file,
                                  const std::string& size) {
   QUERN_ASSIGN(ir::Program program, parse_task(text, file));
-  return at_size(std::move(program), size);
+  return fitting(at_size(std::move(program), size));
+}
+
+Result<TaskAtSize> recorded_task(const RunOptions& options) {
+  QUERN_ASSIGN(ir::Program program, parse_task(options.task_text, options.task_name));
+  return at_size(std::move(program), options.size);
 }
 
 std::vector<std::string> size_sets(const ir::Program& program) {

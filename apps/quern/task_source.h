@@ -6,6 +6,7 @@
 
 #include "context.h"
 #include "ir/program.h"
+#include "record/evaluation.h"
 
 namespace quern::cli {
 
@@ -30,6 +31,9 @@ Result<TaskAtSize> load_task_at(const Context& context, const std::string& name,
 /// The same from a task's text (a run keeps it).
 Result<TaskAtSize> parse_task_at(const std::string& text, const std::string& file,
                                  const std::string& size);
+
+/// A run's task, to look at: it may need more memory than there is here.
+Result<TaskAtSize> recorded_task(const RunOptions& options);
 
 /// Size sets of a program: "full", then the declared ones.
 std::vector<std::string> size_sets(const ir::Program& program);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "commands.h"
+#include "compute.h"
 #include "ir/check.h"
 #include "ir/counts.h"
 #include "ir/interpret_json.h"
@@ -21,7 +22,8 @@ namespace {
 struct TasksArguments {
   std::vector<std::string> names;
   bool check = false, only_names = false;
-  std::string interpret, size = "tiny";
+  std::string interpret, compute, size = "tiny";
+  ComputeFiles files;
   uint64_t seed = 0;
 };
 
@@ -172,6 +174,10 @@ Result<int> run_tasks(const Context& context, const TasksArguments& arguments) {
     return kImproved;
   }
   if (!arguments.interpret.empty()) return interpret_task(context, arguments);
+  if (!arguments.compute.empty()) {
+    QUERN_TRY(compute_task(context, arguments.compute, arguments.size, arguments.files));
+    return kImproved;
+  }
   if (arguments.check) return check_tasks(context, arguments.names);
   if (arguments.names.empty()) return list_tasks(context);
   int worst = kImproved;
@@ -191,7 +197,12 @@ Action add_tasks(CLI::App& app) {
                "Try wrong kernels on the tasks named (or on all): is each refused?");
   app.add_option("--interpret", a->interpret,
                  "Draw inputs of this task and print them with its outputs, as JSON");
-  app.add_option("--size", a->size, "Size set to interpret at")->capture_default_str();
+  auto* compute = app.add_option("--compute", a->compute,
+                                 "Compute this task in double precision on inputs from a file");
+  compute->needs(
+      app.add_option("--inputs", a->files.inputs, "Raw float64, in the task's order"),
+      app.add_option("--outputs", a->files.outputs, "Where --compute writes, raw float64"));
+  app.add_option("--size", a->size, "Size set to interpret or compute at")->capture_default_str();
   app.add_option("--seed", a->seed, "Seed of the inputs")->capture_default_str();
   app.add_flag("--names", a->only_names, "Print names only, for shell completion")->group("");
   return [a](const Context& context) {

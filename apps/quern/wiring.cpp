@@ -88,28 +88,35 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
 Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options,
                                                 const Environment& environment,
                                                 llm::Client* client) {
-  if (pretends(options)) {
+  if (pretends(options) && options.recipe_text.empty()) {
     return std::unique_ptr<Proposer>(
         std::make_unique<SweepProposer>(task.program.name, options.seed));
   }
   if (!options.recipe_text.empty()) {
     QUERN_CHECK(client != nullptr, "a recipe that asks models has a client");
     QUERN_ASSIGN(Recipe recipe, parse_recipe(options.recipe_text, options.recipe));
-    QUERN_ASSIGN(Prompts prompts, Prompts::make());
-    RecipeSetting setting = recipe_setting(task.program);
-    setting.model = options.model;
-    setting.seed = options.seed;
-    setting.hardware = fmt::format(
-        "{}, {} threads, {}, {}; {:.0f} GB/s copied, {:.0f} GFLOP/s of f32 multiply-adds",
-        environment.cpu, environment.threads, environment.isa, environment.compiler,
-        environment.copy_bandwidth_gbs, environment.fma_gflops);
+    QUERN_ASSIGN(Prompts prompts, options.prompts_text.empty()
+                                      ? Prompts::make()
+                                      : Prompts::parse(options.prompts_text));
     return std::unique_ptr<Proposer>(std::make_unique<RecipeProposer>(
-        std::move(recipe), std::move(setting), std::move(prompts), *client));
+        std::move(recipe), make_setting(task, options, environment), std::move(prompts), *client));
   }
   RulesMachine machine;
-  machine.threads = threads_of(options);
+  machine.threads = environment.threads;  // where the run began, wherever it is replayed
   return std::unique_ptr<Proposer>(
       std::make_unique<RulesSource>(task.program, task.sizes, machine, options.seed));
+}
+
+RecipeSetting make_setting(const TaskAtSize& task, const RunOptions& options,
+                           const Environment& environment) {
+  RecipeSetting setting = recipe_setting(task.program);
+  setting.model = options.model;
+  setting.seed = options.seed;
+  setting.hardware =
+      fmt::format("{}, {} threads, {}, {}; {:.0f} GB/s copied, {:.0f} GFLOP/s of f32 multiply-adds",
+                  environment.cpu, environment.threads, environment.isa, environment.compiler,
+                  environment.copy_bandwidth_gbs, environment.fma_gflops);
+  return setting;
 }
 
 std::string recipe_name(const std::string& name) {
@@ -122,9 +129,8 @@ Result<std::string> recipe_text(const std::string& name) {
   if (auto found = known.find(name); found != known.end()) return found->second;
   std::vector<std::string> names = {"rules"};
   for (const auto& [key, text] : known) names.push_back(key);
-  std::string hint = did_you_mean(name, names);
-  if (hint.empty()) hint = "see: quern recipes; or give the path of a .toml file";
-  return Error{ErrorKind::kUsage, fmt::format("unknown recipe '{}'", name), hint};
+  return Error{ErrorKind::kUsage, fmt::format("unknown recipe '{}'", name),
+               suggest(name, names) + " (or give the path of a .toml file)"};
 }
 
 }  // namespace quern::cli

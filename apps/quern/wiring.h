@@ -9,6 +9,7 @@
 #include "llm/client.h"
 #include "propose/proposer.h"
 #include "record/evaluator.h"
+#include "search/recipe_proposer.h"
 #include "task_source.h"
 
 namespace quern::cli {
@@ -20,6 +21,10 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
 Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options,
                                                 const Environment& environment,
                                                 llm::Client* client);
+
+/// What a recipe works on in a run.
+RecipeSetting make_setting(const TaskAtSize& task, const RunOptions& options,
+                           const Environment& environment);
 
 /// The text of a recipe: a built-in one by name, or a .toml file. Errors: unknown, with a
 /// suggestion; a file that cannot be read.

@@ -46,11 +46,11 @@ uint64_t known_file_rights(int abi) {
   return all;
 }
 
-int make_ruleset(int abi) {
+int make_ruleset(int abi, bool allow_tcp) {
   RulesetAttributes attributes{known_file_rights(abi), 0, 0};
   size_t size = sizeof attributes.file_access;
   if (abi >= 4) {
-    attributes.network_access = 3;  // bind and connect over TCP
+    attributes.network_access = allow_tcp ? 0 : 3;  // bind and connect over TCP
     size = 2 * sizeof(uint64_t);
   }
   if (abi >= 6) {
@@ -121,7 +121,8 @@ std::string SandboxReport::text() const {
   return parts.empty() ? "none" : join(parts, ", ");
 }
 
-PreparedSandbox::PreparedSandbox(const Sandbox& sandbox) : abi_(landlock_abi()) {
+PreparedSandbox::PreparedSandbox(const Sandbox& sandbox)
+    : abi_(landlock_abi()), allow_tcp_(sandbox.allow_tcp) {
   if (sandbox.no_network) {
     static const EmptyNetwork& shared = *new EmptyNetwork(make_empty_network());
     user_namespace_ = shared.user.get();
@@ -135,7 +136,7 @@ PreparedSandbox::PreparedSandbox(const Sandbox& sandbox) : abi_(landlock_abi()) 
 
 int PreparedSandbox::restrict_files() const {
   if (abi_ == 0) return ENOSYS;
-  int ruleset = make_ruleset(abi_);
+  int ruleset = make_ruleset(abi_, allow_tcp_);
   if (ruleset < 0) return errno;
   for (const Rule& rule : rules_) {
     if (int failed = add_rule(ruleset, rule.path.c_str(), rule.access)) {

@@ -30,6 +30,7 @@ class PreparedSandbox {
   };
   std::vector<Rule> rules_;
   int abi_ = 0;
+  bool allow_tcp_ = false;
   int user_namespace_ = -1, network_namespace_ = -1;
 };
 

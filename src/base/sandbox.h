@@ -9,7 +9,8 @@ namespace quern {
 /// What a child process may touch; applied between fork and exec, so that the program it runs
 /// never has more. Paths that do not exist are skipped.
 struct Sandbox {
-  bool restrict_files = false;          ///< Landlock: only the paths below
+  bool restrict_files = false;          ///< Landlock: only the paths below, and no TCP
+  bool allow_tcp = false;               ///< with `restrict_files`: TCP all the same
   std::vector<std::string> read_only;   ///< files, or folders with everything in them
   std::vector<std::string> read_exec;   ///< may also be executed
   std::vector<std::string> read_write;  ///< may also be written, and entries made and removed

@@ -70,6 +70,12 @@ std::string shorten(std::string_view text, size_t limit) {
          " bytes more)";
 }
 
+std::string fenced_code(const std::string& source) {
+  std::string fence = "```";
+  while (source.find(fence) != std::string::npos) fence += '`';
+  return fence + "cpp\n" + source + (source.ends_with('\n') ? "" : "\n") + fence + "\n";
+}
+
 bool is_identifier(std::string_view text) {
   return !text.empty() && is_letter(text[0]) &&
          std::all_of(text.begin(), text.end(), [](char c) { return is_letter(c) || is_digit(c); });

@@ -24,6 +24,9 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 /// At most `limit` bytes of the text; says how much was left out.
 std::string shorten(std::string_view text, size_t limit);
 
+/// A source in a Markdown fence that is longer than any in it.
+std::string fenced_code(const std::string& source);
+
 /// A C identifier: a letter or underscore, then letters, digits, underscores.
 bool is_identifier(std::string_view text);
 

@@ -30,8 +30,8 @@ struct Message {
   int error_number;
 };
 
-/// Everything the child needs, laid out before fork: between fork and exec it may not allocate,
-/// since another thread of ours may have held the allocator's lock.
+/// Everything the child needs, laid out before it exists: until exec it runs in our memory, where
+/// it may take no lock and must leave no trace.
 struct Launch {
   std::vector<char*> argv, env;
   const char* path;
@@ -109,6 +109,16 @@ void enter_sandbox(const Launch& launch) {
   }
 }
 
+/// No handler of ours may run in the child, where it would act on our memory.
+void forget_handlers() {
+  struct sigaction plain {};
+  plain.sa_handler = SIG_DFL;
+  for (int number = 1; number < _NSIG; ++number) sigaction(number, &plain, nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
 [[noreturn]] void become(Launch& launch) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -116,11 +126,7 @@ void enter_sandbox(const Launch& launch) {
   leave_network(launch);
   place_descriptors(launch);
   if (launch.cwd != nullptr && chdir(launch.cwd) != 0) give_up(launch.report);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  signal(SIGPIPE, SIG_DFL);
-  signal(SIGINT, SIG_DFL);
+  forget_handlers();
   enter_sandbox(launch);
   // A change of credentials (the user namespace) clears the parent-death signal.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -128,6 +134,23 @@ void enter_sandbox(const Launch& launch) {
   set_limits(launch.command->limits);
   execve(launch.path, launch.argv.data(), launch.env.data());
   give_up(launch.report);
+}
+
+/// Makes the child. It borrows our memory, and this thread waits until it has become the program:
+/// copying the page tables of a process with large tensors takes milliseconds. -1 and errno.
+pid_t make_child(Launch& launch) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int dumpable = prctl(PR_GET_DUMPABLE);
+  const pid_t pid = vfork();
+  if (pid == 0) become(launch);
+  const int failed = errno;
+  // A child that enters a user namespace marks its memory, still ours then, as private.
+  if (dumpable == 1) prctl(PR_SET_DUMPABLE, 1);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = failed;
+  return pid;
 }
 
 /// Standard input as a file in memory: no pipe to fill, no writer to wait for.
@@ -280,9 +303,8 @@ Result<ChildProcess> ChildProcess::launch(const Command& command) {
   launch.fds.emplace_back(out.write_end.get(), 1);
   launch.fds.emplace_back(err.write_end.get(), 2);
   launch.moved.resize(launch.fds.size());
-  pid_t pid = fork();
+  const pid_t pid = make_child(launch);
   if (pid < 0) return system_error("start", path, errno);
-  if (pid == 0) become(launch);
   setpgid(pid, pid);
   report.write_end.close();
   ChildProcess child;

@@ -52,7 +52,7 @@ class ChildProcess {
  public:
   /// Errors: kEnvironment when the program is missing or a resource is short.
   static Result<ChildProcess> spawn(const Command& command);
-  /// The same without waiting until the program runs: `confirm` before anything else.
+  /// The same without hearing what the child says of its start: `confirm` before anything else.
   static Result<ChildProcess> launch(const Command& command);
   Result<void> confirm();
 

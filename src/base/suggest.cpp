@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/strings.h"
+
 namespace quern {
 
 int edit_distance(std::string_view a, std::string_view b) {
@@ -39,6 +41,12 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
   std::string found = nearest(word, known);
   return found.empty() ? "" : "did you mean '" + found + "'?";
+}
+
+std::string suggest(std::string_view word, const std::vector<std::string>& known) {
+  if (known.empty()) return "none is known";
+  const std::string hint = did_you_mean(word, known);
+  return hint.empty() ? "known: " + join(known, ", ") : hint;
 }
 
 }  // namespace quern

@@ -17,4 +17,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
 /// "did you mean 'softmax'?", or "" when nothing is near.
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);
 
+/// The hint for a word that is not known: `did_you_mean`, else "known: a, b", or "none is known".
+std::string suggest(std::string_view word, const std::vector<std::string>& known);
+
 }  // namespace quern

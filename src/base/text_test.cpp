@@ -52,6 +52,9 @@ TEST(Suggest, FindsTheNearestSpelling) {
   EXPECT_EQ(nearest("zzzzzz", known), "");
   EXPECT_EQ(did_you_mean("task", known), "did you mean 'tasks'?");
   EXPECT_EQ(did_you_mean("quux", known), "");
+  EXPECT_EQ(suggest("task", known), "did you mean 'tasks'?");
+  EXPECT_EQ(suggest("quux", {"a", "b"}), "known: a, b");
+  EXPECT_EQ(suggest("quux", {}), "none is known");
 }
 
 TEST(Suggest, CountsASwapAsOneEdit) {

@@ -72,7 +72,8 @@ std::string Tables::fill(size_t d) const {
   for (size_t i = 0; i < dim.arrays.size(); ++i) {
     if (!dim.arrays[i].runs) continue;
     text += fmt::format(
-        "  const qg::Table q_T_{0}{1} = qg::make_table(q_{0}{1}, q_memory.take<int32_t>(q_n{0}), "
+        "  const qg::Table q_T_{0}{1} = qg::make_table(q_{0}{1}, q_memory.take<int32_t>(2 * "
+        "q_n{0}), "
         "q_n{0});\n",
         tag, i);
   }
@@ -89,7 +90,7 @@ std::string Tables::print() const {
     }
     text += fmt::format("  const int64_t q_max_{} = {};\n", kTags[d], extent);
     bytes += fmt::format("{}(q_max_{} + 16) * {}", d ? " + " : "", kTags[d],
-                         dims_[d].arrays.size() * 12 + 1);
+                         dims_[d].arrays.size() * 16 + 1);
   }
   text += fmt::format("  q_memory.reset({});\n", bytes);
   for (size_t d = 0; d < dims_.size(); ++d) {

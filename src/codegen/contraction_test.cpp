@@ -77,7 +77,7 @@ TEST_F(ContractionTest, AgreesWithTheDefinitionAndStaysInsideItsBuffers) {
   }
 }
 
-TEST_F(ContractionTest, IsRecognisedInEveryCase) {
+TEST(IsContraction, HoldsInEveryCase) {
   for (const ContractionCase& item : contraction_cases()) {
     EXPECT_TRUE(is_contraction(item.program, item.group.root)) << item.name;
   }

@@ -33,6 +33,7 @@ Tensors draw_inputs(const ir::Program& program, const ir::Sizes& sizes);
 /// Adds the tensors of all statements, evaluated point by point in f64.
 void run_oracle(const ir::Program& program, const ir::Sizes& sizes, Tensors& tensors);
 /// Compiles and loads C++ with the preludes in reach; null and the compiler's words on failure.
+/// Tests run in processes of their own: they share what is compiled, by its text.
 void* load_source(const std::string& source, const std::string& flags, std::string* log);
 /// Calls `call` with buffers of the named tensors, `reads` filled, and checks `writes`.
 void check_call(const std::string& title, const Tensors& tensors,

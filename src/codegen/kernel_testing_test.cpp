@@ -15,6 +15,7 @@
 #include <memory>
 #include <random>
 
+#include "base/hash.h"
 #include "codegen/prelude.h"
 
 namespace quern {
@@ -178,9 +179,13 @@ void run_oracle(const ir::Program& program, const ir::Sizes& sizes, Tensors& ten
   Oracle(program, sizes).run(tensors);
 }
 
-void* load_source(const std::string& source, const std::string& flags, std::string* log) {
-  std::string folder = std::filesystem::temp_directory_path() / "quern_kernel_XXXXXX";
-  if (mkdtemp(folder.data()) == nullptr) return nullptr;
+namespace {
+
+/// Compiles into `library` by way of a folder of its own, so that others see all of it or nothing.
+bool compile_source(const std::string& source, const std::string& flags,
+                    const std::filesystem::path& library, std::string* log) {
+  std::string folder = library.string() + "_XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return false;
   const std::filesystem::path at = folder;
   std::ofstream(at / "quern_cpu.h") << cpu_prelude();
   std::ofstream(at / "quern_gemm.h") << gemm_prelude();
@@ -189,13 +194,28 @@ void* load_source(const std::string& source, const std::string& flags, std::stri
       "g++ -std=c++20 -march=native -fopenmp -shared -fPIC -I{0} -o {0}/made.so {0}/source.cpp {1} "
       "2>{0}/log",
       folder, flags);
-  const int status = std::system(command.c_str());
-  void* library = status == 0 ? dlopen((at / "made.so").c_str(), RTLD_NOW) : nullptr;
+  const bool made = std::system(command.c_str()) == 0;
   std::ifstream words(at / "log");
   log->assign(std::istreambuf_iterator<char>(words), {});
-  if (status == 0 && library == nullptr) *log += dlerror();
+  if (made) std::filesystem::rename(at / "made.so", library);
   std::filesystem::remove_all(at);
-  return library;
+  return made;
+}
+
+}  // namespace
+
+void* load_source(const std::string& source, const std::string& flags, std::string* log) {
+  const std::string key =
+      Hasher().add(__VERSION__).add(cpu_prelude()).add(gemm_prelude()).add(source).add(flags).hex();
+  const std::filesystem::path folder = testing::TempDir() + "quern_codegen_test";
+  const std::filesystem::path library = folder / (key + ".so");
+  std::filesystem::create_directories(folder);
+  if (!std::filesystem::exists(library) && !compile_source(source, flags, library, log)) {
+    return nullptr;
+  }
+  void* loaded = dlopen(library.c_str(), RTLD_NOW);
+  if (loaded == nullptr) *log += dlerror();
+  return loaded;
 }
 
 void check_call(const std::string& title, const Tensors& tensors,

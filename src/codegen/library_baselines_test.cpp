@@ -43,7 +43,7 @@ void check_baselines(const ContractionCase& item) {
   for (const BaselineSource& baseline : library_baselines(program, *first)) {
     SCOPED_TRACE(item.name + " " + baseline.name);
     std::string log;
-    void* library = load_source(baseline.source, "-O1 -l" + baseline.libraries[0], &log);
+    void* library = load_source(baseline.source, "-O0 -l" + baseline.libraries[0], &log);
     ASSERT_NE(library, nullptr) << log << baseline.source;
     void* entry = dlsym(library, item.name.c_str());
     ASSERT_NE(entry, nullptr);

@@ -18,11 +18,11 @@ bool contains(const std::vector<int>& list, int value) {
   return std::find(list.begin(), list.end(), value) != list.end();
 }
 
+}  // namespace
+
 bool is_reduction(const Item& item) { return item.statement.kind == Statement::Kind::kReduce; }
 
 std::string accumulator_id(const Item& item) { return "c_" + item.statement.name; }
-
-}  // namespace
 
 std::string loop_end(const ir::Program& program, const Loop& loop) {
   if (!loop.end.empty()) return loop.end;
@@ -131,8 +131,8 @@ void RowPrinter::print_scalar(const Stage& stage) {
   const Item& only = item(stage.members[0]);
   PointPrinter printer = printer_for(stage, only, false);
   const std::string value = value_id(only.statement.name);
-  out_->add(fmt::format("[[maybe_unused]] const float {} = {};", value,
-                        printer.value(only.statement.body).code));
+  out_->add(fmt::format("{}{} = {};", style_.keeps_scalars ? "" : "[[maybe_unused]] const float ",
+                        value, printer.value(only.statement.body).code));
   if (is_float(only.statement.type)) return print_store(only, "QOne{}", value, out_);
   const std::string whole = integer_value(only);
   if (stored_.count(only.statement.name) == 0) return;
@@ -143,7 +143,7 @@ void RowPrinter::print_scalar(const Stage& stage) {
 
 /// One statement inside the innermost loop body, generic over `w`.
 void RowPrinter::print_member(const Stage& stage, const Item& item, PointPrinter* printer,
-                              Lines* out, const std::string& accumulator) {
+                              Lines* out, Lines* stores, const std::string& accumulator) {
   static_cast<void>(stage);
   const Statement& statement = item.statement;
   if (!is_reduction(item)) {
@@ -152,15 +152,15 @@ void RowPrinter::print_member(const Stage& stage, const Item& item, PointPrinter
         fmt::format("[[maybe_unused]] const auto {} = {};", value, printer->wide(statement.body)));
     const std::string whole = is_float(statement.type) ? "" : integer_value(item);
     if (whole.empty() || stored_.count(statement.name) == 0) {
-      return print_store(item, "w", value, out);
+      return print_store(item, "w", value, stores);
     }
-    out->add(fmt::format("for (int l = 0; l < w.n; ++l) {{"));
-    out->add(fmt::format("const int64_t at = {} + l;", axis_id(stage.lane)));
-    out->add(fmt::format("const int64_t {} = at;", axis_id(stage.lane)));
-    out->add(fmt::format("{}[{}] = static_cast<{}>({});", tensor_id(statement.name),
-                         c_offset(program_, program_.shape_of(statement.name), item.store),
-                         c_type(statement.type), whole));
-    return out->add("}");
+    stores->add(fmt::format("for (int l = 0; l < w.n; ++l) {{"));
+    stores->add(fmt::format("const int64_t at = {} + l;", axis_id(stage.lane)));
+    stores->add(fmt::format("const int64_t {} = at;", axis_id(stage.lane)));
+    stores->add(fmt::format("{}[{}] = static_cast<{}>({});", tensor_id(statement.name),
+                            c_offset(program_, program_.shape_of(statement.name), item.store),
+                            c_type(statement.type), whole));
+    return stores->add("}");
   }
   const std::string op = monoid_struct(statement.monoid);
   const std::string value = printer->wide(statement.body);
@@ -188,6 +188,28 @@ std::string RowPrinter::window_source(const Stage& stage) const {
                      c_int(program_, ir::substitute(offset, names, zeros)));
 }
 
+/// The one joined tensor that a stage stores, where the stage reads nothing but the row of partial
+/// window results: both have room for whole vectors beyond their ends. "" where it does more.
+std::string RowPrinter::joined_row(const Stage& stage) const {
+  std::vector<int> all = stage.members;
+  all.insert(all.end(), stage.tails.begin(), stage.tails.end());
+  std::string joined;
+  for (int index : all) {
+    const std::string& name = item(index).statement.name;
+    if (stored_.count(name) != 0) {
+      if (style_.joined.count(name) == 0 || !joined.empty()) return "";
+      joined = name;
+    }
+    for (const Expr* load : ir::loads_of(item(index).statement.body)) {
+      const bool here = std::any_of(all.begin(), all.end(), [&](int other) {
+        return item(other).statement.name == load->name;
+      });
+      if (!here && load->name != style_.window) return "";
+    }
+  }
+  return joined;
+}
+
 std::string RowPrinter::lane_loop(const Stage& stage, const std::string& suffix) const {
   const Loop& loop = lane_of(stage);
   for (int member : stage.lane_is_spatial && !stage.tails.empty() ? stage.tails : stage.members) {
@@ -198,6 +220,11 @@ std::string RowPrinter::lane_loop(const Stage& stage, const std::string& suffix)
       index = ir::substitute(index, {stage.lane}, {ir::int_constant(0)});
     }
     const std::string offset = c_offset(program_, program_.shape_of(made.statement.name), start);
+    if (const std::string row = joined_row(stage); !suffix.empty() && !row.empty()) {
+      return fmt::format("q_tiles_over<{}>(whole_{}.buffers != nullptr, QFull{{}}, {} + {}, {}, {}",
+                         style_.tile, row, tensor_id(made.statement.name), offset, loop.begin,
+                         loop_end(program_, loop));
+    }
     return fmt::format("{}_aligned<{}>({}, {} + {}, {}, {}", suffix.empty() ? "q_loop" : "q_tiles",
                        suffix.empty() ? style_.unroll : style_.tile,
                        style_.vectorize ? "QFull{}" : "QOne{}", tensor_id(made.statement.name),
@@ -233,19 +260,10 @@ void RowPrinter::print_finish(const Stage& stage, const Item& item) {
                         c_type(statement.type), statement.name));
 }
 
-void RowPrinter::print_across_lanes(const Stage& stage) {
+/// Accumulators of a stage whose lanes run along its reduced loop, at their neutral elements.
+void RowPrinter::declare_row_accumulators(const Stage& stage) {
   const std::string vector = style_.vectorize ? "qv" : "float";
   const std::string best = style_.vectorize ? "q_best" : "q_best1";
-  bool reduces = false;
-  for (int member : stage.members) {
-    if (!is_reduction(item(member))) continue;
-    reduces = true;
-    if (stage.space.empty()) {
-      out_->add(fmt::format("[[maybe_unused]] float {};", value_id(item(member).statement.name)));
-    }
-  }
-  out_->add("{");
-  open_loops(stage.space, stage.lane);
   for (int member : stage.members) {
     const Statement& statement = item(member).statement;
     if (!is_reduction(item(member))) continue;
@@ -258,29 +276,63 @@ void RowPrinter::print_across_lanes(const Stage& stage) {
                           style_.vectorize ? "q_splat(" : "", monoid_struct(statement.monoid),
                           style_.vectorize ? ")" : ""));
   }
-  open_loops(stage.reduce, stage.lane);
-  Lines body;
-  print_prefetches(stage, &body);
+}
+
+void RowPrinter::print_point(const Stage& stage, Lines* body, Lines* stores) {
+  print_prefetches(stage, body);
   int number = 0;
   for (int member : stage.members) {
     PointPrinter printer = printer_for(stage, item(member), true);
     printer.set_prefix(fmt::format("h{}_", number++));
     const std::string acc = accumulator_id(item(member)) + "[decltype(u)::v]";
-    print_member(stage, item(member), &printer, &body, acc);
+    print_member(stage, item(member), &printer, body, stores, acc);
     for (const std::string& line : printer.invariants()) out_->add(line);
   }
-  out_->add(
-      fmt::format("{}, [&](auto w, const int64_t {}, [[maybe_unused]] auto u) "
-                  "__attribute__((always_inline)) {{",
-                  lane_loop(stage, ""), axis_id(stage.lane)));
+}
+
+void RowPrinter::print_finishes(const Stage& stage) {
+  for (int member : stage.members) {
+    if (is_reduction(item(member))) print_finish(stage, item(member));
+  }
+}
+
+std::string RowPrinter::accumulators_by_reference(const Stage& stage) const {
+  std::string list;
+  for (int member : stage.members) {
+    if (is_reduction(item(member))) list += ", &" + accumulator_id(item(member));
+  }
+  return list;
+}
+
+std::string RowPrinter::open_lanes(const Stage& stage) const {
+  return fmt::format(
+      "{}, [&](auto w, const int64_t {}, [[maybe_unused]] auto u) "
+      "__attribute__((always_inline)) {{",
+      lane_loop(stage, ""), axis_id(stage.lane));
+}
+
+void RowPrinter::print_across_lanes(const Stage& stage) {
+  bool reduces = false;
+  for (int member : stage.members) {
+    if (!is_reduction(item(member))) continue;
+    reduces = true;
+    if (stage.space.empty() && !style_.keeps_scalars) {
+      out_->add(fmt::format("[[maybe_unused]] float {};", value_id(item(member).statement.name)));
+    }
+  }
+  out_->add("{");
+  open_loops(stage.space, stage.lane);
+  declare_row_accumulators(stage);
+  open_loops(stage.reduce, stage.lane);
+  Lines body;
+  print_point(stage, &body, &body);
+  out_->add(open_lanes(stage));
   out_->add_lines(body.text());
   out_->add("});");
   size_t inner = 0;
   for (const Loop& loop : stage.reduce) inner += loop.name != stage.lane ? 1 : 0;
   close(inner);
-  for (int member : stage.members) {
-    if (is_reduction(item(member))) print_finish(stage, item(member));
-  }
+  print_finishes(stage);
   if (reduces) print_tails(stage, false);
   close(stage.space.size());
   out_->add("}");
@@ -299,130 +351,6 @@ void RowPrinter::print_tails(const Stage& stage, bool lanes) {
     out_->add(fmt::format("[[maybe_unused]] const auto {} = {};", value, code));
     print_store(made, lanes ? "w" : "QOne{}", value, out_);
   }
-}
-
-/// Whether guarded loads stay inside for a whole tile and all points of the inner loops, as C++;
-/// "" where that is not a matter of two corner points.
-std::string RowPrinter::inside_condition(
-    const Stage& stage, const std::vector<std::pair<ir::IntExpr, ir::IntExpr>>& guards) const {
-  std::vector<std::string> tests;
-  for (const auto& guard : guards) {
-    const ir::IntExpr& index = guard.first;
-    const ir::IntExpr& extent = guard.second;
-    std::string low;
-    std::string high;
-    std::vector<std::string> names;
-    auto spread = [&](const std::string& axis, const std::string& last) {
-      const auto c = coefficient(index, axis);
-      if (!c) return false;
-      names.push_back(axis);
-      if (*c == ir::int_constant(0)) return true;
-      const std::string far = fmt::format("{} * ({})", c_int(program_, *c), last);
-      low += fmt::format(" + q_imin(0, {})", far);
-      high += fmt::format(" + q_imax(0, {})", far);
-      return true;
-    };
-    for (const Loop& loop : stage.reduce) {
-      if (loop.begin != "int64_t{0}" || !loop.end.empty()) return "";
-      if (!spread(loop.name, loop_end(program_, loop) + " - 1")) return "";
-    }
-    if (!spread(stage.lane, "(kTiles - 1) * q_step(w) + w.n - 1")) return "";
-    const std::vector<ir::IntExpr> zeros(names.size(), ir::int_constant(0));
-    const std::string corner =
-        fmt::format("{} + {} * tile", c_int(program_, ir::substitute(index, names, zeros)),
-                    c_int(program_, *coefficient(index, stage.lane)));
-    tests.push_back(
-        fmt::format("{}{} >= 0 && {}{} < {}", corner, low, corner, high, c_int(program_, extent)));
-  }
-  return fmt::format("{}", fmt::join(tests, " && "));
-}
-
-/// One accumulator for each tile of the strip, at its neutral element.
-void RowPrinter::declare_tile_accumulators(const Stage& stage) {
-  for (int member : stage.members) {
-    const Statement& statement = item(member).statement;
-    if (!is_reduction(item(member))) continue;
-    const std::string acc = accumulator_id(item(member));
-    const std::string op = monoid_struct(statement.monoid);
-    const bool arg = is_arg(statement.monoid);
-    out_->add(fmt::format("{} {}[kTiles];", arg ? "B" : "V", acc));
-    out_->add(arg ? fmt::format("for (auto& c : {}) q_none<{}>(c);", acc, op)
-                  : fmt::format("for (auto& c : {}) c = q_wide(w, {}::id());", acc, op));
-  }
-}
-
-void RowPrinter::print_down_lanes(const Stage& stage) {
-  out_->add("{");
-  open_loops(stage.space, stage.lane);
-  const std::string lane = axis_id(stage.lane);
-  out_->add(
-      fmt::format("{}, [&](auto w, const int64_t tile, auto tiles) "
-                  "__attribute__((always_inline)) {{",
-                  lane_loop(stage, "tiles")));
-  out_->add("using V [[maybe_unused]] = typename q_of<decltype(w)>::value;");
-  out_->add("using B [[maybe_unused]] = typename q_best_of<decltype(w)>::type;");
-  out_->add("constexpr int kTiles = decltype(tiles)::v;");
-  declare_tile_accumulators(stage);
-  Lines body;
-  std::vector<std::string> invariants;
-  std::vector<std::pair<ir::IntExpr, ir::IntExpr>> guards;
-  print_step_prefetches(stage, &body);
-  int number = 0;
-  for (int member : stage.members) {
-    PointPrinter printer = printer_for(stage, item(member), true);
-    printer.set_prefix(fmt::format("h{}_", number++));
-    const std::string acc = accumulator_id(item(member)) + "[decltype(u)::v]";
-    print_member(stage, item(member), &printer, &body, acc);
-    invariants.insert(invariants.end(), printer.invariants().begin(), printer.invariants().end());
-    guards.insert(guards.end(), printer.guards().begin(), printer.guards().end());
-  }
-  const std::string unrolled =
-      fmt::format("q_unroll<kTiles>([&](auto u) __attribute__((always_inline)) {{");
-  const std::string at = fmt::format("const int64_t {} = tile + decltype(u)::v * q_step(w);", lane);
-  const std::string inside = guards.empty() ? "" : inside_condition(stage, guards);
-  if (!inside.empty()) {
-    out_->add("const auto points = [&](auto inside) __attribute__((always_inline)) {");
-    out_->add("static_cast<void>(inside);");
-  }
-  open_loops(stage.reduce, "");
-  for (const std::string& line : invariants) out_->add(line);
-  out_->add(unrolled);
-  out_->add(at);
-  out_->add_lines(body.text());
-  out_->add("});");
-  close(stage.reduce.size());
-  if (!inside.empty()) {
-    out_->add("};");
-    out_->add(fmt::format("if ({}) {{", inside));
-    out_->add("points(QInside{});");
-    out_->add("} else {");
-    out_->add("points(QBorder{});");
-    out_->add("}");
-  }
-  out_->add(unrolled);
-  out_->add("[[maybe_unused]] " + at);
-  print_window_prefetches(stage);
-  for (int member : stage.members) {
-    const Item& made = item(member);
-    if (!is_reduction(made)) continue;
-    const std::string acc = accumulator_id(made) + "[decltype(u)::v]";
-    const std::string value = value_id(made.statement.name);
-    if (is_arg(made.statement.monoid)) {
-      out_->add(fmt::format("[[maybe_unused]] const auto {} = q_best_at({});", value, acc));
-      if (stored_.count(made.statement.name) == 0) continue;
-      out_->add(fmt::format("q_st_at(w, {} + {}, {}, {});", tensor_id(made.statement.name),
-                            c_offset(program_, program_.shape_of(made.statement.name), made.store),
-                            c_int(program_, store_stride(made)), acc));
-    } else {
-      out_->add(fmt::format("[[maybe_unused]] const auto {} = {};", value, acc));
-      print_store(made, "w", value, out_);
-    }
-  }
-  print_tails(stage, true);
-  out_->add("});");
-  out_->add("});");
-  close(stage.space.size() - 1);
-  out_->add("}");
 }
 
 void RowPrinter::print(const Stage& stage) {

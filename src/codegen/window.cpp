@@ -69,6 +69,35 @@ bool is_window(const Statement& statement) {
          !body.indices.empty() && plain && statement.type == DType::kF32;
 }
 
+/// Whether windows that differ in an axis other than the last read nothing in common: each element
+/// is then loaded once.
+bool windows_apart(const Statement& statement, size_t slide) {
+  for (size_t r = 0; r < statement.reduce_axes.size(); ++r) {
+    const ir::Axis& tap = statement.reduce_axes[r];
+    if (r == slide) continue;
+    if (tap.extent.kind != IntExpr::Kind::kConstant) return false;
+    bool apart = false;
+    for (const IntExpr& index : statement.body.indices) {
+      for (const ir::Axis& axis : statement.axes) {
+        apart |= step_of(index, tap.name) > 0 &&
+                 step_of(index, axis.name) >= tap.extent.value * step_of(index, tap.name);
+      }
+    }
+    if (!apart) return false;
+  }
+  return true;
+}
+
+bool is_idempotent(ir::Monoid monoid) {
+  return monoid == ir::Monoid::kMax || monoid == ir::Monoid::kMin;
+}
+
+/// Whether pairs of neighbours cover a window of neighbours: without overlap, or where that does
+/// not matter and steps stay equal.
+bool pairs_cover(ir::Monoid monoid, int64_t taps, int64_t dilation) {
+  return dilation == 1 && taps >= 2 && (taps % 2 == 0 || (taps == 3 && is_idempotent(monoid)));
+}
+
 }  // namespace
 
 std::optional<SplitWindow> split_window(const ir::Program& program,
@@ -92,12 +121,20 @@ std::optional<SplitWindow> split_window(const ir::Program& program,
   row.axes.back() = {kRowAxis, (place.extent - one) * ir::int_constant(slide->step) + span};
   row.body.indices.back() = ir::int_axis(kRowAxis) + slide->start;
 
+  split.step = slide->step;
+  split.apart = windows_apart(statements[0], slide->tap);
+  split.pairs = pairs_cover(row.monoid, tap.extent.value, slide->dilation);
+  const bool overlap = tap.extent.value % 2 != 0;
   Statement& along = split.statements[0];
   along.reduce_axes = {tap};
+  if (split.pairs && !overlap) along.reduce_axes[0].extent = ir::int_constant(tap.extent.value / 2);
+  if (split.pairs && overlap) along.reduce_axes[0].extent = ir::int_constant(2);
   std::vector<IntExpr> indices;
   for (const ir::Axis& axis : along.axes) indices.push_back(ir::int_axis(axis.name));
-  indices.back() =
-      indices.back() * ir::int_constant(slide->step) + ir::int_axis(tap.name) * dilation;
+  const IntExpr place_start = indices.back() * ir::int_constant(slide->step);
+  const IntExpr between = split.pairs && !overlap ? ir::int_constant(2) : dilation;
+  indices.back() = place_start + ir::int_axis(tap.name) * between;
+  if (split.pairs) indices.back() = std::move(indices.back()) + one;
   along.body = ir::load(row.name, std::move(indices));
 
   split.program.statements.push_back(row);

@@ -13,6 +13,11 @@ namespace quern {
 struct SplitWindow {
   ir::Program program;  ///< the given one, with the row of partial results as a tensor
   std::vector<ir::Statement> statements;  ///< the partial reduction, then the given ones
+  /// The row holds each partial result combined with the one before it, which the loop over the
+  /// row must do: half as many are then left to combine along the row.
+  bool pairs = false;
+  int64_t step = 1;    ///< elements of the row from window to window
+  bool apart = false;  ///< windows below one another share no element
 };
 
 /// Splits the first of `statements`, where it reduces plain loads over two or more axes of which

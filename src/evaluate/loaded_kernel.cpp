@@ -13,11 +13,8 @@ namespace {
 /// A call may take so many times what the naive lowering takes, or what calls have taken before.
 constexpr double kTimesSlower = 20;
 
-}  // namespace
-
-Result<LoadedKernel> LoadedKernel::begin(const ir::Program& program, const Workload& workload,
-                                         const Binary& binary, const std::string& entry,
-                                         const Options& options) {
+KernelLayout layout_of(const ir::Program& program, const Workload& workload,
+                       const LoadedKernel::Options& options) {
   KernelLayout layout;
   layout.sizes = free_size_values(program, workload.sizes);
   layout.inputs = input_bytes(program, workload.sizes);
@@ -28,16 +25,36 @@ Result<LoadedKernel> LoadedKernel::begin(const ir::Program& program, const Workl
   for (const ir::Statement* output : program.outputs()) {
     layout.output_names.push_back(output->name);
   }
-  LoadedKernel kernel(program, workload, options);
-  KernelMemory memory;
-  if (options.memory != nullptr) memory = std::exchange(*options.memory, {});
+  return layout;
+}
+
+}  // namespace
+
+Result<void> LoadedKernel::warm_up(const ir::Program& program, const Workload& workload,
+                                   const Options& options) {
+  KernelMemory& memory = *options.memory;
+  if (memory.process != nullptr && memory.process->waiting()) return {};
   std::vector<SharedBuffer> buffers;
   if (memory.process != nullptr) buffers = memory.process->take_buffers();
-  const bool fresh = buffers.empty();
-  QUERN_ASSIGN(kernel.process_, KernelProcess::begin(binary, entry, layout, options.limits,
-                                                     options.trusted, std::move(buffers)));
-  kernel.assigned_ = std::move(memory.assigned);
-  if (fresh) kernel.assigned_.assign(static_cast<size_t>(options.slots), -1);
+  memory.process.reset();
+  if (buffers.empty()) memory.assigned.assign(static_cast<size_t>(options.slots), -1);
+  QUERN_ASSIGN(memory.process,
+               KernelProcess::prepare(layout_of(program, workload, options), options.limits,
+                                      options.trusted, std::move(buffers)));
+  return {};
+}
+
+Result<LoadedKernel> LoadedKernel::begin(const ir::Program& program, const Workload& workload,
+                                         const Binary& binary, const std::string& entry,
+                                         const Options& options) {
+  KernelMemory own;
+  Options use = options;
+  if (use.memory == nullptr) use.memory = &own;
+  QUERN_TRY(warm_up(program, workload, use));
+  LoadedKernel kernel(program, workload, options);
+  kernel.process_ = std::move(use.memory->process);
+  kernel.assigned_ = std::move(use.memory->assigned);
+  QUERN_TRY(kernel.process_->give(binary, entry));
   return kernel;
 }
 

@@ -13,7 +13,7 @@ namespace quern {
 /// Buffers between two kernels on the same workload with the same slots and alignment, and the data
 /// set that each slot holds.
 struct KernelMemory {
-  std::unique_ptr<KernelProcess> process;  ///< dying or dead; its buffers are what is kept
+  std::unique_ptr<KernelProcess> process;  ///< waiting for a candidate, or dying, then dead
   std::vector<int> assigned;
 };
 
@@ -38,7 +38,12 @@ class LoadedKernel {
   static Outcome<LoadedKernel> start(const ir::Program& program, const Workload& workload,
                                      const Binary& binary, const std::string& entry,
                                      const Options& options);
-  /// The same in two steps: the process starts up while we do something else. Nothing but `ready`
+  /// Starts the process of the next kernel with these options, if none is waiting in
+  /// `options.memory` yet, which must be there: `begin` with the same trust and workload then finds
+  /// it ready. The thread that calls this must live until then, or the process does not.
+  static Result<void> warm_up(const ir::Program& program, const Workload& workload,
+                              const Options& options);
+  /// `start` in two steps: the process starts up while we do something else. Nothing but `ready`
   /// may be called in between.
   static Result<LoadedKernel> begin(const ir::Program& program, const Workload& workload,
                                     const Binary& binary, const std::string& entry,

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <thread>
 
@@ -28,6 +29,9 @@ constexpr double kNearRecord = 1.1;
 constexpr double kFloorAlarm = 0.9;
 constexpr const char* kTimedShape = "timed shape";
 constexpr const char* kMemoryBound = "memory bandwidth";
+/// A candidate may take so many times what the naive lowering takes to compile, and this at least.
+constexpr double kTimesSlowerToCompile = 200;
+constexpr double kLeastCompileS = 10;
 constexpr double kTrustedHangS = 300;  // a naive lowering may take long, and never hangs
 constexpr uint64_t kNoLimit = uint64_t{1} << 40;
 
@@ -132,6 +136,8 @@ Result<std::unique_ptr<LocalEvaluator>> LocalEvaluator::make(const ir::Program& 
     return Error{ErrorKind::kInternal,
                  "the naive lowering does not compile: " + verdict_evidence(naive.verdict()), ""};
   }
+  self->compile_deadline_s_ =
+      std::max(kLeastCompileS, std::ceil(kTimesSlowerToCompile * naive->build.compile_ms * 1e-3));
   const WorkloadMaker maker{program, oracle, *naive, use.threads};
   for (const int64_t smallest : {3, 1}) {
     const uint64_t stream = smallest == 3 ? 1 : 2;
@@ -163,8 +169,9 @@ KernelLimits LocalEvaluator::limits(bool trusted) const {
   return limits;
 }
 
+/// `warm`: the first of them is evaluated next.
 Result<std::vector<LocalEvaluator::Built>> LocalEvaluator::build(
-    const std::vector<Candidate>& candidates) {
+    const std::vector<Candidate>& candidates, bool warm) {
   std::vector<Built> all(candidates.size());
   std::vector<CompileJob> jobs;
   std::vector<std::pair<size_t, size_t>> ranges(candidates.size());  // into jobs: first, count
@@ -182,6 +189,7 @@ Result<std::vector<LocalEvaluator::Built>> LocalEvaluator::build(
     job.source = candidate.source;
     job.trusted = all[i].trusted;
     if (job.trusted) job.libraries = plan->libraries;
+    if (!job.trusted) job.deadline_s = compile_deadline_s_;
     if (!plan->specialize) {
       jobs.push_back(job);
     } else {
@@ -194,7 +202,11 @@ Result<std::vector<LocalEvaluator::Built>> LocalEvaluator::build(
     }
     ranges[i].second = jobs.size() - ranges[i].first;
   }
-  const auto outcomes = compiler_->compile_all(jobs);
+  std::vector<Outcome<Binary>> outcomes;
+  std::thread compiling([&] { outcomes = compiler_->compile_all(jobs); });
+  const Result<void> warmed = warm && !all.front().trusted ? warm_up() : Result<void>();
+  compiling.join();
+  QUERN_TRY(warmed);
   for (size_t i = 0; i < candidates.size(); ++i) {
     Built& built = all[i];
     for (size_t j = ranges[i].first; j < ranges[i].first + ranges[i].second; ++j) {
@@ -220,7 +232,7 @@ Result<std::vector<Evaluation>> LocalEvaluator::evaluate(const std::vector<Candi
   }
   std::vector<Built> built;
   if (!fresh.empty()) {
-    QUERN_ASSIGN(built, build(fresh));
+    QUERN_ASSIGN(built, build(fresh, true));
   }
   std::vector<Evaluation> evaluations;
   size_t next_built = 0;
@@ -294,6 +306,8 @@ Result<void> LocalEvaluator::weigh(double median_ns, Evaluation& evaluation) {
 Outcome<Passed> LocalEvaluator::judge(const Built& built, double incumbent_ns,
                                       Evaluation& evaluation) {
   const int64_t start = steady_now_ns();
+  // What candidates left is too large to lie beside our own.
+  if (built.trusted && !timed_is_small()) timed_memory_ = {};
   // Small processes start beside each other; large buffers are made only for what may be right.
   std::optional<Result<LoadedKernel>> timed;
   auto small = begin_hidden(built, built.binaries.front(), hidden_.front());
@@ -349,17 +363,45 @@ Outcome<Done> LocalEvaluator::verify_second(const Built& built,
   return verify_hidden(begin_hidden(built, *binary, hidden_.back()), evaluation);
 }
 
-/// Every data set of a hidden shape gets a slot of its own between guard pages.
-Result<LoadedKernel> LocalEvaluator::begin_hidden(const Built& built, const Binary& binary,
-                                                  const Workload& hidden) {
+LoadedKernel::Options LocalEvaluator::kernel_options(bool trusted) const {
   LoadedKernel::Options options;
+  options.limits = limits(trusted);
+  options.trusted = trusted;
+  options.hang_s = trusted ? kTrustedHangS : options_.hang_s;
+  return options;
+}
+
+/// Every data set of a hidden shape gets a slot of its own between guard pages.
+LoadedKernel::Options LocalEvaluator::hidden_options(const Workload& hidden, bool trusted) {
+  LoadedKernel::Options options = kernel_options(trusted);
   options.slots = static_cast<int>(hidden.datasets.size());
   options.align = Align::kRight;
-  options.limits = limits(built.trusted);
-  options.trusted = built.trusted;
-  options.hang_s = built.trusted ? kTrustedHangS : options_.hang_s;
-  options.memory = &hidden_memory_[&hidden == &hidden_.front() ? 0 : 1];
-  return LoadedKernel::begin(program_, hidden, binary, built.entry, options);
+  // Ours may not wait where candidates' do: other filters.
+  if (!trusted) options.memory = &hidden_memory_[&hidden == &hidden_.front() ? 0 : 1];
+  return options;
+}
+
+LoadedKernel::Options LocalEvaluator::timed_options(bool trusted) const {
+  LoadedKernel::Options options = kernel_options(trusted);
+  options.slots = timed_slots();
+  return options;
+}
+
+/// Starts the processes of the next candidate: they get ready while it is compiled.
+Result<void> LocalEvaluator::warm_up() {
+  for (const Workload& hidden : hidden_) {
+    QUERN_TRY(LoadedKernel::warm_up(program_, hidden, hidden_options(hidden, false)));
+  }
+  if (!timed_is_small() && timed_memory_.process == nullptr) return {};
+  LoadedKernel::Options options = timed_options(false);
+  options.memory = &timed_memory_;
+  return LoadedKernel::warm_up(program_, timed_, options);
+}
+
+Result<LoadedKernel> LocalEvaluator::begin_hidden(const Built& built, const Binary& binary,
+                                                  const Workload& hidden) {
+  return LoadedKernel::begin(program_, hidden, binary, built.entry,
+                             hidden_options(hidden, built.trusted));
 }
 
 /// All data sets of a hidden shape, twice.
@@ -389,12 +431,8 @@ Outcome<Done> LocalEvaluator::verify_hidden(Result<LoadedKernel> kernel, Evaluat
 }
 
 Result<LoadedKernel> LocalEvaluator::begin_timed(const Built& built, KernelMemory* memory) const {
-  LoadedKernel::Options options;
-  options.slots = timed_slots();
-  options.limits = limits(built.trusted);
-  options.trusted = built.trusted;
-  options.hang_s = built.trusted ? kTrustedHangS : options_.hang_s;
-  options.memory = memory;
+  LoadedKernel::Options options = timed_options(built.trusted);
+  options.memory = built.trusted ? nullptr : memory;
   return LoadedKernel::begin(program_, timed_, built.binaries.back(), built.entry, options);
 }
 
@@ -433,7 +471,7 @@ Outcome<Timing> LocalEvaluator::take_time(LoadedKernel& kernel, double call_ns,
 
 Result<Duel> LocalEvaluator::duel(const Candidate& candidate, const Candidate& baseline) {
   if (options_.clock == "simulated") return hashed_duel(candidate, baseline);
-  QUERN_ASSIGN(const std::vector<Built> built, build({candidate, baseline}));
+  QUERN_ASSIGN(const std::vector<Built> built, build({candidate, baseline}, false));
   timed_memory_ = {};  // each side of a duel makes its own, anew each round
   Contender contenders[2] = {{"the candidate", {}}, {"the baseline", {}}};
   for (size_t side = 0; side < 2; ++side) {

@@ -50,10 +50,14 @@ class LocalEvaluator : public Evaluator {
   struct Built;
   LocalEvaluator(const ir::Program& program, const ir::Sizes& sizes, Options options);
 
-  Result<std::vector<Built>> build(const std::vector<Candidate>& candidates);
+  Result<std::vector<Built>> build(const std::vector<Candidate>& candidates, bool warm);
   Result<Evaluation> evaluate_built(const Candidate& candidate, const Built& built,
                                     double incumbent_ns);
   Outcome<Passed> judge(const Built& built, double incumbent_ns, Evaluation& evaluation);
+  Result<void> warm_up();
+  LoadedKernel::Options kernel_options(bool trusted) const;
+  LoadedKernel::Options hidden_options(const Workload& hidden, bool trusted);
+  LoadedKernel::Options timed_options(bool trusted) const;
   Result<LoadedKernel> begin_hidden(const Built& built, const Binary& binary,
                                     const Workload& hidden);
   Outcome<Done> verify_hidden(Result<LoadedKernel> kernel, Evaluation& evaluation);
@@ -76,7 +80,8 @@ class LocalEvaluator : public Evaluator {
   std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
   Workload timed_;
   Work work_;
-  bool peaks_doubted_ = false;  ///< they were measured again, since a kernel beat them
+  double compile_deadline_s_ = 0;  ///< of a candidate
+  bool peaks_doubted_ = false;     ///< they were measured again, since a kernel beat them
   KernelMemory hidden_memory_[2], timed_memory_;
   std::map<std::string, Evaluation> cache_;  ///< by candidate id
   std::set<std::string> trusted_;            ///< ids of our own baselines

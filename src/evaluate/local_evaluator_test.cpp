@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "codegen/prelude.h"
 #include "task/parse.h"
 
@@ -57,6 +59,9 @@ extern "C" void relu(long n, const float* x, float* y) {
 }
 )";
 
+/// A different source each time, for what is the same kernel.
+std::string good(int number) { return kGood + std::string("// ") + std::to_string(number); }
+
 TEST(LocalEvaluator, PassesAnHonestKernelAtTheHighestLevel) {
   auto referee = evaluator(kRelu);
   const Evaluation evaluation = evaluate(*referee, kGood);
@@ -67,6 +72,35 @@ TEST(LocalEvaluator, PassesAnHonestKernelAtTheHighestLevel) {
   EXPECT_GT(timing.calls_per_sample, 10) << "a kernel of microseconds is timed in batches";
   EXPECT_LE(timing.low_ns, timing.median_ns);
   EXPECT_GE(timing.high_ns, timing.median_ns);
+}
+
+TEST(LocalEvaluator, EveryThreadMayEvaluateInTurn) {
+  const auto referee = evaluator(kRelu, "simulated");
+  for (int turn = 0; turn < 3; ++turn) {
+    std::thread([&] {
+      const Evaluation evaluation = evaluate(*referee, good(turn));
+      EXPECT_TRUE(std::holds_alternative<Passed>(evaluation.verdict)) << story(evaluation);
+    }).join();
+  }
+}
+
+TEST(LocalEvaluator, ABatchMixesOursWithCandidatesThatFailAndPass) {
+  const auto referee = evaluator(kRelu, "simulated");
+  const auto baselines = referee->baselines();
+  ASSERT_TRUE(baselines);
+  const std::string crash =
+      "extern \"C\" void relu(long, const float*, float*) { __builtin_trap(); }";
+  const std::vector<Candidate> batch = {
+      make_candidate(good(10), "human"), baselines->front(), make_candidate(crash, "human"),
+      make_candidate("no C++", "human"), make_candidate(good(11), "human")};
+  const auto evaluations = referee->evaluate(batch, {});
+  ASSERT_TRUE(evaluations) << evaluations.error().message;
+  std::vector<std::string> verdicts;
+  for (const Evaluation& evaluation : *evaluations) {
+    verdicts.emplace_back(verdict_name(evaluation.verdict));
+  }
+  EXPECT_EQ(verdicts,
+            (std::vector<std::string>{"passed", "passed", "crashed", "compile_failed", "passed"}));
 }
 
 TEST(LocalEvaluator, AnswersIdenticalCandidatesFromItsCache) {

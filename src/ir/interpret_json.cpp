@@ -77,6 +77,7 @@ Tensors<double> draw_inputs(const Program& program, const Sizes& sizes, uint64_t
       double value = draw(random, from, low, high);
       data.push_back(input.type == DType::kF32 ? static_cast<float>(value) : value);
     }
+    impose(from.structure, evaluate_shape(input.shape, sizes), data.data());
   }
   return inputs;
 }

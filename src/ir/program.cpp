@@ -70,6 +70,11 @@ Result<Sizes> derive(const Program& program, Sizes sizes) {
 
 }  // namespace
 
+const char* structure_name(Distribution::Structure structure) {
+  static constexpr const char* kNames[] = {"", "lower", "upper", "symmetric"};
+  return kNames[static_cast<int>(structure)];
+}
+
 const char* monoid_name(Monoid monoid) {
   constexpr std::array<const char*, 6> kNames = {"sum", "prod", "max", "min", "argmax", "argmin"};
   return kNames[static_cast<size_t>(monoid)];

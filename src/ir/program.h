@@ -16,7 +16,10 @@ namespace quern::ir {
 /// `kIntegers`: whole numbers in [a, b] (bounds may use sizes); `kConstant`: a.
 struct Distribution {
   enum class Kind { kUniform, kNormal, kIntegers, kConstant };
+  /// Of the last two axes: 0 above or below the diagonal, or equal to its own transpose.
+  enum class Structure { kNone, kLower, kUpper, kSymmetric };
   Kind kind = Kind::kNormal;
+  Structure structure = Structure::kNone;
   double a = 0;
   double b = 1;
   /// kIntegers only: bounds as expressions over sizes (class labels run to `classes - 1`).
@@ -49,6 +52,9 @@ struct Axis {
   IntExpr extent;  ///< over sizes only; the axis runs from 0 to extent - 1
   bool operator==(const Axis&) const = default;
 };
+
+/// "lower", "upper", "symmetric", or "".
+const char* structure_name(Distribution::Structure structure);
 
 enum class Monoid { kSum, kProd, kMax, kMin, kArgMax, kArgMin };
 const char* monoid_name(Monoid monoid);  ///< "sum", "prod", "max", "min", "argmax", "argmin"
@@ -88,7 +94,8 @@ struct SizeSet {
 using Sizes = std::map<std::string, int64_t>;
 
 /// What a task computes. Statements come in dependence order; each defines one tensor.
-/// Meaning of a precision contract: research 07 §6; `fp32` is the only one so far.
+/// Precision contracts: `fp32`; `as_reference` is fp32 except that, on a GPU, convolutions may
+/// round their operands to TF32, as the framework's default does there. On a CPU the two are one.
 struct Program {
   std::string name;
   std::vector<std::string> doc;  ///< leading comment lines, without "# "
@@ -122,6 +129,25 @@ int64_t evaluate(const IntExpr& expr, const Sizes& sizes);
 Shape evaluate_shape(const std::vector<IntExpr>& shape, const Sizes& sizes);
 Shape shape_of(const Program& program, const std::string& tensor, const Sizes& sizes);
 Affine affine_form(const IntExpr& expr, const Sizes& sizes);
+
+/// Gives each matrix in `data` (row-major, the last two axes of `shape`) a structure: zeroes what
+/// lies on the other side of the diagonal, or mirrors the lower half.
+template <class T>
+void impose(Distribution::Structure structure, const Shape& shape, T* data) {
+  using Structure = Distribution::Structure;
+  if (structure == Structure::kNone || shape.size() < 2) return;
+  const int64_t n = shape.back(), matrices = n == 0 ? 0 : element_count(shape) / (n * n);
+  for (int64_t m = 0; m < matrices; ++m, data += n * n) {
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = i + 1; j < n; ++j) {
+        T &above = data[i * n + j], &below = data[j * n + i];
+        if (structure == Structure::kSymmetric) above = below;
+        if (structure == Structure::kLower) above = T{};
+        if (structure == Structure::kUpper) below = T{};
+      }
+    }
+  }
+}
 
 inline int64_t floor_div(int64_t a, int64_t b) {
   int64_t q = a / b;

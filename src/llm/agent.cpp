@@ -2,7 +2,9 @@
 #include "llm/agent.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "base/file.h"
@@ -50,10 +52,38 @@ Result<void> write_into(const std::string& directory, const std::string& name,
   QUERN_TRY(check_name(name));
   std::string path = directory + "/" + name;
   QUERN_TRY(make_directories(path.substr(0, path.rfind('/'))));
-  return write_file_atomic(path, text);
+  QUERN_TRY(write_file_atomic(path, text));
+  if (text.starts_with("#!") && ::chmod(path.c_str(), 0755) != 0)
+    return system_error("make executable", path, errno);
+  return {};
 }
 
 }  // namespace
+
+Result<std::vector<std::string>> command_words(const std::string& line) {
+  std::vector<std::string> words;
+  bool in_word = false;
+  char quote = 0;
+  for (size_t at = 0; at < line.size(); ++at) {
+    const char c = line[at];
+    if (!quote && (c == ' ' || c == '\t' || c == '\n')) {
+      in_word = false;
+      continue;
+    }
+    if (!std::exchange(in_word, true)) words.emplace_back();
+    if (c == quote) {
+      quote = 0;
+    } else if (!quote && (c == '\'' || c == '"')) {
+      quote = c;
+    } else if (c == '\\' && quote != '\'' && at + 1 < line.size()) {
+      words.back() += line[++at];
+    } else {
+      words.back() += c;
+    }
+  }
+  if (!quote) return words;
+  return Error{ErrorKind::kUsage, fmt::format("a {} is not closed in: {}", quote, line), ""};
+}
 
 Result<AgentEnd> run_agent(const AgentCommand& command, const std::string& directory,
                            const std::string& prompt,

@@ -28,11 +28,15 @@ struct AgentEnd {
   std::optional<std::string> file;
 };
 
-/// Writes `prompt` (as PROMPT.md, and on its standard input) and `files` (by name) into
-/// `directory`, which is made, runs the command there and reads what it left. An agent that fails
-/// or takes too long is a value. Errors: a name that leads out of the directory, an unknown
-/// placeholder (kUsage); a program that is missing, a directory that cannot be written
-/// (kEnvironment).
+/// Words of a command line: separated by blanks; '…' as it stands, "…" and \ as in a shell; nothing
+/// is expanded. Errors: kUsage, a quote that is not closed.
+Result<std::vector<std::string>> command_words(const std::string& line);
+
+/// Writes `prompt` (as PROMPT.md, and on its standard input) and `files` (by name; those that
+/// begin with `#!` can be run) into `directory`, which is made, runs the command there and reads
+/// what it left. An agent that fails or takes too long is a value. Errors: a name that leads out of
+/// the directory, an unknown placeholder (kUsage); a program that is missing, a directory that
+/// cannot be written (kEnvironment).
 Result<AgentEnd> run_agent(const AgentCommand& command, const std::string& directory,
                            const std::string& prompt,
                            const std::map<std::string, std::string>& files = {});

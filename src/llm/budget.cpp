@@ -120,7 +120,10 @@ bool Budget::fits(const Spend& worst) const {
 
 Result<Budget::Id> Budget::reserve(const Spend& worst) {
   std::lock_guard lock(mutex_);
-  if (!fits(worst)) return refusal(limits_, spent_, reserved_, worst);
+  if (!fits(worst)) {
+    ++refused_;
+    return refusal(limits_, spent_, reserved_, worst);
+  }
   Id id = next_++;
   QUERN_TRY(write({{"reserve", llm::to_json(worst)}, {"id", id}}));
   reserved_ += worst;
@@ -154,6 +157,11 @@ Spend Budget::spent() const {
 Spend Budget::reserved() const {
   std::lock_guard lock(mutex_);
   return reserved_;
+}
+
+int64_t Budget::refused() const {
+  std::lock_guard lock(mutex_);
+  return refused_;
 }
 
 bool Budget::may_fit_later(const Spend& worst) const {

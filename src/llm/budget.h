@@ -46,6 +46,8 @@ class Budget {
   BudgetLimits limits() const { return limits_; }
   Spend spent() const;
   Spend reserved() const;
+  /// How often a reservation was refused for a limit.
+  int64_t refused() const;
   /// True when `worst` would fit once every reservation is given back.
   bool may_fit_later(const Spend& worst) const;
 
@@ -63,6 +65,7 @@ class Budget {
   mutable std::mutex mutex_;
   Spend spent_;
   Spend reserved_;
+  int64_t refused_ = 0;
   std::map<Id, Spend> open_;
   Id next_ = 1;
   FileDescriptor journal_;

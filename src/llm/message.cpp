@@ -180,6 +180,7 @@ Json to_json(const Request& request) {
   if (!request.effort.empty()) json["effort"] = request.effort;
   if (!request.stop.empty()) json["stop"] = request.stop;
   if (request.sample != 0) json["sample"] = request.sample;
+  if (!request.label.is_null()) json["label"] = request.label;
   return json;
 }
 
@@ -217,6 +218,7 @@ Result<Answer> answer_from_json(const Json& json) {
 std::string request_hash(const Request& request) {
   // nlohmann::json sorts keys, so that the hash does not depend on the order of a schema's.
   nlohmann::json sorted = to_json(request);
+  sorted.erase("label");
   return Hasher()
       .add("llm-request-1")
       .add(sorted.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))

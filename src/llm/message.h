@@ -54,6 +54,9 @@ struct Request {
   std::vector<std::string> stop;
   /// Tells samples of one prompt apart in a recording, whatever order they end in; not sent.
   int sample = 0;
+  /// What the call is for, by the caller's own keys ("role", "operator", …): kept in recordings;
+  /// not sent, not part of the hash.
+  Json label;
 };
 
 /// Why the model stopped writing.

@@ -25,7 +25,8 @@ Result<void> settle_prices(const std::string& path, Prices& prices) {
 }  // namespace
 
 Result<std::unique_ptr<Models>> Models::open(const std::string& directory, BudgetLimits limits,
-                                             HttpClientOptions options) {
+                                             HttpClientOptions options,
+                                             std::optional<AgentClientOptions> agents) {
   std::unique_ptr<Models> models(new Models);
   std::string exchanges = directory + kExchanges;
   QUERN_TRY(make_directories(directory));
@@ -33,9 +34,15 @@ Result<std::unique_ptr<Models>> Models::open(const std::string& directory, Budge
   QUERN_ASSIGN(models->budget_, Budget::open(directory + kBudget, limits));
   options.budget = models->budget_.get();
   models->http_ = std::make_unique<HttpClient>(std::move(options));
-  QUERN_ASSIGN(models->cassette_, file_exists(exchanges)
-                                      ? Cassette::resume(exchanges, *models->http_)
-                                      : Cassette::record(exchanges, *models->http_));
+  Client* asked = models->http_.get();
+  if (agents) {
+    agents->budget = models->budget_.get();
+    models->agents_ = std::make_unique<AgentClient>(std::move(*agents));
+    models->routing_ = std::make_unique<RoutingClient>(*models->agents_, *models->http_);
+    asked = models->routing_.get();
+  }
+  QUERN_ASSIGN(models->cassette_, file_exists(exchanges) ? Cassette::resume(exchanges, *asked)
+                                                         : Cassette::record(exchanges, *asked));
   models->checked_ = std::make_unique<CheckedClient>(*models->cassette_);
   return models;
 }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "llm/agent_client.h"
 #include "llm/budget.h"
 #include "llm/cassette.h"
 #include "llm/http_client.h"
@@ -17,10 +18,12 @@ namespace quern::llm {
 class Models {
  public:
   /// Begins a run in `directory`, or goes on with the one there: with what it has spent, at the
-  /// prices it began with, answering from its exchanges as far as they go. `options.budget` is
-  /// ignored. Errors: files of the run that are damaged or cannot be written.
+  /// prices it began with, answering from its exchanges as far as they go. budgets in
+  /// the options are ignored; `agents` says how models named "agent:CMD" are run, without it they
+  /// are refused. Errors: files of the run that are damaged or cannot be written.
   static Result<std::unique_ptr<Models>> open(const std::string& directory, BudgetLimits limits,
-                                              HttpClientOptions options);
+                                              HttpClientOptions options,
+                                              std::optional<AgentClientOptions> agents = {});
   /// The exchanges of a run again, without network, files unchanged; `budget` says what they cost.
   static Result<std::unique_ptr<Models>> replay(const std::string& directory);
 
@@ -34,11 +37,13 @@ class Models {
  private:
   Models() = default;
 
-  // Ended from the last to the first: calls end with `http_`, and tell the cassette.
+  // Ended from the last to the first: calls end with `http_` and `agents_`, and tell the cassette.
   std::unique_ptr<Budget> budget_;
   std::unique_ptr<Cassette> cassette_;
   std::unique_ptr<CheckedClient> checked_;
   std::unique_ptr<HttpClient> http_;
+  std::unique_ptr<AgentClient> agents_;
+  std::unique_ptr<RoutingClient> routing_;
 };
 
 }  // namespace quern::llm

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <kainjow/mustache.hpp>
 
 #include "base/embedded.h"
 #include "base/file.h"
@@ -16,39 +15,6 @@ namespace quern {
 extern const EmbeddedFile kPromptFiles[];
 
 namespace {
-
-using kainjow::mustache::data;
-
-data to_data(const Json& json) {
-  if (json.is_object()) {
-    data made{data::type::object};
-    for (const auto& [key, value] : json.items()) made.set(key, to_data(value));
-    return made;
-  }
-  if (json.is_array()) {
-    data made{data::type::list};
-    for (const Json& value : json) made.push_back(to_data(value));
-    return made;
-  }
-  if (json.is_boolean()) return data(json.get<bool>());
-  if (json.is_null()) return data(false);
-  if (json.is_string()) {
-    // An empty text is nothing: sections on it are left out.
-    const std::string text = json.get<std::string>();
-    return text.empty() ? data(false) : data(text);
-  }
-  return data(json.dump());
-}
-
-Result<kainjow::mustache::mustache> compile(const std::string& name, const std::string& text) {
-  kainjow::mustache::mustache made(text);
-  if (!made.is_valid()) {
-    return Error{ErrorKind::kInput,
-                 fmt::format("the template {}.mustache: {}", name, made.error_message()), ""};
-  }
-  made.set_custom_escape([](const std::string& plain) { return plain; });
-  return made;
-}
 
 std::string without_gaps(const std::string& text) {
   std::string out;
@@ -63,36 +29,70 @@ std::string without_gaps(const std::string& text) {
 }  // namespace
 
 Result<Prompts> Prompts::make(const std::string& folder) {
-  Prompts prompts;
+  std::map<std::string, std::string> texts;
   for (const EmbeddedFile* file = kPromptFiles; file->name != nullptr; ++file) {
-    prompts.texts_[file->name] = file->text;
+    texts[file->name] = file->text;
   }
-  if (!folder.empty()) {
-    std::error_code code;
-    for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
-      if (entry.path().extension() != ".mustache") continue;
-      QUERN_ASSIGN(prompts.texts_[entry.path().stem().string()], read_file(entry.path().string()));
-    }
-    if (code) {
-      return Error{ErrorKind::kInput,
-                   fmt::format("cannot read the folder {}: {}", folder, code.message()), ""};
-    }
+  if (folder.empty()) return compile(texts);
+  std::error_code code;
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
+    if (entry.path().extension() != ".mustache") continue;
+    QUERN_ASSIGN(texts[entry.path().stem().string()], read_file(entry.path().string()));
+    ++found;
   }
-  for (const auto& [name, text] : prompts.texts_) QUERN_TRY(compile(name, text));
+  if (code) {
+    return Error{ErrorKind::kInput,
+                 fmt::format("cannot read the folder {}: {}", folder, code.message()), ""};
+  }
+  if (found == 0) {
+    return Error{ErrorKind::kInput, fmt::format("{} has no templates", folder),
+                 "a template is a file NAME.mustache; those that are there take the place of "
+                 "Quern's own (see: prompts/)"};
+  }
+  return compile(texts);
+}
+
+Result<Prompts> Prompts::compile(const std::map<std::string, std::string>& texts) {
+  Prompts prompts;
+  for (const auto& [name, text] : texts) {
+    QUERN_ASSIGN(Template made, Template::parse(name, text));
+    prompts.templates_.emplace(name, std::move(made));
+  }
   return prompts;
 }
 
-Result<std::string> Prompts::render(const std::string& name, const Json& data) const {
-  const auto found = texts_.find(name);
-  if (found == texts_.end()) {
-    std::vector<std::string> known;
-    for (const auto& [key, text] : texts_) known.push_back(key);
-    std::string hint = did_you_mean(name, known);
-    if (hint.empty()) hint = fmt::format("known: {}", fmt::join(known, ", "));
-    return Error{ErrorKind::kInput, fmt::format("there is no prompt '{}'", name), hint};
+Result<Prompts> Prompts::parse(const std::string& text) {
+  QUERN_ASSIGN(const Json json, parse_json(text));
+  std::map<std::string, std::string> texts;
+  for (const auto& [name, value] : json.items()) {
+    if (!json.is_object() || !value.is_string()) {
+      return Error{ErrorKind::kInput, "the prompts of a run are to be an object of texts", ""};
+    }
+    texts[name] = value.get<std::string>();
   }
-  QUERN_ASSIGN(auto compiled, compile(name, found->second));
-  return without_gaps(compiled.render(to_data(data)));
+  return compile(texts);
+}
+
+std::string Prompts::text() const {
+  Json texts = Json::object();
+  for (const auto& [name, made] : templates_) texts[name] = made.text();
+  return dump(texts);
+}
+
+std::vector<std::string> Prompts::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, made] : templates_) names.push_back(name);
+  return names;
+}
+
+Result<std::string> Prompts::render(const std::string& name, const Json& data) const {
+  const auto found = templates_.find(name);
+  if (found == templates_.end()) {
+    return Error{ErrorKind::kInput, fmt::format("there is no prompt '{}'", name),
+                 suggest(name, names())};
+  }
+  return without_gaps(found->second.render(data));
 }
 
 }  // namespace quern

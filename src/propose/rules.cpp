@@ -28,7 +28,8 @@ struct Knob {
 constexpr Knob kKnobs[] = {
     {"interleave_accumulators", false, {{"count", {1, 2, 3, 4, 6, 8, 12}}}},
     {"parallel", false, {{"chunk", {1, 2, 4, 8, 16, 64, 256}}}},
-    {"prefetch", false, {{"distance", {0, 1, 2, -1, -1, -1, -1}}}},
+    {"prefetch", false, {{"distance", {0, 1, 2, -1, -1, -1, -1}}, {"late", {0, 1, 0, 1, 0, 1, 0}}}},
+    {"software_pipeline", false, {{"stages", {2, 3, -1, -1, -1, -1, -1}}}},
     {"rfactor", false, {{"parts", {0, 2, 4, 8, -1, -1, -1}}}},
     {"unroll_and_jam", true, {{"mr", {4, 6, 8, 10, 12, 13, 14}}, {"nr", {1, 2, 3, 4, -1, -1, -1}}}},
     {"pack_panels",
@@ -64,11 +65,11 @@ std::span<const Knob> knobs_for(ScheduleTarget target) {
 }
 
 /// Steps that may be dropped: the plan stays whole without them.
-constexpr const char* kOptional[] = {"fuse_loops", "non_temporal_store", "rfactor",
-                                     "compute_inline", "interleave_accumulators",
-                                     // on devices
-                                     "cache_read", "online_rewrite", "cross_thread_reduction",
-                                     "software_pipeline", "coarsen", "register_transpose"};
+constexpr const char* kOptional[] = {
+    "fuse_loops", "non_temporal_store", "rfactor", "compute_inline", "interleave_accumulators",
+    "software_pipeline",
+    // on devices
+    "cache_read", "online_rewrite", "cross_thread_reduction", "coarsen", "register_transpose"};
 
 bool is_optional(const Step& step) {
   return std::any_of(std::begin(kOptional), std::end(kOptional),

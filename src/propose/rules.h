@@ -30,9 +30,9 @@ struct Sketch {
   std::string note;  ///< one line
 };
 
-/// Starting plans, by promise: fused rows, with and without streaming stores, recomputed or
-/// buffered intermediates, contractions on the micro-kernel, reductions in parts, one nest a
-/// statement. All legal, all different. The last is the plainest.
+/// Starting plans, by promise: fused rows, with and without streaming stores, fetched ahead and
+/// pipelined, recomputed or buffered intermediates, contractions on the micro-kernel, reductions in
+/// parts, one nest a statement. All legal, all different. The last is the plainest.
 std::vector<Sketch> sketches(const ir::Program& program, const ir::Sizes& sizes,
                              const RulesMachine& machine);
 

@@ -49,7 +49,7 @@ ir::Program load(const std::string& name) {
   return *program;
 }
 
-/// A plan that random legal steps lead to.
+/// A plan that random legal steps lead to, and that the code generators agree with.
 Trace random_trace(const ir::Program& program, const ir::Sizes& sizes, uint32_t seed) {
   std::mt19937 random(seed);
   Trace trace;
@@ -57,6 +57,7 @@ Trace random_trace(const ir::Program& program, const ir::Sizes& sizes, uint32_t 
     const std::vector<Step> legal = legal_actions(program, trace, sizes);
     if (legal.empty()) break;
     trace.push_back(legal[random() % legal.size()]);
+    if (!emit_cpu(program, *apply(trace, program, sizes))) trace.pop_back();
   }
   return trace;
 }

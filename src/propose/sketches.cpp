@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <utility>
+
+#include "codegen/emit_cpu.h"
 #include "propose/rules.h"
 #include "propose/sketch_builder.h"
 #include "schedule/rows.h"
@@ -18,6 +21,8 @@ struct Options {
   bool stream = true;
   bool parts = true;
   bool prefetch = false;  ///< fetch the next row, or page, while this one computes
+  bool late = false;      ///< … while this one is stored
+  int pipeline = 0;       ///< passes over rows that run in one loop, each a row behind the other
   int accumulators = 4;
 };
 
@@ -42,7 +47,12 @@ void set_parameters(SketchBuilder* builder, const Options& options) {
       builder->add("interleave_accumulators", name,
                    {{"count", std::to_string(options.accumulators)}});
       if (options.prefetch) {
-        builder->add("prefetch", name, {{"distance", "1"}});
+        std::vector<std::pair<std::string, std::string>> args = {{"distance", "1"}};
+        if (options.late) args.emplace_back("late", "1");
+        builder->add("prefetch", name, std::move(args));
+      }
+      if (options.pipeline > 1) {
+        builder->add("software_pipeline", name, {{"stages", std::to_string(options.pipeline)}});
       }
       if (options.parts && wants_parts(*builder, statements[0])) builder->add("rfactor", name);
     }
@@ -68,6 +78,12 @@ Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine&
   return {builder.trace(), std::move(note)};
 }
 
+/// Whether the code generators agree: they see loops, where the schedule sees statements.
+bool prints(const Program& program, const ir::Sizes& sizes, const Trace& trace) {
+  auto schedule = apply(trace, program, sizes);
+  return schedule && emit_cpu(program, *schedule);
+}
+
 }  // namespace
 
 std::vector<Sketch> sketches(const Program& program, const ir::Sizes& sizes,
@@ -77,6 +93,9 @@ std::vector<Sketch> sketches(const Program& program, const ir::Sizes& sizes,
       {{}, "fused rows, streaming stores"},
       {{.prefetch = true}, "fused rows, streaming stores, fetched ahead"},
       {{.prefetch = true, .accumulators = 8}, "fused rows, fetched ahead, eight accumulators"},
+      {{.prefetch = true, .late = true}, "fused rows, fetched ahead while storing"},
+      {{.prefetch = true, .pipeline = 2}, "fused rows, two passes pipelined, fetched ahead"},
+      {{.pipeline = 3}, "fused rows, three passes pipelined"},
       {{.stream = false}, "fused rows"},
       {{.inline_costly = true}, "fused rows, everything recomputed"},
       {{.inline_costly = true, .stream = false}, "fused rows, everything recomputed, plain stores"},
@@ -89,7 +108,8 @@ std::vector<Sketch> sketches(const Program& program, const ir::Sizes& sizes,
   };
   std::vector<Sketch> found;
   for (const auto& [options, note] : kinds) {
-    found.push_back(build(program, sizes, machine, options, note));
+    Sketch sketch = build(program, sizes, machine, options, note);
+    if (prints(program, sizes, sketch.trace)) found.push_back(std::move(sketch));
   }
   keep_distinct(&found);
   return found;

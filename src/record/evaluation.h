@@ -82,12 +82,16 @@ struct RunOptions {
   /// Both for tests.
   std::string clock = "steady";
   std::string checker_version;
-  std::string recipe_text;     ///< the recipe as it was; "" for "rules"
-  std::string model;           ///< "provider/model"; "" where the recipe needs none
-  std::string models_text;     ///< servers and prices of models as they were (docs/models.md)
-  uint64_t budget_calls = 0;   ///< of models; 0: no limit
-  uint64_t budget_tokens = 0;  ///< 0: no limit
-  double budget_usd = 0;       ///< 0: no limit
+  std::string recipe_text;   ///< the recipe as it was; "" for "rules"
+  std::string model;         ///< "provider/model"; "" where the recipe needs none
+  std::string models_text;   ///< servers and prices of models as they were (docs/models.md)
+  std::string prompts_text;  ///< templates of prompts as they were, a JSON object; "": Quern's
+  std::vector<std::string> agent_env;     ///< variables that agents are given, by name
+  std::vector<std::string> agent_writes;  ///< what they may write, beside their folder
+  double agent_s = 900;                   ///< that one call of an agent may take
+  uint64_t budget_calls = 0;              ///< of models; 0: no limit
+  uint64_t budget_tokens = 0;             ///< 0: no limit
+  double budget_usd = 0;                  ///< 0: no limit
 };
 
 }  // namespace quern

@@ -126,6 +126,10 @@ void fields(V& visit, T& t) {
   visit("recipe_text", t.recipe_text);
   visit("model", t.model);
   visit("models_text", t.models_text);
+  visit("prompts_text", t.prompts_text);
+  visit("agent_env", t.agent_env);
+  visit("agent_writes", t.agent_writes);
+  visit("agent_s", t.agent_s);
   visit("budget_calls", t.budget_calls);
   visit("budget_tokens", t.budget_tokens);
   visit("budget_usd", t.budget_usd);

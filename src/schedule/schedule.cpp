@@ -230,6 +230,7 @@ Reason set_knob(ScheduleState* state, int target, const std::string& name, const
     params["accumulators"] = integer(step, "count", 1);
   } else if (name == "prefetch") {
     params["prefetch"] = integer(step, "distance", 0);
+    params["late"] = integer(step, "late", 0);
   } else {
     params[name] = 1;
   }
@@ -292,6 +293,18 @@ Reason apply_on_device(ScheduleState* state, int target, const ActionInfo& actio
   return "";
 }
 
+Reason software_pipeline(ScheduleState* state, int target, const Step& step) {
+  Group& group = owner_group(*state, target);
+  if (group.skeleton != Skeleton::kNest) return "a contraction's steps overlap as they are";
+  const std::vector<Statement> statements = inline_group(state->program, group);
+  const auto passes = std::count_if(statements.begin(), statements.end(), [](const Statement& s) {
+    return !s.axes.empty() || !s.reduce_axes.empty();
+  });
+  if (passes < 2) return "its group passes over a row once";
+  group.params["pipeline"] = integer(step, "stages", 2);
+  return "";
+}
+
 Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
   if (state->target == ScheduleTarget::kDevice && device_only(action.name)) {
     return apply_on_device(state, target, action, step);
@@ -303,6 +316,7 @@ Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, co
   if (name == "rfactor") return rfactor(state, target, step);
   if (name == "non_temporal_store") return non_temporal(state, target);
   if (name == "tensorize") return tensorize(state, target);
+  if (name == "software_pipeline") return software_pipeline(state, target, step);
   if (name == "parallel" || name == "fuse_loops" || name == "unroll" ||
       name == "interleave_accumulators" || name == "prefetch") {
     return set_knob(state, target, name, step);

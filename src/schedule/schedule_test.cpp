@@ -123,6 +123,12 @@ TEST(Schedule, RefusesAMergeAroundAnotherGroup) {
   EXPECT_NE(schedule.error().message.find("path"), std::string::npos);
 }
 
+TEST(Schedule, PipelinesPassesOverOneRow) {
+  auto schedule = replay("reverse_compute_inline(e, into=m)\nsoftware_pipeline(m, stages=2)\n");
+  ASSERT_TRUE(schedule.has_value()) << schedule.error().message;
+  EXPECT_EQ(schedule->groups[0].param("pipeline", 0), 2);
+}
+
 TEST(Schedule, SaysWhichStepIsIllegalAndWhy) {
   const std::pair<const char*, const char*> cases[] = {
       {"parallel(y)\nbind(y, axis=i, to=lane)\n", "step 2"},
@@ -139,6 +145,8 @@ TEST(Schedule, SaysWhichStepIsIllegalAndWhy) {
       {"vectorize(y, axis=z)\n", "no axis `z`"},
       {"rfactor(y)\n", "no reduction"},
       {"non_temporal_store(m)\nnon_temporal_store(q)\n", "step 2"},
+      {"software_pipeline(y, stages=2)\n", "passes over a row once"},
+      {"software_pipeline(y, stages=1)\n", "between 2 and 6"},
   };
   for (const auto& [trace, why] : cases) {
     auto schedule = replay(trace);

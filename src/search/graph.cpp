@@ -13,6 +13,7 @@ int SearchGraph::add(SearchNode node) {
     QUERN_CHECK(parent >= 0 && parent < id, "a parent comes before its child");
   }
   if (!node.parents.empty()) children_[static_cast<size_t>(node.parents.front())].push_back(id);
+  if (node.state == NodeState::kCorrect) ranking_.clear();
   nodes_.push_back(std::move(node));
   children_.emplace_back();
   return id;
@@ -24,14 +25,25 @@ std::vector<int> SearchGraph::path(int id) const {
   return path;
 }
 
-std::vector<int> SearchGraph::ranked(bool with_root) const {
-  std::vector<int> ids;
-  for (int id = with_root ? 0 : 1; id < size(); ++id) {
-    if (correct(id)) ids.push_back(id);
+const std::vector<int>& SearchGraph::ranking() const {
+  if (!ranking_.empty()) return ranking_;
+  for (int id = 0; id < size(); ++id) {
+    if (correct(id)) ranking_.push_back(id);
   }
-  if (ids.empty()) ids.push_back(0);
-  std::ranges::stable_sort(ids, [&](int a, int b) { return node(a).score > node(b).score; });
+  if (ranking_.empty()) ranking_.push_back(0);
+  std::ranges::stable_sort(ranking_, [&](int a, int b) { return node(a).score > node(b).score; });
+  return ranking_;
+}
+
+std::vector<int> SearchGraph::ranked(bool with_root) const {
+  std::vector<int> ids = ranking();
+  if (!with_root && ids.size() > 1) std::erase(ids, 0);
   return ids;
+}
+
+int SearchGraph::best() const {
+  const std::vector<int>& ids = ranking();
+  return ids.front() == 0 && ids.size() > 1 ? ids[1] : ids.front();
 }
 
 }  // namespace quern

@@ -39,7 +39,11 @@ class SearchGraph {
  public:
   /// Returns the number of the node. Its parents must exist.
   int add(SearchNode node);
-  SearchNode& node(int id) { return nodes_[static_cast<size_t>(id)]; }
+  /// To be changed; the order of `ranked` is made anew afterwards.
+  SearchNode& change(int id) {
+    ranking_.clear();
+    return nodes_[static_cast<size_t>(id)];
+  }
   const SearchNode& node(int id) const { return nodes_[static_cast<size_t>(id)]; }
   int size() const { return static_cast<int>(nodes_.size()); }
 
@@ -57,15 +61,18 @@ class SearchGraph {
   /// is the only one, or `with_root`.
   std::vector<int> ranked(bool with_root = false) const;
   /// The first of `ranked`.
-  int best() const { return ranked().front(); }
+  int best() const;
   bool correct(int id) const { return node(id).state == NodeState::kCorrect; }
   bool failed(int id) const {
     return node(id).state == NodeState::kBroken || node(id).state == NodeState::kWrong;
   }
 
  private:
+  const std::vector<int>& ranking() const;
+
   std::vector<SearchNode> nodes_;
   std::vector<std::vector<int>> children_;
+  mutable std::vector<int> ranking_;  ///< correct nodes with the root, best first; empty: stale
   int current_ = 0;
 };
 

@@ -88,9 +88,7 @@ class TableReader {
     for (const auto& [key, node] : table_) {
       const std::string name(key.str());
       if (std::ranges::find(known_, name) != known_.end()) continue;
-      std::string hint = did_you_mean(name, known_);
-      if (hint.empty()) hint = fmt::format("known: {}", fmt::join(known_, ", "));
-      return error(fmt::format("unknown key `{}`{}", name, where_), &node, hint);
+      return error(fmt::format("unknown key `{}`{}", name, where_), &node, suggest(name, known_));
     }
     return {};
   }
@@ -185,10 +183,8 @@ class RecipeReader {
         known.emplace_back(condition.name);
       }
       if (std::ranges::find(known, made.when) == known.end()) {
-        std::string hint = did_you_mean(made.when, known);
-        if (hint.empty()) hint = fmt::format("known: {}", fmt::join(known, ", "));
         return reader.error(fmt::format("unknown condition '{}'", made.when), row->get("when"),
-                            hint);
+                            suggest(made.when, known));
       }
       recipe_.operators.push_back(std::move(made));
     }

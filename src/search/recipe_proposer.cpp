@@ -40,6 +40,13 @@ std::string c_type(DType type, bool input) {
   return fmt::format("{}{}*", input ? "const " : "", name);
 }
 
+/// "self, leaders 5"; "nothing" where a role is shown no history.
+std::string view_text(const View& view) {
+  std::vector<std::string> terms;
+  for (const ViewTerm& term : view.terms) terms.push_back(print(term));
+  return terms.empty() ? "nothing" : join(terms, ", ");
+}
+
 /// The run cannot go on when one of these comes back; anything else is one call's bad luck.
 bool is_fatal(llm::FailureKind kind) {
   using Kind = llm::FailureKind;
@@ -91,7 +98,7 @@ RecipeProposer::RecipeProposer(Recipe recipe, RecipeSetting setting, Prompts pro
   root.speedup = 1;
   root.score = score_->score(root.state, 1);
   graph_.add(root);
-  memos_[0] = {setting_.naive, "The plain version: correct, 1×.", 0};
+  memos_[0] = {setting_.naive, "The plain version: correct, 1×.", "", 0};
 }
 
 RecipeProposer::~RecipeProposer() = default;
@@ -165,27 +172,37 @@ Result<llm::Request> RecipeProposer::request(const Work& work, const RecipeRole&
     history[i]["source"] = texts[i];
     data["history"].push_back(history[i]);
   }
-  const Json task = {{"task", setting_.task_text},
-                     {"signature", setting_.signature},
-                     {"naive", setting_.naive},
-                     {"size_macros", setting_.size_macros},
-                     {"hardware", setting_.hardware}};
+  if (system_.empty()) {
+    const Json task = {{"task", setting_.task_text},
+                       {"signature", setting_.signature},
+                       {"naive", setting_.naive},
+                       {"size_macros", setting_.size_macros},
+                       {"hardware", setting_.hardware}};
+    QUERN_ASSIGN(task_, prompts_.render("task", task));
+    QUERN_ASSIGN(system_, prompts_.render("system", task));
+  }
   llm::Request request;
   request.model = role.model.empty() ? setting_.model : role.model;
   request.temperature = role.temperature;
-  QUERN_ASSIGN(request.system, prompts_.render("system", task));
-  QUERN_ASSIGN(request.task, prompts_.render("task", task));
+  request.label = {{"node", work.node},
+                   {"operator", work.made_by->name},
+                   {"strategy", work.pick.strategy},
+                   {"role", role.name},
+                   {"writes", role.output == RoleOutput::kText ? "text" : "code"},
+                   {"view", view_text(role.view)},
+                   {"parent", candidate_id(base)}};
+  request.system = system_;
+  request.task = task_;
   QUERN_ASSIGN(std::string text, prompts_.render(role.prompt, data));
   request.messages.push_back({llm::Role::kUser, std::move(text), {}, ""});
   return request;
 }
 
 /// Fills in the source, a note, or the problem.
-Result<void> RecipeProposer::take_reply(Work& work, const RecipeRole& role,
-                                        const std::string& text) const {
+void RecipeProposer::take_reply(Work& work, const RecipeRole& role, const std::string& text) const {
   if (role.output == RoleOutput::kText) {
     work.notes.emplace_back(role.name, text);
-    return {};
+    return;
   }
   Result<std::string> source = Error{ErrorKind::kInput, "the reply has no edits", ""};
   if (role.output == RoleOutput::kEdits) {
@@ -206,7 +223,6 @@ Result<void> RecipeProposer::take_reply(Work& work, const RecipeRole& role,
   } else {
     work.problem = source.error().message;
   }
-  return {};
 }
 
 /// One call for each work that has a role at this stage, all at once. False when the budget ended.
@@ -224,7 +240,7 @@ Result<bool> RecipeProposer::run_stage(std::vector<Work>& works, size_t stage) {
     const llm::Answer answer = call.get();
     const RecipeRole& role = *recipe_.find_role(work->made_by->roles[stage]);
     if (answer.ok()) {
-      QUERN_TRY(take_reply(*work, role, answer.reply().text));
+      take_reply(*work, role, answer.reply().text);
       continue;
     }
     work->problem = answer.failure().message;
@@ -254,7 +270,7 @@ Result<std::vector<ProposedCandidate>> RecipeProposer::next(int count) {
       memos_[work.node].source = work.source;
       if (work.source.empty()) {
         memos_[work.node].outcome = "No kernel: " + work.problem + ".";
-        graph_.node(work.node).state = NodeState::kBroken;
+        graph_.change(work.node).state = NodeState::kBroken;
         close({work.node, work.pick});
         continue;
       }
@@ -263,9 +279,10 @@ Result<std::vector<ProposedCandidate>> RecipeProposer::next(int count) {
       made.candidate.note = work.pick.strategy;
       made.action = work.made_by->name;
       if (!work.pick.strategy.empty()) made.action += ": " + work.pick.strategy;
+      memos_[work.node].candidate_id = made.candidate.id;
       for (int parent : work.pick.parents) {
-        if (parent == 0) continue;
-        made.candidate.parents.push_back(make_candidate(memos_.at(parent).source, recipe_.name).id);
+        const std::string& id = memos_.at(parent).candidate_id;
+        if (!id.empty()) made.candidate.parents.push_back(id);
       }
       waiting_[made.candidate.id].push_back({work.node, work.pick});
       candidates.push_back(std::move(made));
@@ -276,7 +293,7 @@ Result<std::vector<ProposedCandidate>> RecipeProposer::next(int count) {
 
 /// What the rest of the recipe learns of a node that is judged.
 void RecipeProposer::close(const Waiting& waiting) {
-  SearchNode& node = graph_.node(waiting.node);
+  SearchNode& node = graph_.change(waiting.node);
   const SearchNode& parent = graph_.node(node.parents.front());
   node.score = score_->score(node.state, node.speedup);
   node.gain = gain_->gain(node.state, node.time_ns, parent.time_ns);
@@ -285,22 +302,16 @@ void RecipeProposer::close(const Waiting& waiting) {
   const bool failed = graph_.failed(waiting.node);
   memo.repairs = graph_.failed(node.parents.front()) ? memos_[node.parents.front()].repairs + 1 : 0;
   if (failed && memo.repairs < recipe_.repairs) repairs_.push_back(waiting.node);
-  // The standing node is compared with the best before this one.
-  int best = 0;
-  for (int id : graph_.ranked(true)) {
-    if (id == waiting.node) continue;
-    best = id;
-    break;
-  }
-  if (accept_->accept(node, graph_.node(graph_.current()), graph_.node(best),
+  if (accept_->accept(node, graph_.node(graph_.current()), graph_.node(best_),
                       recipe_.accept_factor)) {
     graph_.accept(waiting.node);
   }
+  if (!failed && node.score > graph_.node(best_).score) best_ = waiting.node;
 }
 
 void RecipeProposer::judge(const Waiting& waiting, const Attempt& attempt) {
   const Verdict& verdict = attempt.evaluation.verdict;
-  SearchNode& node = graph_.node(waiting.node);
+  SearchNode& node = graph_.change(waiting.node);
   node.state = state_of(verdict);
   std::string outcome;
   if (const Timing* timing = timing_of(verdict)) {
@@ -327,7 +338,7 @@ void RecipeProposer::tell(const Attempt& attempt) {
     const Timing* timing = timing_of(attempt.evaluation.verdict);
     if (attempt.candidate.note == "naive" && timing != nullptr) {
       reference_ns_ = timing->median_ns;
-      graph_.node(0).time_ns = reference_ns_;
+      graph_.change(0).time_ns = reference_ns_;
       memos_[0].outcome =
           fmt::format("The plain version: correct, {:.4g} ms a call, 1×.", reference_ns_ * 1e-6);
     }

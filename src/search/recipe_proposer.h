@@ -48,6 +48,11 @@ class RecipeProposer : public Proposer {
   void tell(const Attempt& attempt) override;
 
   const SearchGraph& graph() const { return graph_; }
+  /// The candidate of a node; "" of the root, and where none came of it.
+  std::string candidate_id(int node) const {
+    const auto found = memos_.find(node);
+    return found == memos_.end() ? "" : found->second.candidate_id;
+  }
 
  private:
   /// One candidate in the making.
@@ -62,7 +67,8 @@ class RecipeProposer : public Proposer {
   /// What is known of a node beyond the graph.
   struct Memo {
     std::string source, outcome;
-    int repairs = 0;  ///< in a row that led here
+    std::string candidate_id;  ///< "" of the root, and where there is no source
+    int repairs = 0;           ///< in a row that led here
   };
   struct Waiting {
     int node;
@@ -72,7 +78,7 @@ class RecipeProposer : public Proposer {
   Result<Work> choose();
   Result<llm::Request> request(const Work& work, const RecipeRole& role);
   Result<bool> run_stage(std::vector<Work>& works, size_t stage);
-  Result<void> take_reply(Work& work, const RecipeRole& role, const std::string& text) const;
+  void take_reply(Work& work, const RecipeRole& role, const std::string& text) const;
   Json shown(int node) const;
   void judge(const Waiting& waiting, const Attempt& attempt);
   void close(const Waiting& waiting);
@@ -80,6 +86,7 @@ class RecipeProposer : public Proposer {
   Recipe recipe_;
   RecipeSetting setting_;
   Prompts prompts_;
+  std::string system_, task_;  ///< what every request begins with; "" until the first
   llm::Client& client_;
   std::unique_ptr<Selector> selector_;
   const ScoreRule* score_;
@@ -91,6 +98,7 @@ class RecipeProposer : public Proposer {
   std::map<std::string, std::deque<Waiting>> waiting_;  ///< by candidate id
   std::deque<int> repairs_;                             ///< failed nodes to be mended next
   double reference_ns_ = 0;
+  int best_ = 0;  ///< of those judged; the root counts
 };
 
 }  // namespace quern

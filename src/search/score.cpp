@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "base/strings.h"
 #include "base/suggest.h"
 
 namespace quern {
@@ -91,9 +90,7 @@ Result<const Rule*> find(const Rule (&rules)[count], const std::string& what,
     if (name == rule.name) return &rule;
     known.emplace_back(rule.name);
   }
-  std::string hint = did_you_mean(name, known);
-  if (hint.empty()) hint = "known: " + join(known, ", ");
-  return Error{ErrorKind::kInput, fmt::format("unknown {} '{}'", what, name), hint};
+  return Error{ErrorKind::kInput, fmt::format("unknown {} '{}'", what, name), suggest(name, known)};
 }
 
 }  // namespace

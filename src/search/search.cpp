@@ -419,7 +419,7 @@ Json to_json(const RunSummary& summary, const RunOptions& options, const std::st
     best["roofline"] = b.roofline;
     best["verification_level"] = b.verification_level;
   }
-  static constexpr const char* kEnds[] = {"budget", "exhausted", "interrupted"};
+  static constexpr const char* kEnds[] = {"budget", "exhausted", "interrupted", "model_budget"};
   Json json = {{"run_id", summary.run_id}, {"task", options.task_name}, {"size", options.size},
                {"target", options.target}, {"recipe", options.recipe},  {"seed", options.seed}};
   json["attempts"] = {{"total", summary.attempts}, {"by_verdict", summary.by_verdict}};

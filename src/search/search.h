@@ -56,7 +56,12 @@ struct BestKernel {
   std::optional<Duel> duel;
 };
 
-enum class SearchEnd { kBudget, kExhausted, kInterrupted };
+enum class SearchEnd {
+  kBudget,
+  kExhausted,  ///< the proposer has nothing left to try
+  kInterrupted,
+  kModelBudget,  ///< nothing left that the budget of models allows; told by who holds that budget
+};
 
 struct RunSummary {
   std::string run_id;

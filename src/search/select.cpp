@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include "base/strings.h"
 #include "base/suggest.h"
 #include "search/select_table.h"
 
@@ -20,9 +19,7 @@ std::vector<SelectorInfo> all_selectors() {
 
 Error unknown(const std::string& what, const std::string& name,
               const std::vector<std::string>& known) {
-  std::string hint = did_you_mean(name, known);
-  if (hint.empty()) hint = known.empty() ? "it takes none" : "known: " + join(known, ", ");
-  return Error{ErrorKind::kInput, fmt::format("unknown {} '{}'", what, name), hint};
+  return Error{ErrorKind::kInput, fmt::format("unknown {} '{}'", what, name), suggest(name, known)};
 }
 
 }  // namespace

@@ -299,12 +299,6 @@ class TechniqueSoftmax : public Selector {
   std::string latest_;
 };
 
-template <class Made>
-std::unique_ptr<Selector> with_strategies(const SelectorSettings& settings) {
-  if (settings.strategies.empty()) return nullptr;
-  return std::make_unique<Made>(settings);
-}
-
 }  // namespace
 
 std::vector<SelectorInfo> bandit_selectors() {
@@ -318,22 +312,20 @@ std::vector<SelectorInfo> bandit_selectors() {
         {"regroup", 10, "rounds between two groupings"},
         {"c", 2, "weight of what is little known"},
         {"temperature", 1, "of the draw inside a cluster"}},
-       with_strategies<ClusterBandit>},
+       made_of_strategies<ClusterBandit>},
       {"rank-ucb",
        "the node with the highest (n - rank) / (n - 1) + c sqrt(ln(N + 1) / (n_i + 1)), give or "
        "take `noise`",
        "AKG, arXiv 2512.23424",
        {{"c", 1.414, "weight of what is little known"}, {"noise", 0.1, "uniform, either side"}},
-       [](const SelectorSettings& s) -> std::unique_ptr<Selector> {
-         return std::make_unique<RankUcb>(s);
-       }},
+       made<RankUcb>},
       {"technique-softmax",
        "on the best kernel, a strategy by a softmax over predicted * confidence - "
        "min(0.1 uses, 0.5) + 0.1 * mean gain under the same bottleneck",
        "KernelBlaster, arXiv 2602.14293",
        {{"temperature", 0.5, "of the softmax"},
         {"inherit", 0.8, "share of a prediction that a new kind of bottleneck inherits"}},
-       with_strategies<TechniqueSoftmax>},
+       made_of_strategies<TechniqueSoftmax>},
   };
 }
 

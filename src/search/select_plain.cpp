@@ -72,11 +72,6 @@ class Script : public Selector {
   size_t next_ = 0;
 };
 
-template <class Made>
-std::unique_ptr<Selector> plain(const SelectorSettings&) {
-  return std::make_unique<Made>();
-}
-
 }  // namespace
 
 std::vector<SelectorInfo> plain_selectors() {
@@ -85,30 +80,23 @@ std::vector<SelectorInfo> plain_selectors() {
        "the last node that the acceptance rule let stand",
        "CudaForge, Caesar, TritorX",
        {},
-       plain<Last>},
+       made<Last>},
       {"chains",
        "the last node of each of `chains` chains in turn",
        "Kevin, arXiv 2507.11948",
        {{"chains", 16, "beside each other"}},
-       [](const SelectorSettings& s) -> std::unique_ptr<Selector> {
-         return std::make_unique<Chains>(s);
-       }},
-      {"best", "the correct node with the highest score", "AVO, KernelSkill", {}, plain<Best>},
+       made<Chains>},
+      {"best", "the correct node with the highest score", "AVO, KernelSkill", {}, made<Best>},
       {"top",
        "each of the best `best` nodes in turn, `times` times",
        "AccelOpt, GEAK, KernelAgent",
        {{"best", 5, "how many"}, {"times", 1, "picks of one before the next"}},
-       [](const SelectorSettings& s) -> std::unique_ptr<Selector> {
-         return std::make_unique<Top>(s);
-       }},
+       made<Top>},
       {"script",
        "the strategies in the order given, each on the last correct node",
        "PEAK, arXiv 2512.19018",
        {},
-       [](const SelectorSettings& s) -> std::unique_ptr<Selector> {
-         if (s.strategies.empty()) return nullptr;
-         return std::make_unique<Script>(s);
-       }},
+       made_of_strategies<Script>},
   };
 }
 

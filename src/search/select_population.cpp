@@ -240,11 +240,6 @@ class Curiosity : public Selector {
   double uniform_, fitness_;
 };
 
-template <class Made>
-std::unique_ptr<Selector> population(const SelectorSettings& settings) {
-  return std::make_unique<Made>(settings);
-}
-
 }  // namespace
 
 std::vector<SelectorInfo> population_selectors() {
@@ -257,24 +252,18 @@ std::vector<SelectorInfo> population_selectors() {
         {"exploit", 0.7, "share of picks from the archive"},
         {"archive", 100, "size of the archive"},
         {"islands", 5, "populations beside each other"}},
-       population<Mixture>},
+       made<Mixture>},
       {"tournament",
        "the best of `size` drawn at random, `parents` times",
        "cuPilot arXiv 2512.16465, AI CUDA Engineer",
        {{"size", 3, "entrants"}, {"parents", 1, "how many are picked"}},
-       population<Tournament>},
-      {"rank",
-       "in proportion to n - rank",
-       "EvoEngineer, arXiv 2510.03760",
-       {},
-       [](const SelectorSettings&) -> std::unique_ptr<Selector> {
-         return std::make_unique<RankShare>();
-       }},
+       made<Tournament>},
+      {"rank", "in proportion to n - rank", "EvoEngineer, arXiv 2510.03760", {}, made<RankShare>},
       {"boltzmann",
        "softmax of the scores at a temperature that falls to nothing over `period` picks",
        "FunSearch, FM Agent",
        {{"temperature", 0.1, "at the start of a period"}, {"period", 30000, "picks"}},
-       population<Boltzmann>},
+       made<Boltzmann>},
       {"lineage-deficit",
        "the lineage with the largest deserved / (actual + 1 / N) share of the attempts, deserved "
        "by a softmax of best scores; in it the best node with probability `exploit`, else any",
@@ -283,13 +272,13 @@ std::vector<SelectorInfo> population_selectors() {
         {"cold", 0.5, "temperature at the end"},
         {"cooling", 64, "picks from the one to the other"},
         {"exploit", 0.7, "share of picks of a lineage's best"}},
-       population<LineageDeficit>},
+       made<LineageDeficit>},
       {"curiosity",
        "over the elites of a feature grid: uniform, by score, or by 0.4 score + 0.4 rate of "
        "improvement + 0.2 novelty of the cell",
        "KernelFoundry, arXiv 2603.12440, in its style",
        {{"uniform", 0.3, "share of uniform picks"}, {"fitness", 0.4, "share of picks by score"}},
-       population<Curiosity>},
+       made<Curiosity>},
   };
 }
 

@@ -189,7 +189,7 @@ TEST(ExpandArm, ExpandsWhereTheVirtualArmBeatsEveryChild) {
 TEST(ExpandArm, ALargeStepStartsASiblingAfterTwoSmallOnes) {
   SearchGraph graph = with_root();
   graph.add(correct_node(0, 9));
-  graph.node(1).large = true;
+  graph.change(1).large = true;
   graph.add(correct_node(1, 0.1));
   graph.add(correct_node(1, 0.1));
   const auto selector =
@@ -293,7 +293,7 @@ TEST(Mixture, KeepsToItsIsland) {
   SearchGraph graph = with_root();
   for (int island : {0, 1}) {
     graph.add(correct_node(0, 2 + island));
-    graph.node(graph.size() - 1).island = island;
+    graph.change(graph.size() - 1).island = island;
   }
   const auto selector = make("mixture", {{"islands", 2}});
   Random random(1);
@@ -339,7 +339,7 @@ TEST(Curiosity, DrawsAmongTheElitesOfCells) {
   SearchGraph graph = with_root();
   for (auto [score, cell] : {std::pair{2.0, 0}, {3.0, 0}, {1.0, 1}}) {
     graph.add(correct_node(0, score));
-    graph.node(graph.size() - 1).cell = {cell};
+    graph.change(graph.size() - 1).cell = {cell};
   }
   EXPECT_THAT(cell_elites(graph), ElementsAre(2, 3));
   const std::vector<double> share =

@@ -165,11 +165,6 @@ class ExpandArm : public Selector {
   int small_children_;
 };
 
-template <class Made>
-std::unique_ptr<Selector> tree(const SelectorSettings& settings) {
-  return std::make_unique<Made>(settings);
-}
-
 }  // namespace
 
 std::vector<SelectorInfo> tree_selectors() {
@@ -181,7 +176,7 @@ std::vector<SelectorInfo> tree_selectors() {
        {{"epsilon", 0.3, "share of exploring picks"},
         {"root_children", 5, "children of the root"},
         {"failing_children", 3, "failing children before a branch is pruned"}},
-       tree<EpsilonTree>},
+       made<EpsilonTree>},
       {"uct",
        "down the tree by alpha max + (1 - alpha) mean + c sqrt(ln N_parent / N) to a node with "
        "fewer than `width` children",
@@ -189,7 +184,7 @@ std::vector<SelectorInfo> tree_selectors() {
        {{"c", 1.4142135623730951, "weight of what is little known"},
         {"alpha", 0, "0: the mean of a subtree, 1: its best"},
         {"width", 3, "children of a node before the walk goes past it"}},
-       tree<Uct>},
+       made<Uct>},
       {"expand-arm",
        "down the tree by alpha max + (1 - alpha) mean + c sqrt(ln N_parent / N), until the arm "
        "`expand`, best child + expand_c sqrt(ln N / children^2), beats every child",
@@ -199,7 +194,7 @@ std::vector<SelectorInfo> tree_selectors() {
         {"alpha", 0, "0: the mean of a subtree, 1: its best"},
         {"large_share", 0.2, "probability of a large step"},
         {"small_children", 2, "small steps from a node before a large one"}},
-       tree<ExpandArm>},
+       made<ExpandArm>},
   };
 }
 

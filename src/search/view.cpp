@@ -57,9 +57,8 @@ Result<ViewTerm> parse_term(const std::string& text) {
                  row.count == Count::kNone ? fmt::format("'{}' takes no count", name)
                                            : fmt::format("'{} 3'", name)};
   }
-  std::string hint = did_you_mean(name, known);
-  if (hint.empty()) hint = fmt::format("known: {}", fmt::join(known, ", "));
-  return Error{ErrorKind::kInput, fmt::format("unknown set of attempts '{}'", name), hint};
+  return Error{ErrorKind::kInput, fmt::format("unknown set of attempts '{}'", name),
+               suggest(name, known)};
 }
 
 /// The nodes that a term names, best or nearest first, all of them.

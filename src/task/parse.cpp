@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kMostBytes = size_t{1} << 20;
 constexpr size_t kMostSizes = 28;  // they are arguments of a kernel, beside the tensors
-constexpr size_t kMostTensors = 28;
+constexpr size_t kMostTensors = 448;
 
 std::set<std::string> identifiers(const std::vector<Token>& tokens) {
   std::set<std::string> names;
@@ -197,10 +197,11 @@ class Parser {
 
   Result<void> precision() {
     QUERN_ASSIGN(Token name, cursor_.name("a precision contract"));
-    if (name.text != "fp32") {
+    if (name.text != "fp32" && name.text != "as_reference") {
       return source_.error(name.offset, fmt::format("unknown precision contract `{}`", name.text),
-                           "the only one so far is fp32");
+                           "known: fp32, as_reference");
     }
+    program_.precision = std::string(name.text);
     return cursor_.end_of_line();
   }
 
@@ -227,12 +228,34 @@ class Parser {
       } while (cursor_.accept(","));
       QUERN_TRY(cursor_.expect("]", "after the shape"));
     }
-    if (cursor_.accept("~")) QUERN_TRY(distribution(decl));
+    if (cursor_.accept("~")) {
+      QUERN_TRY(distribution(decl));
+      if (cursor_.accept(",")) QUERN_TRY(structure(decl));
+    }
     program_.inputs.push_back(std::move(decl));
     if (program_.inputs.size() > kMostTensors) {
       return source_.error(name.offset, fmt::format("a task has at most {} inputs", kMostTensors));
     }
     return cursor_.end_of_line();
+  }
+
+  /// `lower`, `upper` or `symmetric`, of square matrices.
+  Result<void> structure(ir::InputDecl& decl) {
+    using Structure = ir::Distribution::Structure;
+    QUERN_ASSIGN(Token word, cursor_.name("lower, upper or symmetric"));
+    for (Structure known : {Structure::kLower, Structure::kUpper, Structure::kSymmetric}) {
+      if (word.text == ir::structure_name(known)) decl.distribution.structure = known;
+    }
+    if (decl.distribution.structure == Structure::kNone) {
+      return source_.error(word.offset, fmt::format("`{}` is no structure of a matrix", word.text),
+                           "write lower, upper or symmetric");
+    }
+    const size_t rank = decl.shape.size();
+    if (rank < 2 || !(decl.shape[rank - 1] == decl.shape[rank - 2])) {
+      return source_.error(word.offset, fmt::format("`{}` needs a square matrix", word.text),
+                           "the last two extents of the input must be the same");
+    }
+    return {};
   }
 
   Result<double> literal(const Node& node) {

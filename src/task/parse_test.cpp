@@ -71,5 +71,37 @@ TEST(ParseTask, HoistsNestedReductionsIntoNamedStatements) {
   EXPECT_EQ(ir::print(program.statements[1].body), "1 + y_sum[i] * 2");
 }
 
+TEST(ParseTask, StructuresOfMatricesAndThePrecisionSurvivePrinting) {
+  for (const char* structure : {"lower", "upper", "symmetric"}) {
+    const std::string text = std::string("task t(n = 4)\nprecision as_reference\n") +
+                             "input x : f32[2, n, n] ~ uniform(0, 1), " + structure +
+                             "\noutput y[b, i, j] = x[b, i, j] + 1\n";
+    const ir::Program program = parsed(text);
+    EXPECT_EQ(print_task(program), text);
+    EXPECT_EQ(parsed(print_task(program)), program);
+    EXPECT_EQ(ir::structure_name(program.inputs.at(0).distribution.structure),
+              std::string(structure));
+  }
+  const ir::Program plain = parsed(
+      "task t(n = 4)\ninput x : f32[n, n] ~ normal(0, 1), lower\n"
+      "output y[i, j] = x[i, j] + 1\n");
+  EXPECT_EQ(parsed(print_task(plain)), plain) << "a default distribution keeps its structure";
+}
+
+TEST(ParseTask, TakesTheParametersOfALargeNetwork) {
+  std::string text = "task t(n = 4)\ninput x : f32[n]\n", sum = "output y[i] = x[i]";
+  for (int i = 0; i < 440; ++i) {
+    text += "param p" + std::to_string(i) + " : f32[n]\n";
+    sum += " + p" + std::to_string(i) + "[i]";
+    if (i % 100 == 99) {
+      const std::string part = "s" + std::to_string(i);
+      sum.replace(0, sum.find(" ="), part + "[i]");
+      text += sum + "\n";
+      sum = "output y[i] = " + part + "[i]";
+    }
+  }
+  EXPECT_EQ(parsed(text + sum + "\n").inputs.size(), 441u);
+}
+
 }  // namespace
 }  // namespace quern

@@ -26,7 +26,7 @@ std::string axis_list(const ir::Program& before, const ir::Statement& s,
   return text;
 }
 
-std::string distribution_text(const ir::Distribution& draw) {
+std::string drawn_text(const ir::Distribution& draw) {
   using Kind = ir::Distribution::Kind;
   switch (draw.kind) {
     case Kind::kUniform:
@@ -38,9 +38,13 @@ std::string distribution_text(const ir::Distribution& draw) {
     case Kind::kNormal:
       break;
   }
-  return draw.a == 0 && draw.b == 1
-             ? ""
-             : fmt::format(" ~ normal({}, {})", number(draw.a), number(draw.b));
+  return fmt::format(" ~ normal({}, {})", number(draw.a), number(draw.b));
+}
+
+std::string distribution_text(const ir::Distribution& draw) {
+  if (draw == ir::Distribution{}) return "";
+  const std::string structure = ir::structure_name(draw.structure);
+  return drawn_text(draw) + (structure.empty() ? "" : ", " + structure);
 }
 
 std::string input_text(const ir::InputDecl& input) {

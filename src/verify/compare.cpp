@@ -151,7 +151,8 @@ std::vector<Partial> compare_parallel(const std::byte* data, const ExpectedOutpu
                                       const ComparePolicy& policy) {
   const T* got = reinterpret_cast<const T*>(data);
   const auto count = static_cast<int64_t>(expected.value.size());
-  const int64_t hardware = std::max(1u, std::thread::hardware_concurrency());
+  static const int64_t hardware =
+      std::max(1u, std::thread::hardware_concurrency());  // reads a file
   const int64_t parts =
       std::clamp<int64_t>((count + kElementsPerThread - 1) / kElementsPerThread, 1, hardware);
   std::vector<Partial> partials(static_cast<size_t>(parts));

@@ -59,6 +59,15 @@ FillSpec spec_for(const InputMix& mix, const ir::InputDecl& input, int index,
   }
 }
 
+void impose(const ir::InputDecl& input, const Shape& shape, std::vector<std::byte>& buffer) {
+  const auto structure = input.distribution.structure;
+  if (dtype_bytes(input.type) == 4) {  // bits move, whatever they mean
+    ir::impose(structure, shape, reinterpret_cast<uint32_t*>(buffer.data()));
+  } else {
+    ir::impose(structure, shape, reinterpret_cast<uint64_t*>(buffer.data()));
+  }
+}
+
 /// Free sizes that differ between size sets; all of them when the task has a single set.
 std::vector<std::string> variable_sizes(const ir::Program& program) {
   std::vector<std::string> names;
@@ -158,6 +167,7 @@ Dataset draw_dataset(const ir::Program& program, const ir::Sizes& sizes, const I
     std::vector<std::byte> buffer(static_cast<size_t>(count * dtype_bytes(input.type)));
     fill(buffer, input.type, spec_for(mix, input, static_cast<int>(i), sizes),
          mix_seed(seed, i + 1));
+    impose(input, ir::evaluate_shape(input.shape, sizes), buffer);
     data.inputs.push_back(std::move(buffer));
   }
   return data;
@@ -174,7 +184,9 @@ Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Datase
     const size_t count = original.inputs[i].size() / size;
     const size_t margin = std::min(kOneIn, count / 3);
     std::vector<std::byte> altered = original.inputs[i];
-    if (is_float(program.inputs[i].type) && count > 2 * margin) {
+    const bool plain =
+        program.inputs[i].distribution.structure == ir::Distribution::Structure::kNone;
+    if (is_float(program.inputs[i].type) && plain && count > 2 * margin) {
       for (size_t block = margin; block < count - margin; block += kOneIn) {
         const size_t room = std::min(kOneIn, count - margin - block);
         const size_t at = block + mix_seed(seed, block) % room;

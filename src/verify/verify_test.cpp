@@ -155,5 +155,32 @@ output y[i] = x[i] - x[i]
   EXPECT_FALSE(all_caught) << "an output that is always zero accepts zeros";
 }
 
+TEST_F(Verify, EveryDataSetHasTheStructureOfItsInputs) {
+  constexpr size_t kN = 20;
+  const ir::Program program = parse(R"(task t(n = 20)
+input a : f32[2, n, n] ~ uniform(0, 1), lower
+input b : f32[n, n] ~ normal(0, 1), symmetric
+input c : f32[n, n] ~ uniform(1, 2), upper
+output y[m, i, j] = sum[k] a[m, i, k] * b[k, j] * c[k, j]
+)");
+  const ir::Sizes sizes = *ir::bind_sizes(program, "full");
+  for (InputMix mix : input_mixes()) {
+    const Dataset data = draw_dataset(program, sizes, mix, 3);
+    for (const Dataset& each : {data, twin_of(program, sizes, data, 4)}) {
+      auto inputs = inputs_of(program, each);
+      double kept = 0;
+      for (size_t i = 0; i < kN; ++i) {
+        for (size_t j = i + 1; j < kN; ++j) {
+          EXPECT_EQ(inputs["a"][kN * kN + i * kN + j], 0);
+          EXPECT_EQ(inputs["c"][j * kN + i], 0);
+          EXPECT_EQ(inputs["b"][i * kN + j], inputs["b"][j * kN + i]);
+          kept += std::abs(inputs["a"][kN * kN + j * kN + i]);
+        }
+      }
+      EXPECT_GT(kept, 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace quern

@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Runs every recipe against the mock model server's toy mind: each ends with a verified kernel, and
-the same run from its cassette alone, with no server, takes the same course.
+replays from its record alone, with no server and no compiler, bit for bit.
 
 usage: run.py QUERN [--budget 8] [--clock simulated] [--task relu]... [RECIPE...]
 """
 import argparse
 import json
-import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,11 +39,11 @@ def optimize(quern, out, task, recipe, models, options):
     return json.loads(ran.stdout)
 
 
-def course(quern, out):
-    """What was tried, in order, and what became of it."""
-    ran = subprocess.run([quern, "report", out, "--json"], capture_output=True, text=True, check=True)
-    return [(attempt["action"], attempt["candidate_id"], attempt["verdict"])
-            for attempt in json.loads(ran.stdout)["attempts"]]
+def replays(quern, out):
+    ran = subprocess.run([quern, "replay", out], capture_output=True, text=True, timeout=100)
+    if ran.returncode:
+        print(ran.stdout + ran.stderr)
+    return ran.returncode == 0
 
 
 def main():
@@ -71,12 +69,7 @@ def main():
         server.terminate()
         server.wait()
         for out, (recipe, task, summary) in runs.items():
-            again = folder / "again"
-            shutil.rmtree(again, ignore_errors=True)
-            again.mkdir()
-            shutil.copy(out / "exchanges.jsonl", again)
-            optimize(options.quern, again, task, recipe, models, options)
-            same = course(options.quern, out) == course(options.quern, again)
+            same = replays(options.quern, out)
             passed = summary["attempts"]["by_verdict"].get("passed", 0)
             best = summary.get("best") or {}
             speedup = best.get("speedup")

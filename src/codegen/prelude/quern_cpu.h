@@ -2,6 +2,10 @@
 // Quern's prelude for CPU kernels: vectors as wide as the target has them, loads and stores with
 // tails, vector math, scratch memory. No heavy includes. Vectors are GNU vector types; `W` says how
 // many lanes are alive: `QOne` (plain float), `QFull` (all QN lanes), `QPart` (the first n).
+//
+// One header although it is long: it travels with every candidate, is shown to whoever writes one
+// by hand, and is precompiled as one; parts would have to be found, hashed and kept together
+// wherever a candidate goes.
 #pragma once
 #include <stdint.h>
 
@@ -36,6 +40,10 @@ struct QPart {
 template <int I>
 struct QU {
   static constexpr int v = I;
+};
+/// True, known when compiling.
+struct QYes {
+  constexpr operator bool() const { return true; }
 };
 template <class W>
 struct q_of {
@@ -286,6 +294,26 @@ template <class W, class T>
 QI void q_st(W w, T* p, qv x) {
   for (int l = 0; l < w.n; ++l) p[l] = static_cast<T>(x[l]);
 }
+/// p[0], p[2], … of so many lanes; what lies between is not touched.
+QI void q_st_twos(QOne w, float* p, float x) { q_st(w, p, x); }
+template <class W>
+QI void q_st_twos(W w, float* p, qv x) {
+#if defined(__AVX512F__)
+#define Q_LOW(i) ((i) / 2)
+#define Q_HIGH(i) (QN / 2 + (i) / 2)
+  const qv low = __builtin_shufflevector(x, x, Q_EACH_LANE(Q_LOW));
+  const qv high = __builtin_shufflevector(x, x, Q_EACH_LANE(Q_HIGH));
+#undef Q_LOW
+#undef Q_HIGH
+  const unsigned alive = static_cast<unsigned>((uint64_t{1} << (2 * w.n)) - 1u) & 0x55555555u;
+  __builtin_ia32_storeups512_mask(p, low, static_cast<unsigned short>(alive));
+  if (w.n > QN / 2) {
+    __builtin_ia32_storeups512_mask(p + QN, high, static_cast<unsigned short>(alive >> 16));
+  }
+#else
+  for (int l = 0; l < w.n; ++l) p[2 * l] = x[l];
+#endif
+}
 QI void q_st_strided(QOne w, float* p, int64_t, float x) { q_st(w, p, x); }
 template <class T>
 QI void q_st_strided(QOne w, T* p, int64_t, float x) {
@@ -293,6 +321,9 @@ QI void q_st_strided(QOne w, T* p, int64_t, float x) {
 }
 template <class W, class T>
 QI void q_st_strided(W w, T* p, int64_t stride, qv x) {
+  if constexpr (__is_same(T, float)) {
+    if (stride == 2) return q_st_twos(w, p, x);
+  }
   for (int l = 0; l < w.n; ++l) p[l * stride] = static_cast<T>(x[l]);
 }
 /// Past the caches; `p` must be aligned to a whole vector (q_head), else this is a plain store.
@@ -326,7 +357,7 @@ QI int64_t q_head(const float* p) {
 // Rows of a tensor stored one after the other, past the caches. Where they end inside cache lines
 // and are short, each is made in a buffer and leaves it in whole lines; the rest of its last line
 // goes with the next row. Otherwise they are stored in place.
-enum { Q_LINE = 16 };
+enum { Q_LINE = 16, Q_PAGE = 1024 };  // elements
 struct q_rows {
   float* whole;
   int64_t length;
@@ -341,11 +372,14 @@ struct q_joint {
 QI int64_t q_phase(const float* p) {
   return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) / 4 % Q_LINE);
 }
-QI q_rows q_rows_of(float* whole, int64_t length, int id) {
+/// `skip`: where in a page the buffers begin, in elements; what is read beside a row that is being
+/// made should not lie at the same place of its page.
+QI q_rows q_rows_of(float* whole, int64_t length, int id, int64_t skip) {
   const bool stays = length % Q_LINE == 0 || length > 8192;
-  const int64_t room = (length + Q_LINE - 1) / Q_LINE * Q_LINE + Q_LINE;
   if (stays) return {whole, length, nullptr, 0};
-  return {whole, length, static_cast<float*>(q_scratch(id, room * q_threads() * 4)), room};
+  int64_t room = (length + Q_LINE - 1) / Q_LINE * Q_LINE + Q_LINE + skip;
+  if (skip > 0) room = (room + Q_PAGE - 1) / Q_PAGE * Q_PAGE;
+  return {whole, length, static_cast<float*>(q_scratch(id, room * q_threads() * 4)) + skip, room};
 }
 QI q_joint q_joint_at(const q_rows& rows, int64_t row, int64_t thread) {
   return {{}, q_phase(rows.whole + row * rows.length), rows.buffers + thread * rows.room};
@@ -364,7 +398,10 @@ QI void q_stream_row(const q_rows& rows, W w, float* p, V x) {
   }
 }
 /// The row that was made goes out; of its last line only what no later row will complete.
-QI void q_join(q_joint& joint, const q_rows& rows, int64_t row, bool last) {
+/// Not compiled in place, where the loops around it would lack registers; nor is `rows` a
+/// reference, which would keep it out of registers.
+[[maybe_unused]] __attribute__((noinline)) static void q_join(q_joint& joint, q_rows rows,
+                                                              int64_t row, bool last) {
   if (rows.buffers == nullptr) return;
   float* const out = rows.whole + row * rows.length;
   const int64_t phase = q_phase(out), end = phase + rows.length;
@@ -797,6 +834,15 @@ QI qv q_down(qv v, float fill) {
   return __builtin_shufflevector(v, q_splat(fill), Q_EACH_LANE(Q_DOWN));
 #undef Q_DOWN
 }
+/// Lane l becomes lane l - 1 of `now`, lane 0 the last one of `before`.
+QI qv q_behind(qv before, qv now) {
+#define Q_BEHIND(i) ((i) == 0 ? QN - 1 : QN + (i)-1)
+  return __builtin_shufflevector(before, now, Q_EACH_LANE(Q_BEHIND));
+#undef Q_BEHIND
+}
+/// What the next call of q_behind needs of a vector with so many lanes alive.
+QI qv q_before(QFull, qv now) { return now; }
+QI qv q_before(QPart w, qv now) { return q_splat(now[w.n - 1]); }
 /// Running op over lanes, from the first (or the last, for `reverse`).
 template <class Op, bool reverse>
 QI qv q_prefix(qv v) {
@@ -906,6 +952,14 @@ QI void q_tiles_aligned(QFull w, const float* out, int64_t b, int64_t e, F f) {
 template <int T, class F>
 QI void q_tiles_aligned(QOne w, const float*, int64_t b, int64_t e, F f) {
   q_tiles<T>(w, b, e, f);
+}
+/// As q_tiles_aligned, where `over` is false; else by whole vectors from `b`, the last of which may
+/// run over `e`.
+template <int T, class F>
+QI void q_tiles_over(bool over, QFull w, const float* out, int64_t b, int64_t e, F f) {
+  if (!over) return q_tiles_aligned<T>(w, out, b, e, f);
+  for (; b + T * QN <= e; b += T * QN) f(w, b, QU<T>{});
+  for (; b < e; b += QN) f(w, b, QU<1>{});
 }
 template <class W>
 QI int64_t q_step(W) {

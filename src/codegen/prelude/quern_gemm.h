@@ -46,20 +46,24 @@ struct Arena {
   }
 };
 
-/// Offsets along one dimension (a flattened group of axes), with the end of the unit-stride run
-/// that each position lies in.
+/// Offsets along one dimension (a flattened group of axes), with the end of the run that each
+/// position lies in: of unit stride, and of stride 2 (one phase of a transposed window).
 struct Table {
   const int64_t* at;
-  const int32_t* run;
+  const int32_t *run, *twos;
   bool zero;  ///< every offset is 0
 };
-QG_INLINE Table make_table(const int64_t* at, int32_t* run, int64_t n) {
+/// `runs` has room for 2 n.
+QG_INLINE Table make_table(const int64_t* at, int32_t* runs, int64_t n) {
   bool zero = true;
+  int32_t* const twos = runs + n;
   for (int64_t i = n; i-- > 0;) {
-    run[i] = i + 1 < n && at[i + 1] == at[i] + 1 ? run[i + 1] : (int32_t)(i + 1);
+    const int64_t step = i + 1 < n ? at[i + 1] - at[i] : 0;
+    runs[i] = step == 1 ? runs[i + 1] : (int32_t)(i + 1);
+    twos[i] = step == 2 ? twos[i + 1] : (int32_t)(i + 1);
     zero &= at[i] == 0;
   }
-  return {at, run, zero};
+  return {at, runs, twos, zero};
 }
 
 /// base[t[n]], base[t[n + 1]], …: broadcast, vector load or gather, whichever holds.
@@ -74,6 +78,7 @@ QG_INLINE qv load_n(W w, const T* base, const Table& t, int64_t n) {
 template <class W>
 QG_INLINE void store_n(W w, float* base, const Table& t, int64_t n, qv v) {
   if (t.run[n] >= n + w.n) return q_st(w, base + t.at[n], v);
+  if (t.twos[n] >= n + w.n) return q_st_twos(w, base + t.at[n], v);
   for (int l = 0; l < w.n; ++l) base[t.at[n + l]] = v[l];
 }
 

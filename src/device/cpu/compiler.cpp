@@ -24,7 +24,7 @@ namespace {
 
 constexpr const char* kPreludeName = "quern_cpu.h";
 constexpr size_t kLogLimit = 64 * 1024;
-constexpr uint64_t kCompilerMemory = uint64_t{4} << 30;
+constexpr uint64_t kCompilerMemory = uint64_t{2} << 30;
 constexpr uint64_t kCompilerFile = uint64_t{256} << 20;
 
 /// A scratch folder that is gone when its job is.
@@ -187,6 +187,8 @@ Outcome<Binary> CpuCompiler::build(const CompileJob& job, const std::string& key
   auto written = write_file_atomic(work + "/candidate.cpp", job.source);
   if (!written) return written.error();
   BuildCache cache(options_.cache_dir + "/bin");
+  const double deadline_s =
+      job.deadline_s > 0 ? std::min(job.deadline_s, options_.deadline_s) : options_.deadline_s;
   int64_t start = steady_now_ns();
   Build build{toolchain_.version, join(toolchain_.flags, " "), "", "", 0, false};
   for (auto& step : steps_for(toolchain_, job.macros, prelude_folder_, job.libraries)) {
@@ -194,14 +196,14 @@ Outcome<Binary> CpuCompiler::build(const CompileJob& job, const std::string& key
       auto undefined = undefined_symbols(work + "/candidate.o");
       if (undefined) step = lighter_link(step, *undefined);
     }
-    double left = options_.deadline_s - seconds_between(start, steady_now_ns());
+    double left = deadline_s - seconds_between(start, steady_now_ns());
     auto end = run_process(confined(step, work, prelude_folder_, std::max(left, 0.01)));
     if (!end) return end.error();
     std::string log = replace_all(end->err + end->out, work + "/", "");
     if (!prelude_folder_.empty()) log = replace_all(log, prelude_folder_ + "/", "");
     build.log = shorten(build.log + log, kLogLimit);
     if (end->status.ok()) continue;
-    CompileFailed failure = explain(*end, build.log, options_.deadline_s);
+    CompileFailed failure = explain(*end, build.log, deadline_s);
     // A deadline or a limit may be this machine's load; diagnostics are the source's alone.
     if (!end->timed_out && end->status.signal == 0) {
       if (auto put = cache.put_failure(key, failure); !put) return put.error();

@@ -33,6 +33,7 @@ struct CompileJob {
   std::vector<std::pair<std::string, int64_t>> macros;  ///< specialised sizes: name, value
   bool trusted = false;                                 ///< ours: may link `libraries`
   std::vector<std::string> libraries;  ///< "openblas" for -lopenblas; trusted jobs only
+  double deadline_s = 0;               ///< if below the compiler's own; 0: that one
 };
 
 /// A shared library made from a candidate.

@@ -137,12 +137,16 @@ TEST_F(CompilerTest, ASourceCannotReadAnotherCandidate) {
 TEST_F(CompilerTest, ACompilerThatTakesTooLongIsStopped) {
   auto compiler = make({.deadline_s = 0.5});
   // Each level doubles the instantiations.
-  CompileFailed failed = failure(compiler->compile({R"(
+  CompileJob job{R"(
 template <int n, int m> struct S { static constexpr long v = S<n - 1, 2 * m>::v + S<n - 1, 2 * m + 1>::v; };
 template <int m> struct S<0, m> { static constexpr long v = m; };
 long x = S<28, 1>::v;
-)"}));
-  EXPECT_EQ(failed.reason, "the compiler exceeded 0.5 s");
+)"};
+  EXPECT_EQ(failure(compiler->compile(job)).reason, "the compiler exceeded 0.5 s");
+  job.deadline_s = 0.25;
+  EXPECT_EQ(failure(compiler->compile(job)).reason, "the compiler exceeded 0.25 s");
+  job.deadline_s = 100;
+  EXPECT_EQ(failure(compiler->compile(job)).reason, "the compiler exceeded 0.5 s");
 }
 
 TEST_F(CompilerTest, CompilesSeveralAtOnceInOrder) {

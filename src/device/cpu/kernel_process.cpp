@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/strings.h"
 #include "base/suggest.h"
@@ -47,6 +50,24 @@ Wait wait_for(std::atomic<uint32_t>& word, Answered answered, ChildProcess& chil
     int64_t look = std::clamp<int64_t>(elapsed / 4, 1'000'000, 50'000'000);
     if (*const_cast<volatile const uint32_t*>(&dying) != 0) look = 100'000;
     sleep_while(word, seen, std::min(look, limit - elapsed));
+  }
+}
+
+/// As the loader of the runner names the candidate.
+const std::string& library_path() {
+  static const auto& path = *new std::string(fmt::format("/proc/self/fd/{}", kRunnerLibraryFd));
+  return path;
+}
+
+/// Copies a file to the start of another, within the kernel.
+Result<void> copy_file(const std::string& path, int to) {
+  const FileDescriptor from(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!from) return system_error("open", path, errno);
+  constexpr size_t kBlock = size_t{1} << 30;
+  for (;;) {
+    const ssize_t copied = sendfile(to, from.get(), nullptr, kBlock);
+    if (copied < 0) return system_error("copy", path, errno);
+    if (copied == 0) return {};
   }
 }
 
@@ -97,19 +118,16 @@ Result<std::string> find_runner() {
                "build the target quern-runner, or install the whole package"};
 }
 
-KernelProcess::KernelProcess(const Binary& binary, std::string entry, KernelLayout layout,
-                             KernelLimits limits, bool trusted)
-    : binary_(binary),
-      entry_(std::move(entry)),
-      layout_(std::move(layout)),
-      limits_(limits),
-      trusted_(trusted) {}
+KernelProcess::KernelProcess(KernelLayout layout, KernelLimits limits, bool trusted)
+    : layout_(std::move(layout)), limits_(limits), trusted_(trusted) {}
 
 KernelProcess::~KernelProcess() = default;
 
+bool KernelProcess::waiting() { return !given_ && maker_ == gettid() && !child_->poll(); }
+
 std::vector<SharedBuffer> KernelProcess::take_buffers() {
   child_.reset();
-  if (!seccomp_) return {};
+  if (given_ && !seccomp_) return {};
   return std::move(buffers_);
 }
 
@@ -130,11 +148,6 @@ Result<void> KernelProcess::make_buffers() {
 Result<void> KernelProcess::make_control() {
   QUERN_ASSIGN(control_memory_, SharedBuffer::make(sizeof(RunnerControl), 1, false, true));
   control_ = new (control_memory_.data(0).data()) RunnerControl();
-  if (binary_.path.size() >= sizeof control_->library || entry_.size() >= sizeof control_->entry) {
-    return bad_layout("the name of the library or of its entry is too long");
-  }
-  std::memcpy(control_->library, binary_.path.c_str(), binary_.path.size() + 1);
-  std::memcpy(control_->entry, entry_.c_str(), entry_.size() + 1);
   control_->sizes = static_cast<uint32_t>(layout_.sizes.size());
   control_->buffers = static_cast<uint32_t>(buffers_.size());
   control_->slots = static_cast<uint32_t>(layout_.slots);
@@ -156,6 +169,8 @@ Result<void> KernelProcess::spawn() {
   if (pipe2(setup, O_CLOEXEC | O_NONBLOCK) != 0) return system_error("make", "a pipe", errno);
   setup_ = FileDescriptor(setup[0]);
   FileDescriptor setup_end(setup[1]);
+  library_ = FileDescriptor(memfd_create("candidate", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!library_) return system_error("make", "a file in memory", errno);
   Command command;
   command.argv = {runner};
   command.env = {fmt::format("OMP_NUM_THREADS={}", limits_.threads), "OMP_DYNAMIC=false",
@@ -166,6 +181,7 @@ Result<void> KernelProcess::spawn() {
   command.drop_output_when_full = true;
   command.fds.emplace_back(control_memory_.fd(), kRunnerControlFd);
   command.fds.emplace_back(setup_end.get(), kRunnerSetupFd);
+  command.fds.emplace_back(library_.get(), kRunnerLibraryFd);
   for (size_t i = 0; i < buffers_.size(); ++i) {
     command.fds.emplace_back(buffers_[i].fd(), kRunnerFirstBufferFd + static_cast<int>(i));
   }
@@ -173,11 +189,12 @@ Result<void> KernelProcess::spawn() {
     command.sandbox.restrict_files = true;
     command.sandbox.no_network = true;
     command.sandbox.read_exec = {runner, "/lib64/ld-linux-x86-64.so.2"};
-    command.sandbox.read_only = {binary_.path, "/usr/lib",       "/lib",
-                                 "/lib64",     "/usr/local/lib", "/etc/ld.so.cache"};
+    command.sandbox.read_only = {"/usr/lib", "/lib", "/lib64", "/usr/local/lib",
+                                 "/etc/ld.so.cache"};
     command.limits.file_size_bytes = 1;
   }
   QUERN_ASSIGN(child_, ChildProcess::launch(command));
+  maker_ = gettid();
   return {};
 }
 
@@ -213,14 +230,15 @@ Outcome<Done> KernelProcess::await_start() {
   }
   if (trouble == RunnerTrouble::kEntry) return missing_entry(binary_, entry_, layout_);
   return Verdict(LaunchFailed{"the candidate's library cannot be loaded",
-                              replace_all(message, binary_.path, "candidate.so")});
+                              replace_all(message, library_path(), "candidate.so")});
 }
 
-Result<std::unique_ptr<KernelProcess>> KernelProcess::begin(
-    const Binary& binary, const std::string& entry, const KernelLayout& layout,
-    const KernelLimits& limits, bool trusted, std::vector<SharedBuffer> buffers) {
+Result<std::unique_ptr<KernelProcess>> KernelProcess::prepare(const KernelLayout& layout,
+                                                              const KernelLimits& limits,
+                                                              bool trusted,
+                                                              std::vector<SharedBuffer> buffers) {
   QUERN_TRY(check_layout(layout, limits));
-  std::unique_ptr<KernelProcess> process(new KernelProcess(binary, entry, layout, limits, trusted));
+  std::unique_ptr<KernelProcess> process(new KernelProcess(layout, limits, trusted));
   if (buffers.empty()) {
     QUERN_TRY(process->make_buffers());
   } else {
@@ -232,13 +250,29 @@ Result<std::unique_ptr<KernelProcess>> KernelProcess::begin(
   return process;
 }
 
+Result<void> KernelProcess::give(const Binary& binary, const std::string& entry) {
+  QUERN_CHECK(!given_, "a runner takes one candidate");
+  given_ = true;
+  binary_ = binary;
+  entry_ = entry;
+  if (entry_.size() >= sizeof control_->entry) return bad_layout("the entry's name is too long");
+  QUERN_TRY(copy_file(binary_.path, library_.get()));
+  fcntl(library_.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+  library_.close();
+  std::memcpy(control_->entry, entry_.c_str(), entry_.size() + 1);
+  control_->given.store(1, std::memory_order_release);
+  wake(control_->given);
+  return {};
+}
+
 Outcome<std::unique_ptr<KernelProcess>> KernelProcess::start(const Binary& binary,
                                                              const std::string& entry,
                                                              const KernelLayout& layout,
                                                              const KernelLimits& limits,
                                                              bool trusted) {
-  auto process = begin(binary, entry, layout, limits, trusted);
+  auto process = prepare(layout, limits, trusted);
   if (!process) return process.error();
+  if (auto given = (*process)->give(binary, entry); !given) return given.error();
   Outcome<Done> started = (*process)->await_start();
   if (started.has_error()) return started.error();
   if (started.has_verdict()) return started.verdict();

@@ -23,7 +23,7 @@ struct RunnerControl;
 /// as allocators give it; use this for timing.
 enum class Align { kLeft, kRight };
 
-/// The arguments of a kernel, in order: sizes, inputs, outputs; at most 32 in all.
+/// The arguments of a kernel, in order: sizes, inputs, outputs; at most 512 in all.
 struct KernelLayout {
   std::vector<int64_t> sizes;
   std::vector<uint64_t> inputs;   ///< bytes of each
@@ -53,16 +53,20 @@ class KernelProcess {
                                                        const KernelLayout& layout,
                                                        const KernelLimits& limits,
                                                        bool trusted = false);
-  /// The same in two steps: between them the buffers can be filled while the process loads.
+  /// The same in three steps, the first of which needs no candidate: a process that is ready for
+  /// one and waits, confined, with its buffers mapped, which may be filled from now on.
   /// `buffers`: what `take_buffers` of a process of the same layout gave, or nothing; inputs keep
   /// what they hold, outputs are poisoned before the new process can see them.
-  static Result<std::unique_ptr<KernelProcess>> begin(const Binary& binary,
-                                                      const std::string& entry,
-                                                      const KernelLayout& layout,
-                                                      const KernelLimits& limits, bool trusted,
-                                                      std::vector<SharedBuffer> buffers = {});
+  static Result<std::unique_ptr<KernelProcess>> prepare(const KernelLayout& layout,
+                                                        const KernelLimits& limits, bool trusted,
+                                                        std::vector<SharedBuffer> buffers = {});
+  /// Hands over the candidate. Once, before any other call but those that touch buffers. Errors: no
+  /// such file, no memory.
+  Result<void> give(const Binary& binary, const std::string& entry);
   /// Waits until the binary is loaded; before any other call but those that touch buffers.
   Outcome<Done> await_start();
+  /// Whether this process is alive, has no candidate yet and was made by the calling thread.
+  bool waiting();
   ~KernelProcess();
   /// Ends the process and gives its buffers away for the next one; nothing where this kernel could
   /// not keep the candidate from leaving another process behind that still maps them.
@@ -104,8 +108,7 @@ class KernelProcess {
   std::string printed();
 
  private:
-  KernelProcess(const Binary& binary, std::string entry, KernelLayout layout, KernelLimits limits,
-                bool trusted);
+  KernelProcess(KernelLayout layout, KernelLimits limits, bool trusted);
   Result<void> make_buffers();
   Result<void> make_control();
   Result<void> spawn();
@@ -118,8 +121,11 @@ class KernelProcess {
   KernelLayout layout_;
   KernelLimits limits_;
   bool trusted_ = false;
+  bool given_ = false;
+  pid_t maker_ = 0;  ///< the thread whose end ends the process
   bool frozen_ = false;
   std::vector<SharedBuffer> buffers_;  ///< inputs, then outputs
+  FileDescriptor library_;             ///< a file in memory, for the runner to load
   SharedBuffer control_memory_;
   RunnerControl* control_ = nullptr;
   std::vector<std::vector<uint64_t>> addresses_;  ///< in the child: [slot][buffer]

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <thread>
 
 #include "device/cpu/kernel_process_testing.h"
 
@@ -42,6 +43,25 @@ TEST_F(KernelProcessTest, ComputesOnBothAlignmentsAndAllSlots) {
   }
 }
 
+TEST_F(KernelProcessTest, CallsAKernelWithHundredsOfTensors) {
+  constexpr int kInputs = 300;
+  KernelLayout many = layout();
+  many.inputs.assign(kInputs, sizeof(float));
+  many.outputs = {sizeof(float)};
+  many.input_names.clear();
+  std::string head = "int64_t n", sum = "0";
+  for (int i = 0; i < kInputs; ++i) {
+    head += ", const float* x" + std::to_string(i);
+    sum += " + x" + std::to_string(i) + "[0] * " + std::to_string(i + 1);
+  }
+  KernelProcess* process =
+      start("extern \"C\" void k(" + head + ", float* y) { y[0] = n + " + sum + "; }\n", many);
+  ASSERT_NE(process, nullptr);
+  for (int i = 0; i < kInputs; ++i) floats(process->input(0, i))[0] = 1;
+  ASSERT_TRUE(process->run(1, 10));
+  EXPECT_EQ(floats(process->output(0, 0))[0], kCount + kInputs * (kInputs + 1) / 2);
+}
+
 TEST_F(KernelProcessTest, SeesInputsChangedBetweenRuns) {
   KernelProcess* process = start(kernel(kTwice), layout());
   ASSERT_NE(process, nullptr);
@@ -60,15 +80,50 @@ TEST_F(KernelProcessTest, BuffersServeTheNextProcessWithoutTheResultsInThem) {
   ASSERT_EQ(floats((*first)->output(0, 0))[7], 20);
   std::vector<SharedBuffer> buffers = (*first)->take_buffers();
   ASSERT_FALSE(buffers.empty());
-  auto second =
-      KernelProcess::begin(build(kernel("")), "k", layout(), {}, false, std::move(buffers));
+  auto second = KernelProcess::prepare(layout(), {}, false, std::move(buffers));
   ASSERT_TRUE(second) << second.error().message;
   EXPECT_TRUE(std::isnan(floats((*second)->output(0, 0))[7])) << "before it could look";
+  ASSERT_TRUE((*second)->give(build(kernel("")), "k"));
   ASSERT_TRUE((*second)->await_start());
   ASSERT_TRUE((*second)->run(1, 10));
   EXPECT_EQ(floats((*second)->input(0, 0))[7], 10) << "inputs stay";
   EXPECT_TRUE(std::isnan(floats((*second)->output(0, 0))[7]));
   EXPECT_TRUE((*second)->canaries_ok());
+}
+
+TEST_F(KernelProcessTest, AProcessThatWaitsTakesACandidateBuiltLater) {
+  auto process = KernelProcess::prepare(layout(), {}, false);
+  ASSERT_TRUE(process) << process.error().message;
+  floats((*process)->input(0, 0))[7] = 10;
+  EXPECT_TRUE((*process)->waiting());
+  ASSERT_TRUE((*process)->give(build(kernel(kTwice)), "k"));
+  EXPECT_FALSE((*process)->waiting());
+  ASSERT_TRUE((*process)->await_start());
+  ASSERT_TRUE((*process)->run(1, 10));
+  EXPECT_EQ(floats((*process)->output(0, 0))[7], 20);
+}
+
+TEST_F(KernelProcessTest, AProcessThatDiedWaitingLeavesItsBuffersToTheNext) {
+  auto process = KernelProcess::prepare(layout(), {}, false);
+  ASSERT_TRUE(process) << process.error().message;
+  (*process)->doom();
+  while ((*process)->waiting()) usleep(100);
+  EXPECT_EQ((*process)->take_buffers().size(), 2);
+}
+
+TEST_F(KernelProcessTest, AProcessWaitsForTheThreadThatMadeIt) {
+  auto process = KernelProcess::prepare(layout(), {}, false);
+  ASSERT_TRUE(process) << process.error().message;
+  bool elsewhere = true;
+  std::thread([&] { elsewhere = (*process)->waiting(); }).join();
+  EXPECT_FALSE(elsewhere) << "it may end with its thread at any moment";
+  EXPECT_TRUE((*process)->waiting());
+}
+
+TEST_F(KernelProcessTest, ABinaryThatIsGoneIsNotTheCandidatesFault) {
+  auto started = KernelProcess::start({*folder_ + "/gone.so", {}}, "k", layout(), {});
+  ASSERT_TRUE(started.has_error());
+  EXPECT_THAT(started.error().message, HasSubstr("gone.so"));
 }
 
 TEST_F(KernelProcessTest, TwoLiveAtOnce) {

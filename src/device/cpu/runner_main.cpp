@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "device/cpu/runner_filter.h"
 #include "device/cpu/runner_protocol.h"
@@ -39,11 +40,7 @@ RunnerControl* control = nullptr;
 /// What a call is given, by slot.
 using Arguments = uint64_t[kRunnerMaxSlots][kRunnerMaxArguments];
 
-using Entry = void (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-                       uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-                       uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-                       uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-                       uint64_t, uint64_t, uint64_t, uint64_t);
+using Entry = void (*)();
 
 void wake(std::atomic<uint32_t>& word) { syscall(SYS_futex, &word, FUTEX_WAKE, 1, 0, 0, 0); }
 
@@ -161,6 +158,13 @@ void limit_memory(uint64_t reserved_bytes) {
   setrlimit(RLIMIT_AS, &limit);
 }
 
+/// Waits until the parent has put a candidate into the library's file.
+void await_candidate() {
+  while (control->given.load(std::memory_order_acquire) == 0) {
+    syscall(SYS_futex, &control->given, FUTEX_WAIT, 0, 0, 0, 0);
+  }
+}
+
 void confine(bool loading) {
   if (control->trusted != 0) return;
   SyscallFilter filter(loading);
@@ -168,17 +172,32 @@ void confine(bool loading) {
 }
 
 Entry load_candidate() {
-  void* library = dlopen(control->library, RTLD_NOW | RTLD_LOCAL);
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", kRunnerLibraryFd);
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) fail(RunnerTrouble::kLoad, "%s", dlerror());
+  close(kRunnerLibraryFd);
   void* entry = dlsym(library, control->entry);
   if (entry == nullptr) fail(RunnerTrouble::kEntry, "%s", dlerror());
   return reinterpret_cast<Entry>(entry);
 }
 
+template <size_t>
+using Word = uint64_t;
+
+/// Every argument is a word of 64 bits, so that more of them than a function takes do no harm.
+template <size_t... i>
+void call_with(Entry entry, const uint64_t* a, std::index_sequence<i...>) {
+  reinterpret_cast<void (*)(Word<i>...)>(entry)(a[i]...);
+}
+
 void call(Entry entry, const uint64_t* a) {
-  entry(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
-        a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23], a[24], a[25], a[26],
-        a[27], a[28], a[29], a[30], a[31]);
+  constexpr size_t kFew = 32;  // hundreds of words on the stack take time
+  if (control->sizes + control->buffers <= kFew) {
+    call_with(entry, a, std::make_index_sequence<kFew>());
+  } else {
+    call_with(entry, a, std::make_index_sequence<kRunnerMaxArguments>());
+  }
 }
 
 /// Waits for an order, spinning at first: longer when it is expected at once.
@@ -238,6 +257,7 @@ int main_of_runner() {
   install_handlers();
   warm_up_threads();
   limit_memory(reserved_bytes);
+  await_candidate();
   if (write(kRunnerSetupFd, "", 1) != 1) fail(RunnerTrouble::kSetup, "nobody listens");
   close(kRunnerSetupFd);
   confine(true);

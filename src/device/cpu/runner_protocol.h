@@ -10,15 +10,17 @@ namespace quern {
 /// What `quern-runner` and its parent share: one block of memory, and the numbers below. The parent
 /// fills the first part before the start. Once candidate code has run, the parent believes nothing
 /// in it: answers decide when to look, faults only how a death is worded.
-inline constexpr int kRunnerMaxArguments = 32;
-inline constexpr int kRunnerMaxBuffers = 32;
+inline constexpr int kRunnerMaxArguments = 512;
+inline constexpr int kRunnerMaxBuffers = 480;
 inline constexpr int kRunnerMaxSlots = 16;
 inline constexpr int kRunnerMaxThreads = 256;
 inline constexpr int kRunnerControlFd = 3;
 /// A pipe that takes one byte when the runner is ready to load: from then on a failure to start is
 /// the candidate's, whatever the shared block says.
 inline constexpr int kRunnerSetupFd = 4;
-inline constexpr int kRunnerFirstBufferFd = 5;
+/// A file in memory that the parent fills with the candidate's library before `given`.
+inline constexpr int kRunnerLibraryFd = 5;
+inline constexpr int kRunnerFirstBufferFd = 6;
 /// Bytes without access on each side of a buffer.
 inline constexpr uint64_t kRunnerGuardBytes = uint64_t{2} << 20;
 inline constexpr uint64_t kRunnerHugePage = uint64_t{2} << 20;
@@ -48,7 +50,9 @@ struct RunnerControl {
   uint64_t memory_bytes;  ///< what the candidate may allocate beyond what the runner has
   int64_t size[kRunnerMaxArguments];
   RunnerBuffer buffer[kRunnerMaxBuffers];
-  char library[4096];
+
+  // From the parent, with the candidate.
+  std::atomic<uint32_t> given;  ///< 1: the library is in its file, and `entry` its function
   char entry[256];
 
   // Orders count up from 1; the runner answers with the order's number. Order 2k-1 makes ready

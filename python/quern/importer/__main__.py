@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""usage: python -m quern.importer FILE [--out DIR] [--only NAME]... [--no-check] [--eval]
+
+Imports the modules of a .py file or a .jsonl of them; prints {"tasks": [...]} as JSON, one row a
+module: name, level, problem_id, status (imported, opaque, failed), reason, path, fit.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+from quern.importer.source import BadModule, Item, read_items
+
+Row = dict[str, Any]
+
+
+def save(path: pathlib.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def draw_wider(text: str) -> str:
+    """The task with its inputs (not its parameters) drawn around zero."""
+    lines = [line.replace("~ uniform(0, 1)", "~ normal(0, 1)") if line.startswith("input ") else
+             line for line in text.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def with_note(text: str, note: str) -> str:
+    lines = text.splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("task "))
+    return "\n".join([*lines[:place], f"# {note}", *lines[place:]]) + "\n"
+
+
+def verify_fitness(row: Row, path: pathlib.Path, text: str, binary: Any) -> None:
+    """Tries wrong kernels; draws the inputs anew where one would pass."""
+    accepted = binary.wrong_kernels_accepted(path)
+    row["fit"] = not accepted
+    if not accepted:
+        return
+    wider = draw_wider(text)
+    if wider != text:
+        save(path, with_note(wider, "inputs re-drawn: uniform(0, 1) would accept "
+                                    + ", ".join(accepted)))
+        still = binary.wrong_kernels_accepted(path)
+        row["fit"], row["redrawn"] = not still, True
+        if not still:
+            return
+        accepted = still
+    row["reason"] = f"unfit: wrong kernels pass ({', '.join(accepted)})"
+    save(path, with_note(text, row["reason"]))
+
+
+def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, training: bool) -> Row:
+    from quern.importer.check import disagreement
+    from quern.importer.convert import Converter, task_name
+    from quern.importer.trace import Untraceable
+
+    row: Row = {"name": item.name, "level": item.level, "problem_id": item.problem_id,
+                "status": "failed", "reason": "", "path": ""}
+    path = out / f"{task_name(item)}.task"
+    try:
+        task = Converter(item, training).convert()
+    except Untraceable as reason:
+        module = path.with_suffix(".py")
+        save(module, item.code)
+        return {**row, "status": "opaque", "reason": str(reason), "path": str(module)}
+    except BadModule as reason:
+        return {**row, "reason": str(reason)}
+    save(path, task.text)
+    row.update(path=str(path), sizes={k: v for k, v in task.sets.items()})
+    if binary is not None:
+        row["reason"] = binary.refusal(path)
+        if not row["reason"] and check:
+            row["reason"] = disagreement(task, path, binary)
+        if row["reason"]:
+            return row
+        if check:
+            verify_fitness(row, path, task.text, binary)
+    return {**row, "status": "imported"}
+
+
+def wanted(item: Item, only: list[str]) -> bool:
+    return not only or item.name in only or f"{item.level}/{item.problem_id}" in only or \
+        f"{item.level}" in only
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="quern import")
+    parser.add_argument("file", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("imported"))
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--quern", default="")
+    parser.add_argument("--no-check", action="store_true")
+    parser.add_argument("--eval", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        items = [i for i in read_items(arguments.file) if wanted(i, arguments.only)]
+    except BadModule as error:
+        print(error, file=sys.stderr)
+        return 2
+    from quern.importer.check import Binary
+
+    binary = Binary(arguments.quern) if arguments.quern else None
+    rows = []
+    for number, item in enumerate(items, 1):
+        began = time.monotonic()
+        try:
+            row = import_item(item, arguments.out, binary, not arguments.no_check,
+                              not arguments.eval)
+        except Exception as error:  # noqa: BLE001  one module must not stop the others
+            row = {"name": item.name, "level": item.level, "problem_id": item.problem_id,
+                   "status": "failed", "path": "",
+                   "reason": f"{type(error).__name__}: {str(error)[:300]}"}
+        row["seconds"] = round(time.monotonic() - began, 1)
+        rows.append(row)
+        print(f"[{number}/{len(items)}] {row['status']:<8} {item.name} {row['seconds']} s "
+              f"{row['reason'][:160]}", file=sys.stderr, flush=True)
+    print(json.dumps({"tasks": rows}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

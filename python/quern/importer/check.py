@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether an imported task means what the module computes, and refuses wrong kernels."""
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import tempfile
+import warnings
+from typing import Any
+
+import torch
+
+from quern.importer.convert import Task
+
+MIXES = ("published", "normal", "offset")
+TOLERANCE = 1e-9  # of the greatest magnitude (at least 0.001); both sides compute in double
+
+
+class Binary:
+    """The command `quern`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def run(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([self.path, *arguments], capture_output=True, text=True,
+                              timeout=timeout, check=False)
+
+    def refusal(self, task: pathlib.Path) -> str:
+        """Why the task file does not parse, or nothing."""
+        done = self.run("tasks", str(task), "--json")
+        return "" if done.returncode == 0 else done.stderr.strip()
+
+    def wrong_kernels_accepted(self, task: pathlib.Path) -> list[str]:
+        done = self.run("tasks", "--check", str(task), "--json")
+        rows = json.loads(done.stdout).get("tasks", []) if done.stdout else []
+        if not rows:
+            raise RuntimeError(f"the check of wrong kernels did not run: {done.stderr.strip()}")
+        return [m["name"] for m in rows[0]["mutants"] if not m["caught"]]
+
+    def compute(self, task: pathlib.Path, size: str, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """Every output in one row."""
+        with tempfile.TemporaryDirectory() as folder:
+            given, made = pathlib.Path(folder, "inputs"), pathlib.Path(folder, "outputs")
+            with given.open("wb") as file:
+                for tensor in inputs:
+                    file.write(tensor.detach().double().contiguous().numpy().tobytes())
+            done = self.run("tasks", "--compute", str(task), "--size", size, "--inputs",
+                            str(given), "--outputs", str(made))
+            if done.returncode != 0:
+                raise RuntimeError(done.stderr.strip())
+            return torch.frombuffer(bytearray(made.read_bytes()), dtype=torch.float64)
+
+
+def redrawn(tensor: torch.Tensor, mix: str, is_param: bool) -> torch.Tensor:
+    """Other values for a tensor of reals; zeros of a triangle and symmetry stay."""
+    if not tensor.is_floating_point() or mix == "published":
+        return tensor
+    made = torch.randn_like(tensor) if mix == "normal" else torch.randn_like(tensor) * 0.5 + 3
+    if is_param:
+        made = torch.randn_like(tensor) * 0.3 + (0.0 if mix == "normal" else 0.2)
+    if tensor.dim() >= 2 and tensor.shape[-1] == tensor.shape[-2] and not is_param:
+        for part in (torch.tril, torch.triu):
+            if torch.equal(part(tensor), tensor):
+                made = part(made)
+        if torch.equal(tensor.mT, tensor):
+            made = torch.tril(made) + torch.tril(made, -1).mT
+    return made
+
+
+def rounded(tensor: torch.Tensor) -> torch.Tensor:
+    """In double precision, at values that the task's element type has."""
+    return tensor.float().double() if tensor.is_floating_point() else tensor
+
+
+def reference(task: Task, size: str, mix: str, seed: int) -> tuple[list[torch.Tensor], Any]:
+    """The task's inputs, and what the module makes of them in double precision."""
+    torch.manual_seed(seed)
+    model, inputs = task.module.build(task.sets[size])
+    if not task.training:
+        model.eval()
+    tensors: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            is_state = name not in dict(model.named_parameters())
+            fresh = value.data if is_state else redrawn(value.data, mix, True)
+            tensors[name] = value.data = rounded(fresh.data)
+        for part in model.modules():  # tensors that are no parameters and no buffers
+            for name, value in list(vars(part).items()):
+                if isinstance(value, torch.Tensor):
+                    prefix = next(n for n, p in model.named_modules() if p is part)
+                    tensors[f"{prefix}.{name}".lstrip(".")] = fixed = rounded(value.data.clone())
+                    setattr(part, name, fixed.clone())
+        inputs = [rounded(redrawn(x, mix, False)) if isinstance(x, torch.Tensor) else x
+                  for x in inputs]
+        given = dict(zip(task.input_names, inputs, strict=False))
+        order = [given[key] if kind == "USER_INPUT" else tensors[key].clone()
+                 for _, kind, key in task.sources]
+        order = [x.clone() for x in order]
+        torch.set_default_dtype(torch.float64)
+        try:
+            made = model(*inputs)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    return order, made
+
+
+def flat(made: Any) -> torch.Tensor:
+    if isinstance(made, torch.Tensor):
+        return made.detach().double().reshape(-1)
+    if isinstance(made, dict):
+        made = list(made.values())
+    return torch.cat([flat(m) for m in made if m is not None])
+
+
+def difference(found: torch.Tensor, wanted: torch.Tensor) -> str:
+    """What differs, or nothing. Where the module yields no number, anything will do."""
+    if found.numel() != wanted.numel():
+        return f"{found.numel()} elements instead of {wanted.numel()}"
+    known = ~torch.isnan(wanted)
+    found, wanted = found[known], wanted[known]
+    finite = torch.isfinite(wanted)
+    if not torch.equal(found[~finite], wanted[~finite]):
+        return "infinities in other places"
+    found, wanted = found[finite], wanted[finite]
+    if not wanted.numel():
+        return ""
+    gap = (found - wanted).abs()
+    scale = max(1e-3, wanted.abs().max().item())
+    worst = gap.max().item()
+    if not worst <= TOLERANCE * scale:  # also where it is no number
+        return f"off by {worst:.3g} where the greatest magnitude is {scale:.3g}"
+    return ""
+
+
+def disagreement(task: Task, path: pathlib.Path, binary: Binary, size: str = "tiny",
+                 mixes: tuple[str, ...] = MIXES) -> str:
+    """How the task differs from the module on some distribution, or nothing."""
+    size = size if size in task.sets else "full"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed, mix in enumerate(mixes):
+            inputs, made = reference(task, size, mix, seed)
+            gap = difference(binary.compute(path, size, inputs), flat(made))
+            if gap:
+                return f"{gap} (inputs: {mix}, size set {size})"
+    return ""

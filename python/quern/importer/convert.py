@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One module to one task: traces, free sizes, size sets, text."""
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import warnings
+
+import torch
+
+from quern.importer import ops_contract, ops_pointwise, ops_reduce, ops_shape
+from quern.importer.dims import Frozen
+from quern.importer.distributions import SAMPLED, sampled
+from quern.importer.sizes import Values, fitting, other_values, shrunk
+from quern.importer.source import BadModule, Item, Module
+from quern.importer.trace import Trace, Untraceable, trace
+from quern.importer.writer import RESERVED, Writer, stays_whole
+
+assert ops_contract and ops_pointwise and ops_reduce and ops_shape  # they register themselves
+
+
+@dataclasses.dataclass
+class Task:
+    """A task's text, and where the values of its inputs are in the module."""
+
+    name: str
+    text: str
+    module: Module
+    sets: dict[str, Values]  # every whole number of the file, by size set
+    sources: list[tuple[str, str, str]]  # input, PARAMETER / BUFFER / USER_INPUT, its name
+    input_names: list[str]  # of the module's arguments, in order
+    training: bool
+
+
+def task_name(item: Item) -> str:
+    """A name for a task file and a C function, unlike any word of either language."""
+    stem = re.sub(r"^\d+_", "", item.name)
+    name = re.sub(r"\W+", "_", stem).strip("_").lower() or "module"
+    if item.level is not None:
+        name = f"l{item.level}_{item.problem_id}_{name}"
+    name = re.sub(r"_+", "_", name)[:60].strip("_")
+    return name if name not in RESERVED and not name[0].isdigit() else f"module_{name}"
+
+
+class Converter:
+    def __init__(self, item: Item, training: bool = True) -> None:
+        self.item, self.training = item, training
+        self.module = Module(item.code, item.origin or item.name)
+        self.full: Values = dict(self.module.initial)
+        self.base: Trace | None = None
+        self.cache: dict[tuple[int, ...], Trace | None] = {}
+
+    def at(self, values: Values) -> Trace | None:
+        """The trace at these sizes, where the graph there is the same."""
+        key = tuple(values[n] for n in self.full)
+        if key not in self.cache:
+            try:
+                made: Trace | None = trace(self.module, values, stays_whole, self.training)
+            except Exception:  # noqa: BLE001  anything a module may raise
+                made = None
+            if made is not None and self.base is not None and \
+                    made.signature() != self.base.signature():
+                made = None
+            self.cache[key] = made
+        return self.cache[key]
+
+    def convert(self) -> Task:
+        level = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)  # sizes that do not work are tried on purpose
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self._convert()
+        finally:
+            logging.disable(level)
+
+    def _convert(self) -> Task:
+        try:
+            self.base = trace(self.module, self.full, stays_whole, self.training)
+        except (BadModule, Untraceable):
+            raise
+        except Exception as error:  # noqa: BLE001  anything a module may raise
+            raise Untraceable(f"it cannot be traced: {type(error).__name__}: "
+                              f"{str(error).strip().splitlines()[0] if str(error) else ''}"
+                              ) from error
+        varied = self._varied()
+        free, writer = self._explained([k for k in self.full if k in varied], varied)
+        tiny = shrunk(self.module, self.full, free)
+        cpu = fitting(self.module, self.full, free, tiny, lambda v: self.at(v) is not None)
+        sets = {"full": self.full}
+        for name, values in (("cpu", cpu), ("tiny", tiny)):
+            if self.at(values) is None:
+                continue
+            try:
+                more = [self.at(v) for v in sets.values() if v is not self.full]
+                writer = self._write(free, varied, [*more, self.at(values)])
+                sets[name] = values
+            except Frozen:
+                continue
+        return self._task(free, writer, sets)
+
+    def _varied(self) -> dict[str, Trace]:
+        """For each number that may vary, a trace in which it alone does."""
+        assert self.base is not None
+        found = {}
+        for name, value in self.full.items():
+            for other in other_values(value):
+                made = self.at({**self.full, name: other})
+                if made is not None:
+                    found[name] = made
+                    break
+        return found
+
+    def _write(self, free: list[str], varied: dict[str, Trace], more: list[Trace | None]) -> Writer:
+        assert self.base is not None
+        traces = [self.base, *(varied[n] for n in free), *(t for t in more if t is not None)]
+        writer = Writer(traces, free, {n: self._size_name(n, free) for n in free})
+        writer.write()
+        return writer
+
+    def _explained(self, free: list[str], varied: dict[str, Trace]) -> tuple[list[str], Writer]:
+        """Drops numbers whose effect has no expression, and those that shape no input."""
+        while True:
+            try:
+                writer = self._write(free, varied, [])
+            except Frozen as frozen:
+                moved = [n for n, v in zip(free, frozen.values[1:]) if v != frozen.values[0]]
+                if not moved:
+                    raise Untraceable(str(frozen)) from frozen
+                free = [n for n in free if n not in moved]
+                continue
+            shapes = "\n".join(line.partition("~")[0] for line in writer.inputs)
+            used = [n for n in free
+                    if re.search(rf"\b{re.escape(self._size_name(n, free))}\b", shapes)]
+            if used == free:
+                return free, writer
+            free = used
+
+    def _size_name(self, knob: str, free: list[str]) -> str:
+        name = re.sub(r"_0$", "", knob) if f"{knob[:-1]}1" not in free else knob
+        return name if name not in RESERVED and name not in ("b", "e") or name == knob and \
+            name not in RESERVED else f"{name}_"
+
+    def _task(self, free: list[str], writer: Writer, sets: dict[str, Values]) -> Task:
+        names = {n: self._size_name(n, free) for n in free}
+        name = task_name(self.item)
+        title = re.sub(r"^\d+_", "", self.item.name).replace("_", " ").strip()
+        lines = [f"# {title}.", f"# origin: {self.item.origin}"]
+        lines += [f"# note: {note}" for note in writer.notes]
+        head = ", ".join(f"{names[n]} = {self.full[n]}" for n in free)
+        lines.append(f"task {name}({head})")
+        for key, values in sets.items():
+            changed = [f"{names[n]} = {values[n]}" for n in free if values[n] != self.full[n]]
+            if key != "full":
+                lines.append(f"sizes {key}: {', '.join(changed)}".rstrip())
+        statements = drop_unused(writer.lines)
+        read = "\n".join(statements)
+        used = [i for i, (name, *_) in enumerate(writer.sources)
+                if re.search(rf"\b{name}\b", read)]
+        inputs = [writer.inputs[i] for i in used]
+        self._fill_samples(inputs, [writer.sources[i] for i in used], sets)
+        body = inputs + statements
+        lines += [f"let {n} = {text}" for n, text in used_lets(writer.lets, body)]
+        if writer.convolves:
+            lines.append("precision as_reference")
+        lines += ["", *inputs, *statements]
+        assert self.base is not None
+        text = "\n".join(lines) + "\n"
+        return Task(name, text.encode("ascii", "replace").decode(), self.module, sets,
+                    [writer.sources[i] for i in used], self.base.input_names, self.training)
+
+
+    def _fill_samples(self, inputs: list[str], sources: list[tuple[str, str, str]],
+                      sets: dict[str, Values]) -> None:
+        """Distributions like the real values, where the way they are made has no name."""
+        marked = [i for i, line in enumerate(inputs) if line.endswith(f"~ {SAMPLED}")]
+        if not marked:
+            return
+        assert self.base is not None
+        torch.manual_seed(0)
+        model, given = self.module.build(sets.get("tiny", self.full))
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers()),
+                   **dict(zip(self.base.input_names, given, strict=False))}
+        for place in marked:
+            text = sampled(tensors[sources[place][2]])
+            inputs[place] = inputs[place].removesuffix(SAMPLED) + text
+
+
+def used_lets(lets: list[tuple[str, str]], body: list[str]) -> list[tuple[str, str]]:
+    """Derived sizes that something uses, in the order of their definition."""
+    text, kept = "\n".join(body), []
+    for name, value in reversed(lets):
+        if re.search(rf"\b{name}\b", text):
+            kept.append((name, value))
+            text += "\n" + value
+    return kept[::-1]
+
+
+def drop_unused(lines: list[str]) -> list[str]:
+    """Without statements that nothing reads."""
+    kept: list[str] = []
+    for line in reversed(lines):
+        name = re.split(r"[\s\[:]", line, maxsplit=1)[0]
+        if line.startswith("output ") or any(re.search(rf"\b{name}\b", k) for k in kept):
+            kept.append(line)
+    return kept[::-1]

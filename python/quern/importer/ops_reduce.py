@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reductions, scans, softmax, normalisations and losses."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from quern.importer.dims import Dim, real_text
+from quern.importer.trace import Untraceable
+from quern.importer.values import Val
+from quern.importer.writer import Call, handles, stretched
+
+OPERATORS = {"sum", "mean", "prod", "max", "min"}
+
+
+def reduced(call: Call, x: Val, axes: Sequence[int], word: str, form: str = "{0}",
+            finish: str = "{0}", kind: str = "f") -> Val:
+    """`finish(word over axes of form(x))`, without those axes."""
+    writer = call.writer
+    kept = [d for d in range(x.rank) if d not in axes]
+    shape = [x.shape[d] for d in kept]
+    # An axis of extent 1 holds nothing to reduce; its index is 0.
+    if not word.startswith("arg"):
+        axes = [a for a in axes if x.shape[a].constant != 1]
+    if not axes:
+        return writer.statement(call.name, shape, lambda at: finish.format(
+            form.format(x.read(_spread(x, kept, at)))), kind)
+    plain = form == "{0}" and finish == "{0}" and x.name is not None and x.kind == "f"
+    if plain and word in OPERATORS and kind == "f":
+        places = ", ".join(str(a) for a in axes)
+        return writer.operator(call, f"{word}({x.name}, axis = "
+                                     f"{places if len(axes) == 1 else f'({places})'})", shape)
+    names = writer.axes(x.rank)
+    outer, inner = names[:len(kept)], names[len(kept):]
+
+    def body(at: Sequence[str]) -> str:
+        place = _spread(x, kept, at)
+        for text, d in zip(inner, axes):
+            place[d] = text
+        text = form.format(x.read(place))
+        over = ", ".join(f"{n} < {x.shape[d].text}" for n, d in zip(inner, axes))
+        whole = f"{word}[{over}] {text}"
+        return whole if finish == "{0}" else finish.format(f"({whole})")
+
+    assert list(outer) == names[:len(kept)]
+    return writer.statement(call.name, shape, body, kind)
+
+
+def _spread(x: Val, kept: Sequence[int], at: Sequence[str]) -> list[str]:
+    place = ["0"] * x.rank
+    for text, d in zip(at, kept, strict=True):
+        place[d] = text
+    return place
+
+
+def kept_as_ones(call: Call, val: Val, axes: Sequence[int], rank: int) -> Val:
+    shape = iter(val.shape)
+    one = call.writer.fitter.literal(1)
+    return call.writer.reshaped(val, [one if d in axes else next(shape) for d in range(rank)])
+
+
+def finish(call: Call, val: Val, axes: Sequence[int], rank: int) -> Val:
+    return kept_as_ones(call, val, axes, rank) if call.raw("keepdim", False) else val
+
+
+def axes_of(call: Call, rank: int) -> list[int]:
+    name = next((n for n in ("dim", "dims") if n in call.bound), None)
+    return call.axes(name, rank) if name and call.has(name) else list(range(rank))
+
+
+@handles("sum", "mean", "prod", "amax", "amin", "any", "all", "nansum")
+def reduce(call: Call) -> Val:
+    x, name = call.val("self"), call.op._schema.name.split("::")[-1]
+    axes = axes_of(call, x.rank)
+    if name in ("any", "all"):
+        made = reduced(call, Val(x.shape, "i", reader=lambda at: f"select({x.truth(at)}, 1, 0)"),
+                       axes, "max" if name == "any" else "min", kind="i")
+    else:
+        word = {"amax": "max", "amin": "min", "nansum": "sum"}.get(name, name)
+        made = reduced(call, x, axes, word, kind="i" if call.kind == "i" else "f")
+    return finish(call, made, axes, x.rank)
+
+
+@handles("argmax", "argmin")
+def position(call: Call) -> Val:
+    x, word = call.val("self"), call.op._schema.name.split("::")[-1]
+    if not call.has("dim"):
+        x = call.writer.reshaped(x, [call.writer.count(x.shape)])
+        return reduced(call, x, [0], word, kind="i")
+    axis = call.axis("dim", x.rank)
+    return finish(call, reduced(call, x, [axis], word, kind="i"), [axis], x.rank)
+
+
+@handles("max", "min")
+def extreme(call: Call) -> Any:
+    x, word = call.val("self"), call.op._schema.name.split("::")[-1]
+    if "other" in call.bound:
+        return call.writer.pointwise(call, f"{word}({{0}}, {{1}})", [x, call.val("other")])
+    if "dim" not in call.bound:
+        return reduced(call, x, list(range(x.rank)), word)
+    axis = call.axis("dim", x.rank)
+    value = _Late(lambda: finish(call, reduced(call, x, [axis], word), [axis], x.rank))
+    place = _Late(lambda: finish(call, reduced(call, x, [axis], "arg" + word, kind="i"), [axis],
+                                 x.rank))
+    return value, place
+
+
+class _Late:
+    """One of several results, written only where it is used."""
+
+    def __init__(self, make: Any) -> None:
+        self.make, self.made = make, None
+
+    def get(self) -> Val:
+        if self.made is None:
+            self.made = self.make()
+        return self.made
+
+
+@handles("var", "std", "var_mean", "std_mean")
+def variance(call: Call) -> Any:
+    x, name = call.val("self"), call.op._schema.name.split("::")[-1]
+    axes = axes_of(call, x.rank)
+    less = call.raw("correction", None)
+    less = int(call.raw("unbiased", True)) if "unbiased" in call.bound else 1 if less is None \
+        else less
+    mean = reduced(call, x, axes, "mean")
+    wide = kept_as_ones(call, mean, axes, x.rank)
+    gap = Val(x.shape, "f", reader=lambda at: f"({x.read(at)} - "
+                                              f"{wide.read(stretched(wide, x.shape, at))})")
+    count = call.writer.count([x.shape[a] for a in axes])
+    under = f"index({count.text} - {less})" if less else f"index({count.text})"
+    ends = f"sqrt({{0}} / {under})" if "std" in name else f"{{0}} / {under}"
+    made = reduced(call, gap, axes, "sum", "{0} * {0}", ends)
+    value = finish(call, made, axes, x.rank)
+    return (value, finish(call, mean, axes, x.rank)) if "mean" in name else value
+
+
+@handles("logsumexp")
+def logsumexp(call: Call) -> Val:
+    x = call.val("self")
+    axes = axes_of(call, x.rank)
+    top = reduced(call, x, axes, "max")
+    wide = kept_as_ones(call, top, axes, x.rank)
+    shifted = Val(x.shape, "f", reader=lambda at: f"exp({x.read(at)} - "
+                                                  f"{wide.read(stretched(wide, x.shape, at))})")
+    total = reduced(call, shifted, axes, "sum")
+    made = call.writer.statement(call.name, top.shape,
+                                 lambda at: f"log({total.read(at)}) + {top.read(at)}")
+    return finish(call, made, axes, x.rank)
+
+
+@handles("linalg_vector_norm", "norm", "frobenius_norm", "linalg_norm", "linalg_matrix_norm")
+def norm(call: Call) -> Val:
+    x = call.val("self")
+    name = call.op._schema.name.split("::")[-1]
+    order = call.raw("ord", None) if "ord" in call.bound else call.raw("p", 2)
+    if name in ("linalg_norm", "linalg_matrix_norm") and order not in (None, "fro", 2.0, 2):
+        raise Untraceable(f"the matrix norm of order {order}")
+    if name == "linalg_matrix_norm" and order in (2, 2.0):
+        raise Untraceable("the spectral norm")
+    order = 2.0 if order in (None, "fro") else float(order)
+    axes = axes_of(call, x.rank)
+    if order == 2:
+        made = reduced(call, x, axes, "sum", "{0} * {0}", "sqrt({0})")
+    elif order == 1:
+        made = reduced(call, x, axes, "sum", "abs({0})")
+    elif order in (float("inf"), float("-inf")):
+        made = reduced(call, x, axes, "max" if order > 0 else "min", "abs({0})")
+    elif order == 0:
+        made = reduced(call, x, axes, "sum", "select({0} != 0, 1, 0)")
+    else:
+        text = real_text(order)
+        made = reduced(call, x, axes, "sum", f"pow(abs({{0}}), {text})",
+                       f"pow({{0}}, 1 / {text})")
+    return finish(call, made, axes, x.rank)
+
+
+@handles("cumsum", "cumprod", "cummax", "cummin")
+def scan(call: Call) -> Any:
+    x, name = call.val("self"), call.op._schema.name.split("::")[-1]
+    axis = call.axis("dim", x.rank)
+    if x.rank == 0:
+        return x
+    if x.name is not None and x.kind == "f":
+        made = call.writer.operator(call, f"{name}({x.name}, axis = {axis})", x.shape)
+    else:
+        word = "scan_" + name.removeprefix("cum")
+        made = call.writer.statement(call.name, x.shape, lambda at: f"{word}[{at[axis]}] "
+                                                                    f"{x.read(at)}")
+    if name in ("cummax", "cummin"):
+        return made, None
+    return made
+
+
+@handles("softmax", "log_softmax", "_softmax", "_log_softmax", "softmin")
+def softmax(call: Call) -> Val:
+    x = call.val("self")
+    word = "log_softmax" if "log" in call.op._schema.name else "softmax"
+    if x.rank == 0:
+        return call.writer.statement(call.name, [], lambda at: "0" if "log" in word else "1")
+    axis = call.axis("dim", x.rank)
+    return call.writer.operator(
+        call, f"{word}({call.writer.tensor(x, call.name + '_in')}, axis = {axis})")
+
+
+# Normalisations.
+
+def arguments(call: Call, x: Val, weight: Val | None, bias: Val | None) -> list[str]:
+    writer = call.writer
+    parts = [writer.tensor(x, call.name + "_in")]
+    if weight is not None:
+        parts.append("gamma = " + writer.tensor(weight, call.name + "_gamma"))
+    if bias is not None:
+        parts.append("beta = " + writer.tensor(bias, call.name + "_beta"))
+    return parts
+
+
+def epsilon(call: Call) -> list[str]:
+    eps = call.raw("eps")
+    return [] if eps in (None, 1e-5) else [f"eps = {real_text(float(eps))}"]
+
+
+@handles("layer_norm", "native_layer_norm", "rms_norm")
+def layer_norm(call: Call) -> Any:
+    x, weight, bias = call.val("input"), call.maybe("weight"), call.maybe("bias")
+    name = call.op._schema.name.split("::")[-1]
+    count = len(call.bound["normalized_shape"][0])
+    axes = list(range(x.rank - count, x.rank))
+    if name == "rms_norm":
+        return rms_norm(call, x, weight, axes)
+    if weight is None and bias is None and count > 1:
+        ones = Val(x.shape[-count:], "f", reader=lambda at: "1")
+        weight = call.writer.statement(call.name + "_gamma", ones.shape, ones.read)
+    elif weight is None and bias is not None:
+        raise Untraceable("a layer norm with shift but no scale")
+    parts = arguments(call, x, weight, bias) + epsilon(call)
+    made = call.writer.operator(call, f"layer_norm({', '.join(parts)})", x.shape)
+    return (made, None, None) if "native" in name else made
+
+
+def rms_norm(call: Call, x: Val, weight: Val | None, axes: list[int]) -> Val:
+    parts = [call.writer.tensor(x, call.name + "_in")]
+    if weight is not None:
+        parts.append("gamma = " + call.writer.tensor(weight, call.name + "_gamma"))
+    eps = call.raw("eps")
+    parts.append(f"eps = {real_text(float(1.1920928955078125e-07 if eps is None else eps))}")
+    places = ", ".join(map(str, axes))
+    parts.append(f"axis = {places if len(axes) == 1 else f'({places})'}")
+    return call.writer.operator(call, f"rms_norm({', '.join(parts)})", x.shape)
+
+
+@handles("group_norm", "native_group_norm")
+def group_norm(call: Call) -> Any:
+    x = call.val("input")
+    native = "native" in call.op._schema.name
+    groups = call.dim("group" if native else "num_groups")
+    parts = arguments(call, x, call.maybe("weight"), call.maybe("bias"))
+    parts.append(f"groups = {groups.text}")
+    made = call.writer.operator(call, f"group_norm({', '.join(parts + epsilon(call))})", x.shape)
+    return (made, None, None) if native else made
+
+
+@handles("batch_norm", "native_batch_norm", "_native_batch_norm_legit",
+         "_native_batch_norm_legit_functional", "cudnn_batch_norm", "_batch_norm_with_update",
+         "_batch_norm_with_update_functional", "_native_batch_norm_legit_no_training")
+def batch_norm(call: Call) -> Any:
+    x = call.val("input")
+    name = call.op._schema.name.split("::")[-1]
+    weight, bias = call.maybe("weight"), call.maybe("bias")
+    several = name != "batch_norm"
+    training = "no_training" not in name and call.raw("training", True) is not False
+    if training:
+        parts = arguments(call, x, weight, bias) + epsilon(call)
+        made = call.writer.operator(call, f"batch_norm({', '.join(parts)})", x.shape)
+        return (made, *[None] * 6) if several else made
+    mean, var = call.val("running_mean"), call.val("running_var")
+    eps = real_text(float(call.raw("eps")))
+
+    def body(at: Sequence[str]) -> str:
+        channel = [at[1]]
+        text = f"({x.read(at)} - {mean.read(channel)}) * rsqrt({var.read(channel)} + {eps})"
+        text += f" * {weight.read(channel)}" if weight is not None else ""
+        return text + (f" + {bias.read(channel)}" if bias is not None else "")
+
+    made = call.writer.statement(call.name, x.shape, body, origin="batch_norm")
+    return (made, *[None] * 6) if several else made
+
+
+@handles("instance_norm")
+def instance_norm(call: Call) -> Val:
+    if call.raw("use_input_stats") is False:
+        raise Untraceable("an instance norm with running statistics")
+    x = call.val("input")
+    parts = arguments(call, x, call.maybe("weight"), call.maybe("bias")) + epsilon(call)
+    return call.writer.operator(call, f"instance_norm({', '.join(parts)})", x.shape)
+
+
+# Losses.
+
+def averaged(call: Call, each: Val, default_count: Dim | None = None) -> Val:
+    """A loss of each element, reduced as asked: 0 none, 1 mean, 2 sum."""
+    how = int(call.raw("reduction", 1))
+    if how == 0:
+        return call.writer.statement(call.name, each.shape, each.read)
+    axes = list(range(each.rank))
+    if default_count is not None and how == 1:
+        return reduced(call, each, axes, "sum", "{0}", f"{{0}} / index({default_count.text})")
+    return reduced(call, each, axes, "mean" if how == 1 else "sum")
+
+
+def _pair(call: Call, form: str) -> Val:
+    a, b = call.val("self"), call.val("target")
+    shape = a.shape if a.rank >= b.rank else b.shape
+    if any(d.constant == 1 for d in shape):
+        shape = [max((v.shape[d] for v in (a, b) if v.rank == len(shape)),
+                     key=lambda dim: dim.values[0]) for d in range(len(shape))]
+    return Val(shape, "f", reader=lambda at: form.format(
+        a.read(stretched(a, shape, at)), b.read(stretched(b, shape, at))))
+
+
+@handles("mse_loss")
+def mse_loss(call: Call) -> Val:
+    a, b = call.val("self"), call.val("target")
+    if a.name and b.name and int(call.raw("reduction")) == 1 and a.rank == b.rank and a.rank and \
+            all(p.same(q) for p, q in zip(a.shape, b.shape)):
+        return call.writer.operator(call, f"mse_loss({a.name}, {b.name})", [])
+    return averaged(call, _pair(call, "(({0} - {1}) * ({0} - {1}))"))
+
+
+@handles("l1_loss")
+def l1_loss(call: Call) -> Val:
+    return averaged(call, _pair(call, "abs({0} - {1})"))
+
+
+@handles("smooth_l1_loss", "huber_loss")
+def smooth_l1_loss(call: Call) -> Val:
+    huber = "huber" in call.op._schema.name
+    edge = real_text(float(call.raw("delta" if huber else "beta")))
+    if edge == "0":
+        return averaged(call, _pair(call, "abs({0} - {1})"))
+    inside = "0.5 * ({0} - {1}) * ({0} - {1})" + ("" if huber else f" / {edge}")
+    outside = (f"{edge} * (abs({{0}} - {{1}}) - 0.5 * {edge})" if huber else
+               f"abs({{0}} - {{1}}) - 0.5 * {edge}")
+    return averaged(call, _pair(call, f"select(abs({{0}} - {{1}}) < {edge}, {inside}, {outside})"))
+
+
+@handles("soft_margin_loss")
+def soft_margin_loss(call: Call) -> Val:
+    return averaged(call, _pair(call, "log1p(exp(-{0} * {1}))"))
+
+
+@handles("kl_div")
+def kl_div(call: Call) -> Val:
+    form = ("(exp({1}) * ({1} - {0}))" if call.raw("log_target") else
+            "select({1} > 0, {1} * (log({1}) - {0}), 0)")
+    return averaged(call, _pair(call, form))
+
+
+@handles("binary_cross_entropy", "binary_cross_entropy_with_logits")
+def binary_cross_entropy(call: Call) -> Val:
+    logits = "logits" in call.op._schema.name
+    weight = call.maybe("weight")
+    scale = call.maybe("pos_weight") if logits else None
+    if logits and scale is None:
+        form = "(max({0}, 0) - {0} * {1} + log1p(exp(-abs({0}))))"
+    elif logits:
+        form = "((1 - {1}) * {0} + (1 + (POS - 1) * {1}) * softplus(-{0}))"
+    else:  # logarithms are held at -100
+        form = "(0 - {1} * max(log({0}), -100) - (1 - {1}) * max(log(1 - {0}), -100))"
+    each = _pair(call, form)
+
+    def reader(at: Sequence[str]) -> str:
+        text = each.read(at)
+        if scale is not None:
+            text = text.replace("POS", scale.read(stretched(scale, each.shape, at)))
+        return text if weight is None else (
+            f"({text} * {weight.read(stretched(weight, each.shape, at))})")
+
+    return averaged(call, Val(each.shape, "f", reader=reader))
+
+
+@handles("cross_entropy_loss")
+def cross_entropy(call: Call) -> Val:
+    x, labels = call.val("self"), call.val("target")
+    smooth = float(call.raw("label_smoothing"))
+    weight = call.maybe("weight")
+    whole = labels.kind == "i"
+    plain = weight is None and smooth == 0 and call.raw("ignore_index") < 0
+    if whole and x.rank == 2 and plain and int(call.raw("reduction")) == 1:
+        writer = call.writer
+        return writer.operator(call, f"cross_entropy({writer.tensor(x, 'logits')}, "
+                                     f"{writer.tensor(labels, 'labels')})", [])
+    if weight is not None or smooth or x.rank < 2 and whole:
+        raise Untraceable("a cross entropy with weights or smoothing")
+    axis = 1 if x.rank > 1 else 0
+    logs = call.writer.line(
+        name := call.writer.fresh("log_softmax_0"),
+        f"{name} = log_softmax({call.writer.tensor(x, 'logits')}, axis = {axis})", x.shape)
+    kept = [d for d in range(x.rank) if d != axis]
+    if whole:
+        return nll(call, logs, labels)
+    made = reduced(call, Val(x.shape, "f", reader=lambda at: f"({logs.read(at)} * "
+                                                             f"{labels.read(at)})"),
+                   [axis], "sum", finish="-{0}")
+    count = x.shape[kept[0]] if kept else call.writer.fitter.literal(1)
+    return averaged(call, made, call.writer.count([count, *[x.shape[d] for d in kept[1:]]]))
+
+
+def nll(call: Call, logs: Val, labels: Val) -> Val:
+    from quern.importer.ops_shape import gathered
+    place = gathered(call, labels, call.name + "_at")
+    each = Val(labels.shape, "f", reader=lambda at: "(0 - " + logs.read(
+        [*at[:1], place(at), *at[1:]] if logs.rank > 1 else [place(at)]) + ")")
+    return averaged(call, each)
+
+
+@handles("nll_loss", "nll_loss_nd", "nll_loss_forward", "nll_loss2d_forward", "nll_loss2d")
+def nll_loss(call: Call) -> Any:
+    if call.has("weight") or call.raw("ignore_index") >= 0:
+        raise Untraceable("a likelihood loss with weights")
+    made = nll(call, call.val("self"), call.val("target"))
+    return (made, None) if "forward" in call.op._schema.name else made
+
+
+@handles("pairwise_distance")
+def pairwise_distance(call: Call) -> Val:
+    a, b = call.val("x1"), call.val("x2")
+    p, eps = float(call.raw("p")), real_text(float(call.raw("eps")))
+    shape = a.shape if a.rank >= b.rank else b.shape
+    gap = Val(shape, "f", reader=lambda at: f"abs({a.read(stretched(a, shape, at))} - "
+                                            f"{b.read(stretched(b, shape, at))} + {eps})")
+    axes = [len(shape) - 1]
+    if p == 2:
+        made = reduced(call, gap, axes, "sum", "square({0})", "sqrt({0})")
+    elif p == 1:
+        made = reduced(call, gap, axes, "sum")
+    else:
+        text = real_text(p)
+        made = reduced(call, gap, axes, "sum", f"pow({{0}}, {text})", f"pow({{0}}, 1 / {text})")
+    return finish(call, made, axes, len(shape))
+
+
+@handles("cdist", "_cdist_forward", "_euclidean_dist")
+def cdist(call: Call) -> Val:
+    a, b = call.val("x1"), call.val("x2")
+    p = float(call.raw("p", 2.0))
+    if p not in (1.0, 2.0):
+        raise Untraceable(f"distances of order {p:g}")
+    shape = [*call.out_shape(), a.shape[-1]]
+
+    def gap(at: Sequence[str]) -> str:
+        left = stretched(a, [*shape[:-2], shape[-1]], [*at[:-2], at[-1]])
+        right = stretched(b, [*shape[:-3], *shape[-2:]], [*at[:-3], *at[-2:]])
+        return f"abs({a.read(left)} - {b.read(right)})"
+
+    axes = [len(shape) - 1]
+    if p == 1:
+        return reduced(call, Val(shape, "f", reader=gap), axes, "sum")
+    return reduced(call, Val(shape, "f", reader=gap), axes, "sum", "square({0})", "sqrt({0})")

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Module files as people write them, and the whole numbers in them that are sizes.
+
+A file defines a module (`Model`, or its only nn.Module class, or an instance `model`) and example
+inputs (`get_inputs()`, or `example_inputs`, a function or a tuple), optionally `get_init_inputs()`.
+Whole numbers in assignments of the file's top level and in those functions can be set to other
+values: running the file with them gives the same module at another size.
+"""
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import json
+import pathlib
+import re
+from typing import Any
+
+INPUT_FUNCTIONS = ("get_inputs", "get_init_inputs", "example_inputs")
+
+
+class BadModule(Exception):
+    """The file cannot be loaded or run; the message says where and what to do."""
+
+
+@dataclasses.dataclass
+class Knob:
+    """A whole number of the file that may become a size of the task."""
+
+    name: str
+    value: int
+    node: ast.Constant
+
+
+@dataclasses.dataclass
+class Item:
+    """One module to import: its source, and what a benchmark says of it."""
+
+    name: str
+    code: str
+    level: int | None = None
+    problem_id: int | None = None
+    origin: str = ""
+
+
+def read_items(path: pathlib.Path) -> list[Item]:
+    """The modules of a .py file, or of a .jsonl of {name, code, level, problem_id}."""
+    if not path.is_file():
+        raise BadModule(f"{path}: there is no such file")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix != ".jsonl":
+        return [Item(path.stem, text, origin=path.name)]
+    items = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            item = Item(str(row["name"]), str(row["code"]), row.get("level"),
+                        row.get("problem_id"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadModule(f"{path}:{number}: not a line with `name` and `code` ({error})"
+                            ) from error
+        item.origin = (f"KernelBench level{item.level}/{item.problem_id}"
+                       if item.level is not None else f"{path.name}:{number}")
+        items.append(item)
+    return items
+
+
+def whole(node: ast.AST) -> int | None:
+    """The value of an expression of whole literals (`16 * 1024`), else nothing."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub, ast.Mult,
+                                                            ast.FloorDiv, ast.Pow)):
+        a, b = whole(node.left), whole(node.right)
+        if a is None or b is None or (isinstance(node.op, ast.Pow) and not 0 <= b < 64):
+            return None
+        if isinstance(node.op, ast.FloorDiv):
+            return a // b if b else None
+        return {ast.Add: a + b, ast.Sub: a - b, ast.Mult: a * b}.get(type(node.op), a ** max(b, 0))
+    return None
+
+
+class _Folder(ast.NodeTransformer):
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        value = whole(node)
+        return self.generic_visit(node) if value is None else ast.copy_location(
+            ast.Constant(value), node)
+
+
+def _separate(tree: ast.Module) -> None:
+    """`height = width = 64` becomes two assignments: two sizes that happen to be equal."""
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) > 1:
+            body += [ast.copy_location(ast.Assign([target], copy.deepcopy(node.value)), node)
+                     for target in node.targets]
+        else:
+            body.append(node)
+    tree.body = body
+
+
+class Module:
+    """A module file whose sizes can be set."""
+
+    def __init__(self, code: str, name: str) -> None:
+        self.name = name
+        try:
+            self.tree = ast.parse(code)
+        except (SyntaxError, ValueError) as error:
+            raise BadModule(f"{name}: not Python: {error}") from error
+        _separate(self.tree)
+        self.tree = ast.fix_missing_locations(_Folder().visit(self.tree))
+        self.knobs: list[Knob] = []
+        self._names: dict[str, int] = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign):
+                self._assigned(node.targets[0], node.value)
+            elif isinstance(node, ast.AnnAssign) and node.value is not None:
+                self._assigned(node.target, node.value)
+            elif isinstance(node, ast.FunctionDef) and node.name in INPUT_FUNCTIONS:
+                self._literals(node, "size")
+        self.initial = {knob.name: knob.value for knob in self.knobs}
+
+    def _add(self, name: str, node: ast.Constant) -> None:
+        if type(node.value) is not int or node.value < 2 or len(self.knobs) >= 40:
+            return
+        name = re.sub(r"\W", "_", name).strip("_") or "size"
+        count = self._names[name] = self._names.get(name, 0) + 1
+        self.knobs.append(Knob(name if count == 1 else f"{name}_{count}", node.value, node))
+
+    def _assigned(self, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(target, ast.Tuple) and isinstance(value, (ast.Tuple, ast.List)) and \
+                len(target.elts) == len(value.elts):
+            for one, item in zip(target.elts, value.elts, strict=True):
+                self._assigned(one, item)
+            return
+        name = target.id if isinstance(target, ast.Name) else "size"
+        if isinstance(value, ast.Constant):
+            self._add(name, value)
+        elif isinstance(value, (ast.Tuple, ast.List)):
+            for place, item in enumerate(value.elts):
+                if isinstance(item, ast.Constant):
+                    self._add(f"{name}_{place}", item)
+                else:
+                    self._literals(item, name)
+        else:
+            self._literals(value, name)
+
+    def _literals(self, node: ast.AST, name: str) -> None:
+        skipped = {id(sub) for call in ast.walk(node) if isinstance(call, ast.keyword)
+                   and call.arg in ("dim", "dtype", "diagonal") for sub in ast.walk(call)}
+        for sub in ast.walk(node):
+            if isinstance(sub, ast.Constant) and id(sub) not in skipped:
+                self._add(name, sub)
+
+    def namespace(self, values: dict[str, int]) -> dict[str, Any]:
+        """The file's names after running it with these sizes."""
+        for knob in self.knobs:
+            knob.node.value = values.get(knob.name, knob.value)
+        space: dict[str, Any] = {"__name__": "imported_module", "__builtins__": __builtins__}
+        exec(compile(self.tree, self.name, "exec"), space)  # noqa: S102  the user's own file
+        return space
+
+    def build(self, values: dict[str, int]) -> tuple[Any, list[Any]]:
+        """The module and its example inputs, as the file makes them."""
+        import torch
+
+        space = self.namespace(values)
+        inputs = space.get("get_inputs", space.get("example_inputs"))
+        if inputs is None:
+            raise BadModule(f"{self.name}: no example inputs; define get_inputs()")
+        inputs = list(inputs()) if callable(inputs) else list(inputs)
+        model = space.get("model")
+        if isinstance(model, torch.nn.Module):
+            return model, inputs
+        kind = space.get("Model")
+        if kind is None:
+            own = [v for v in space.values() if isinstance(v, type)
+                   and issubclass(v, torch.nn.Module) and v.__module__ == "imported_module"]
+            if len(own) != 1:
+                raise BadModule(f"{self.name}: {len(own)} module classes; name one `Model`")
+            kind = own[0]
+        start = space.get("get_init_inputs", list)()
+        args, kwargs = list(start), {}
+        if len(args) == 2 and isinstance(args[0], list) and isinstance(args[1], dict):
+            args, kwargs = args
+        return kind(*args, **kwargs), inputs

@@ -1,0 +1,497 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the statements of a task, operation by operation, all traces of the graph in step."""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from quern.importer import distributions
+from quern.importer.dims import Dim, Fitter, Frozen, product
+from quern.importer.trace import Made, Trace, Untraceable
+from quern.importer.values import Val, reshape_places
+
+Handler = Callable[["Call"], Any]
+HANDLERS: dict[str, Handler] = {}
+LETTERS = "ijlmnprstu"  # not k, q, v: names of inputs
+RESERVED = set("""task sizes let input param output as else inf index select precision exclusive
+reverse full mean alignas alignof and and_eq asm auto bitand bitor bool break case catch char class
+compl concept const consteval constexpr constinit const_cast continue co_await co_return co_yield
+decltype default delete do double dynamic_cast enum explicit export extern false float for friend
+goto if inline int long main mutable namespace new noexcept not not_eq nullptr operator or or_eq
+private protected public register reinterpret_cast requires restrict return short signed sizeof
+static static_assert static_cast std struct switch template this thread_local throw true try typedef
+typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq quern sum prod
+max min argmax argmin scan_sum scan_prod scan_max scan_min abs exp log log1p expm1 sqrt rsqrt tanh
+erf sin cos floor sign pow relu gelu gelu_tanh sigmoid silu softplus log_sigmoid mish elu selu
+leaky_relu hardtanh hardswish hardsigmoid softsign clamp square""".split())
+
+
+def handles(*names: str) -> Callable[[Handler], Handler]:
+    def register(handler: Handler) -> Handler:
+        for name in names:
+            HANDLERS[name] = handler
+        return handler
+    return register
+
+
+def base_name(op: Any) -> str:
+    return op._schema.name.split("::")[-1] if hasattr(op, "_schema") else op.__name__
+
+
+def stays_whole(op: Any) -> bool:
+    """Whether an operation of the graph is written as it is, not taken apart first."""
+    return hasattr(op, "_schema") and op._schema.name.startswith("aten::") and \
+        base_name(op) in HANDLERS
+
+
+class Call:
+    """One operation in all traces: arguments by the names of its schema."""
+
+    def __init__(self, writer: Writer, op: Any, args: list[Any], kwargs: list[Any],
+                 outs: list[Any], name: str) -> None:
+        self.writer, self.op, self.outs = writer, op, outs
+        self.name = re.sub(r"native_|_legit|_functional|_no_training|_with_indices|_default", "",
+                           name).strip("_")
+        self.bound: dict[str, list[Any]] = {}
+        for place, arg in enumerate(op._schema.arguments):
+            default = arg.default_value if arg.has_default_value() else None
+            self.bound[arg.name] = [
+                a[place] if place < len(a) else k.get(arg.name, default)
+                for a, k in zip(args, kwargs, strict=True)]
+
+    def raw(self, name: str, default: Any = None) -> Any:
+        """An argument that must not depend on sizes."""
+        values = self.bound.get(name, [default])
+        if any(v != values[0] for v in values[1:]):
+            distinct = [next(i for i, w in enumerate(values) if w == v) for v in values]
+            raise Frozen(f"{name} of {self.op}", distinct)
+        return values[0]
+
+    def has(self, name: str) -> bool:
+        return name in self.bound and self.bound[name][0] is not None
+
+    def val(self, name: str) -> Val:
+        made = self.writer.value(self.bound[name])
+        if not isinstance(made, Val):
+            raise Untraceable(f"{self.op}: `{name}` is no single tensor")
+        return made
+
+    def maybe(self, name: str) -> Val | None:
+        return self.val(name) if self.has(name) else None
+
+    def vals(self, name: str) -> list[Val]:
+        lists = self.bound[name]
+        return [self.writer.value([one[i] for one in lists]) for i in range(len(lists[0]))]
+
+    def is_tensor(self, name: str) -> bool:
+        return isinstance(self.bound[name][0], (torch.fx.Node, torch.Tensor))
+
+    def operand(self, name: str, near: Sequence[Dim] = ()) -> Val | str:
+        """A tensor, or a number as text."""
+        if self.is_tensor(name):
+            return self.val(name)
+        values = self.bound[name]
+        if isinstance(values[0], bool):
+            return str(int(self.raw(name)))
+        return self.writer.fitter.number([float(v) for v in values], f"{name} of {self.op}",
+                                         [*near, *self.near()])
+
+    def near(self) -> list[Dim]:
+        dims: list[Dim] = []
+        for values in self.bound.values():
+            if isinstance(values[0], (torch.fx.Node, torch.Tensor)):
+                made = self.writer.value(values)
+                if isinstance(made, Val):
+                    dims += made.shape
+        return dims
+
+    def dim(self, name: str) -> Dim:
+        return self.writer.fitter.fit(self.bound[name], f"{name} of {self.op}", self.near())
+
+    def dims(self, name: str) -> list[Dim]:
+        lists = self.bound[name]
+        return [self.writer.fitter.fit([one[i] for one in lists], f"{name} of {self.op}",
+                                       self.near()) for i in range(len(lists[0]))]
+
+    def axis(self, name: str, rank: int) -> int:
+        place = int(self.raw(name))
+        return place + rank if place < 0 else place
+
+    def axes(self, name: str, rank: int) -> list[int]:
+        """Positions of axes; all of them where none are named."""
+        value = self.raw(name)
+        if value is None or value == []:
+            return list(range(rank))
+        value = [value] if isinstance(value, int) else value
+        return sorted({v + rank if v < 0 else v for v in value})
+
+    def spread(self, name: str, count: int) -> list[int]:
+        """An option along each spatial axis, which must not depend on sizes."""
+        value = self.raw(name)
+        value = [value] if isinstance(value, int) else list(value or [])
+        return value * count if len(value) == 1 else value
+
+    def out_shape(self, which: int | None = None) -> list[Dim]:
+        outs = self.outs if which is None else [out[which] for out in self.outs]
+        shapes = [tuple(out.shape) for out in outs]
+        near = self.near()
+        return [self.writer.fitter.fit([s[d] for s in shapes], f"an extent of {self.op}", near)
+                for d in range(len(shapes[0]))]
+
+    @property
+    def kind(self) -> str:
+        out = self.outs[0]
+        return kind_of((out[0] if isinstance(out, (tuple, list)) else out).dtype)
+
+
+def kind_of(dtype: torch.dtype) -> str:
+    if dtype == torch.bool:
+        return "b"
+    if dtype in (torch.float32,):
+        return "f"
+    if dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
+        return "i"
+    raise Untraceable(f"the task language has no {str(dtype).removeprefix('torch.')}")
+
+
+class Writer:
+    """The lines of one task."""
+
+    def __init__(self, traces: list[Trace], free: Sequence[str], names: dict[str, str]) -> None:
+        self.traces = traces
+        atoms = [Dim(names[knob], tuple(t.values[knob] for t in traces)) for knob in free]
+        self.fitter = Fitter(atoms, len(traces))
+        self.taken = set(RESERVED) | {a.text for a in atoms} | set(LETTERS)
+        self.size_names = {a.text for a in atoms}
+        self.inputs: list[str] = []
+        self.sources: list[tuple[str, str, Any]] = []  # task name, kind, where the values are
+        self.lets: list[tuple[str, str]] = []
+        self.lines: list[str] = []
+        self.line_of: dict[str, int] = {}
+        self.values: dict[Any, Any] = {}
+        self.notes: list[str] = []
+        self.convolves = self.multiplies = False
+
+    # Names and extents.
+    def fresh(self, wish: str) -> str:
+        wish = re.sub(r"\W", "_", wish)[:48].strip("_") or "t"
+        wish = f"t{wish}" if wish[0].isdigit() else wish
+        name, count = wish, 1
+        while name in self.taken:
+            count += 1
+            name = f"{wish}_{count}"
+        self.taken.add(name)
+        return name
+
+    def named_extent(self, dim: Dim, wish: str) -> Dim:
+        """Gives a derived extent a name of its own, once."""
+        known = self.fitter._known.get(dim.values)
+        if known is not None and known.atomic:
+            return known
+        if dim.constant is not None or dim.atomic or len(set(dim.values)) == 1:
+            return self.fitter.literal(dim.values[0]) if len(set(dim.values)) == 1 else dim
+        name = self.fresh(wish)
+        self.lets.append((name, dim.text))
+        made = Dim(name, dim.values)
+        self.fitter._known[dim.values] = made
+        return made
+
+    def axes(self, count: int, avoid: Sequence[str] = ()) -> list[str]:
+        free = [a for a in LETTERS if a not in self.size_names and a not in avoid]
+        return (free + [f"a{n}" for n in range(40)])[:count]
+
+    # Statements.
+    def statement(self, wish: str, shape: list[Dim], body: Callable[[list[str]], str],
+                  kind: str = "f", origin: str = "", avoid: Sequence[str] = ()) -> Val:
+        """Defines a tensor element by element."""
+        name = self.fresh(wish if wish not in self.taken else wish + "_0")
+        at = self.axes(len(shape), avoid)
+        text = body(at)
+        parts = [a if self._implied(a, dim, text) else f"{a} < {dim.text}"
+                 for a, dim in zip(at, shape, strict=True)]
+        head = name + (" : i64" if kind == "i" else " : i32" if kind == "b" else "")
+        axes = f"[{', '.join(parts)}]" if parts else ""
+        return self.line(name, f"{head}{axes} = {text}" + (f" as {origin}" if origin else ""),
+                         shape, kind)
+
+    def _implied(self, axis: str, dim: Dim, text: str) -> bool:
+        """Whether every direct use of the axis as an index is at a dimension of this extent."""
+        found = False
+        for match in re.finditer(r"(\w+)\[([^\[\]]*)\](\s+else\b)?", text):
+            val = self.by_name.get(match[1])
+            if val is None:
+                continue
+            for place, part in enumerate(match[2].split(", ")):
+                if part.strip() == axis and not match[3]:
+                    if place >= val.rank or val.shape[place].text != dim.text:
+                        return False
+                    found = True
+        return found
+
+    @property
+    def by_name(self) -> dict[str, Val]:
+        if not hasattr(self, "_by_name"):
+            self._by_name: dict[str, Val] = {}
+        return self._by_name
+
+    def line(self, name: str, text: str, shape: list[Dim], kind: str = "f") -> Val:
+        self.line_of[name] = len(self.lines)
+        self.lines.append(text)
+        val = Val(shape, kind, name)
+        self.by_name[name] = val
+        return val
+
+    def operator(self, call: Call, text: str, shape: list[Dim] | None = None,
+                 kind: str = "f") -> Val:
+        """Defines a tensor by a named operator."""
+        wish = call.name if call.name not in self.taken else f"{call.name}_0"
+        name = self.fresh(wish)
+        return self.line(name, f"{name} = {text}", shape or call.out_shape(), kind)
+
+    def tensor(self, val: Val, wish: str = "copy") -> str:
+        """The name of a tensor, which gets a statement of its own where it is a view."""
+        if val.name is None:
+            made = self.statement(wish, val.shape, val.read, val.kind)
+            val.name, val.kind = made.name, "i" if val.kind == "b" else val.kind
+            val.reader = val.indexer = val.condition = None
+        assert val.name is not None
+        return val.name
+
+    def pointwise(self, call: Call, template: str, operands: Sequence[Val | str],
+                  kind: str = "f", which: int | None = None) -> Val:
+        """`template` over operands stretched to a common shape."""
+        shape = call.out_shape(which)
+        operands = [o.read([]) if isinstance(o, Val) and o.name is None and o.rank == 0 else o
+                    for o in operands]
+        plain = kind == "f" and 0 < len(shape) <= 6 and all(
+            isinstance(o, str) or (o.name is not None and o.kind == "f") for o in operands)
+        plain = plain and any(isinstance(o, Val) and o.rank for o in operands)
+        if plain:
+            return self.operator(call, template.format(
+                *[o if isinstance(o, str) else o.name for o in operands]), shape)
+        return self.statement(call.name, shape, lambda at: template.format(
+            *[o if isinstance(o, str) else o.read(stretched(o, shape, at)) for o in operands]),
+            kind)
+
+    def condition(self, call: Call, template: str, operands: Sequence[Val | str]) -> Val:
+        """A comparison or a logical operation: never stored by itself."""
+        shape = call.out_shape()
+
+        def text(at: Sequence[str]) -> str:
+            parts = []
+            for o in operands:
+                if isinstance(o, str):
+                    parts.append(o)
+                    continue
+                place = stretched(o, shape, at)
+                parts.append((o.index(place) if o.kind == "i" and o.index(place) else None)
+                             or o.read(place))
+            return template.format(*parts)
+
+        return Val(shape, "b", condition=text)
+
+    # Values of the graph.
+    def value(self, args: list[Any]) -> Any:
+        first = args[0]
+        if isinstance(first, torch.fx.Node):
+            return self.values[first]
+        if isinstance(first, torch.Tensor):
+            return self.recorded(args)
+        if first is None:
+            return None
+        if isinstance(first, (int, float)):
+            return number_val(self.fitter.number([float(a) for a in args], "a number"),
+                              "i" if isinstance(first, int) else "f")
+        raise Untraceable(f"an argument of kind {type(first).__name__}")
+
+    def recorded(self, tensors: list[torch.Tensor]) -> Any:
+        """A tensor made while the inputs were built, not by the graph."""
+        made = [t.recorder.find(x) for t, x in zip(self.traces, tensors, strict=True)]
+        if made[0] is not None and all(m is not None for m in made):
+            return self.from_made(made, None)  # type: ignore[arg-type]
+        return self.constant(tensors)
+
+    def constant(self, tensors: list[torch.Tensor]) -> Val:
+        """A tensor of known values: one number, or a few."""
+        seen = [getattr(t, "constant", None) if getattr(t, "constant", None) is not None else t
+                for t in tensors]
+        if any(hasattr(t, "fake_mode") for t in seen):
+            raise Untraceable("a constant whose values are not known when tracing")
+        kind = kind_of(seen[0].dtype if seen[0].dtype != torch.float64 else torch.float32)
+        flat = [t.reshape(-1).double().tolist() for t in seen]
+        shape = [self.fitter.fit([t.shape[d] for t in seen], "an extent of a constant")
+                 for d in range(seen[0].dim())]
+        if all(len(set(f)) == 1 for f in flat):
+            text = self.fitter.number([f[0] for f in flat], "a constant")
+            return filled(shape, text, kind)
+        if any(f != flat[0] for f in flat) or len(flat[0]) > 64:
+            raise Untraceable("a table of constants that is large or depends on sizes")
+        return listed(shape, flat[0], kind)
+
+    def from_made(self, made: list[Made], wish: str | None) -> Any:
+        if made[0] not in self.values:
+            name = base_name(made[0].op)
+            if name not in HANDLERS or name in distributions.RANDOM:
+                raise Untraceable(f"a tensor is made by {name}")
+            args = [[m.before.out if i == 0 and m.before is not None else a
+                     for i, a in enumerate(m.args)] for m in made]
+            call = Call(self, made[0].op, args, [m.kwargs for m in made],
+                        [m.out for m in made], wish or name)
+            self.values[made[0]] = HANDLERS[name](call)
+        return self.values[made[0]]
+
+    def node(self, nodes: list[Any]) -> None:
+        first = nodes[0]
+        if first.target.__name__ == "getitem":
+            one = self.values[first.args[0]][first.args[1]]
+            self.values[first] = one.get() if hasattr(one, "get") else one
+            return
+        name = base_name(first.target)
+        if name in distributions.RANDOM:
+            raise Untraceable(f"{name} draws random numbers in every call")
+        if name not in HANDLERS:
+            raise Untraceable(f"no form for the operation {first.target}")
+        call = Call(self, first.target, [list(n.args) for n in nodes],
+                    [dict(n.kwargs) for n in nodes], [n.meta.get("val") for n in nodes],
+                    first.name)
+        self.values[first] = HANDLERS[name](call)
+
+    # Inputs and outputs.
+    def source(self, place: int) -> None:
+        rows = [t.sources[place] for t in self.traces]
+        name, kind, target, tensor = rows[0]
+        if kind == "CONSTANT_TENSOR":
+            node = self._placeholder(name)
+            self.values[node] = self.constant(
+                [t.constants[r[2]] for t, r in zip(self.traces, rows, strict=True)])
+            return
+        tensors = [row[3] for row in rows]
+        made = [t.recorder.find(x) for t, x in zip(self.traces, tensors, strict=True)]
+        drawn = None
+        if isinstance(tensor, torch.Tensor) and all(m is not None for m in made):
+            drawn = distributions.find(self, made)  # type: ignore[arg-type]
+        if kind == "BUFFER" and drawn and drawn.startswith("constant") and \
+                "running_" not in str(target):
+            drawn = None  # a table that belongs to the operation, such as a mask
+        node = self._placeholder(name)
+        if not isinstance(tensor, torch.Tensor):
+            self.values[node] = None
+            return
+        is_param = kind in ("PARAMETER", "BUFFER")
+        if drawn is None and kind == "PARAMETER":
+            drawn = distributions.SAMPLED
+        elif drawn is None and made[0] is not None:
+            try:
+                self.values[node] = self.from_made(made, None)  # type: ignore[arg-type]
+                return
+            except Untraceable:
+                drawn = distributions.SAMPLED
+        elif drawn is None and kind == "BUFFER" and made[0] is None:
+            self.values[node] = self.constant(tensors)
+            return
+        wish = str(target or name).replace(".", "_")
+        self.values[node] = self.input(wish, kind_of(tensor.dtype), tensors,
+                                       drawn or distributions.DEFAULT, is_param,
+                                       (kind, target or name))
+
+    def input(self, wish: str, kind: str, tensors: list[torch.Tensor], drawn: str, is_param: bool,
+              where: Any) -> Val:
+        shape = [self.fitter.fit([t.shape[d] for t in tensors], f"an extent of {wish}")
+                 for d in range(tensors[0].dim())]
+        wish = wish if wish not in self.taken else wish + "_"
+        name = self.fresh(wish)
+        kind_text = "f32" if kind == "f" else "i32" if kind == "b" else "i64"
+        extents = f"[{', '.join(d.text for d in shape)}]" if shape else ""
+        self.inputs.append(f"{'param' if is_param else 'input'} {name} : {kind_text}{extents} "
+                           f"~ {drawn}")
+        self.sources.append((name, *where))
+        val = Val(shape, kind, name)
+        self.by_name[name] = val
+        if kind == "b":
+            val.kind = "i"
+        return val
+
+    def _placeholder(self, name: str) -> Any:
+        for node in self.traces[0].nodes or self.traces[0].outputs:
+            for other in node.graph.nodes:
+                if other.op == "placeholder" and other.name == name:
+                    return other
+        raise Untraceable(f"input {name} is not in the graph")
+
+    def output(self, val: Any) -> None:
+        if isinstance(val, list):
+            for one in val:
+                self.output(one)
+            return
+        line = self.line_of.get(val.name or "")
+        if line is None or self.lines[line].startswith("output "):
+            val = Val(val.shape, val.kind, None, **{"reader": val.read} if val.kind == "f" else
+                      {"indexer": lambda at, v=val: v.index(at) or v.read(at),
+                       "condition": val.condition})
+            name = self.tensor(val, "result")
+            line = self.line_of[name]
+        self.lines[line] = "output " + self.lines[line]
+
+    def write(self) -> None:
+        for place in range(len(self.traces[0].sources)):
+            self.source(place)
+        for nodes in zip(*[t.nodes for t in self.traces], strict=True):
+            self.node(list(nodes))
+        for node in self.traces[0].outputs:
+            self.output(self.values[node])
+        # The module's arguments come first, as its caller gives them.
+        order = sorted(range(len(self.inputs)), key=lambda i: self.inputs[i].startswith("param"))
+        self.inputs = [self.inputs[i] for i in order]
+        self.sources = [self.sources[i] for i in order]
+
+    # What handlers share.
+    def reshaped(self, val: Val, shape: list[Dim]) -> Val:
+        source = val.base if val.base is not None and val.name is None else val
+        if len(source.shape) == len(shape) and all(
+                a.same(b) for a, b in zip(source.shape, shape, strict=True)):
+            return source
+        made = source.through(shape, reshape_places(source.shape, shape))
+        made.base = source
+        return made
+
+    def count(self, dims: Sequence[Dim]) -> Dim:
+        return product(dims, len(self.traces))
+
+
+def stretched(val: Val, shape: Sequence[Dim], at: Sequence[str]) -> list[str]:
+    """Indices of an operand aligned at the last axis; an extent of 1 stretches."""
+    offset = len(shape) - val.rank
+    return ["0" if dim.constant == 1 else at[offset + d] for d, dim in enumerate(val.shape)]
+
+
+def filled(shape: list[Dim], text: str, kind: str) -> Val:
+    if kind == "b":
+        truth = "0 < 1" if text not in ("0",) else "1 < 0"
+        return Val(shape, kind, condition=lambda at: truth)
+    return Val(shape, kind, reader=lambda at: text, indexer=(lambda at: text) if kind == "i"
+               else None)
+
+
+def number_val(text: str, kind: str) -> Val:
+    return filled([], text, kind)
+
+
+def listed(shape: list[Dim], values: list[float], kind: str) -> Val:
+    """A small table, as nested selections over the place in row-major order."""
+    from quern.importer.dims import real_text
+
+    def reader(at: Sequence[str]) -> str:
+        linear = ""
+        for text, dim in zip(at, shape, strict=True):
+            linear = text if not linear else f"({linear}) * {dim.inner} + {text}"
+        made = real_text(values[-1])
+        for place in range(len(values) - 2, -1, -1):
+            made = f"select({linear} == {place}, {real_text(values[place])}, {made})"
+        return made
+
+    if kind == "b":
+        return Val(shape, kind, condition=lambda at: f"{reader(at)} != 0")
+    return Val(shape, kind, reader=reader)
