@@ -13,6 +13,9 @@
 
 namespace quern {
 
+/// In generated code `a_base` is the last axis of the points at the first element of a vector.
+inline constexpr const char* kBaseAxis = "base";
+
 /// How threads share the points of a stage.
 struct DeviceStyle {
   int threads = 256;  ///< of a block
@@ -105,5 +108,11 @@ class DeviceStages {
   std::set<std::string> here_;               ///< values of the current point
   int arrays_ = 0;
 };
+
+/// The loops whose points threads share. Terms of a reduction with several results stay within one
+/// thread.
+std::vector<Loop> point_loops(const std::vector<Item>& items, const Stage& stage);
+/// Loops with a second bound run to the lesser of the two.
+ir::IntExpr extent_of(const Loop& loop);
 
 }  // namespace quern
