@@ -39,7 +39,9 @@ Json action_json(const ActionInfo& action) {
               {"cpu", action.cpu},
               {"gpu", action.gpu},
               {"support", support_name(action.support)},
-              {"how", action.how}};
+              {"how", action.how},
+              {"device_support", support_name(action.device_support)},
+              {"device_how", action.device_how}};
 }
 
 /// The plans that the rules begin with on a task, each a trace of actions, and their sources.

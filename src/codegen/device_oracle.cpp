@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/strings.h"
 #include "codegen/device_text.h"
@@ -25,16 +26,31 @@ using ir::Statement;
 
 constexpr int kThreads = 256;
 
-/// Statements with their maps inlined: outputs, and the reductions and scans that others read.
+constexpr size_t kLargestBody = 400;  ///< nodes of an expression that readers recompute
+
+size_t nodes(const Expr& expr) {
+  size_t count = 1;
+  for (const Expr& arg : expr.args) count += nodes(arg);
+  return count;
+}
+
+/// Statements with their maps inlined: outputs, and the reductions and scans that others read. A
+/// map that has grown large by what it inlines itself is kept.
 std::vector<Statement> without_maps(const Program& program) {
   Group group;
+  std::map<std::string, size_t> inlined;  ///< and how large they are
   for (size_t s = 0; s < program.statements.size(); ++s) {
     const Statement& statement = program.statements[s];
     group.statements.push_back(static_cast<int>(s));
-    const bool gathered = !is_float(statement.type);
-    if (statement.kind == Statement::Kind::kMap && !statement.is_output && !gathered) {
-      group.inlined.push_back(static_cast<int>(s));
+    size_t size = nodes(statement.body);
+    for (const Expr* load : ir::loads_of(statement.body)) {
+      auto found = inlined.find(load->name);
+      if (found != inlined.end()) size += found->second;
     }
+    const bool map = statement.kind == Statement::Kind::kMap && is_float(statement.type);
+    if (!map || statement.is_output || size > kLargestBody) continue;
+    group.inlined.push_back(static_cast<int>(s));
+    inlined[statement.name] = size;
   }
   return inline_group(program, group);
 }

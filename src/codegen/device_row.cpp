@@ -236,7 +236,9 @@ class RowKernel {
 
   std::vector<std::string> conditions(const DeviceStyle& style) const {
     if (style.vector == 1 && style.keep == 0) return {};
-    return DeviceStages::conditions(program_, items_, stages_, style);
+    std::set<std::string> stores = DeviceStages::in_memory(items_, stages_, style);
+    stores.insert(writes_.begin(), writes_.end());
+    return DeviceStages::conditions(program_, items_, stages_, style, stores);
   }
 
   void print(const std::set<std::string>& memory) {

@@ -14,8 +14,6 @@ using ir::Expr;
 using ir::IntExpr;
 using ir::Statement;
 
-constexpr const char* kBase = "base";  ///< the last axis at the first element of a vector
-
 bool is_reduction(const Item& item) { return item.statement.kind == Statement::Kind::kReduce; }
 
 bool is_row_scalar(const Item& item) {
@@ -44,12 +42,6 @@ bool whole_row(const std::vector<Item>& items, const Stage& stage) {
 
 bool block_scan(const std::vector<Item>& items, const Stage& stage, const DeviceStyle& style) {
   return scans(items, stage) && stage.space.size() == 1 && style.width > 1;
-}
-
-/// The loops whose points threads share. Terms of a reduction with several results stay within one
-/// thread.
-std::vector<Loop> point_loops(const std::vector<Item>& items, const Stage& stage) {
-  return reduces(items, stage) && !stage.space.empty() ? stage.space : loops_of(stage);
 }
 
 /// Whether the access at `indices` walks along `loop` element by element, from a place that is
@@ -86,15 +78,18 @@ std::string loops_text(const std::vector<Loop>& loops) {
   return text;
 }
 
-/// Loops with a second bound run to the lesser of the two.
-IntExpr extent_of(const Loop& loop) {
-  return loop.limit ? ir::int_binary(IntExpr::Kind::kMin, loop.extent, *loop.limit) : loop.extent;
-}
-
 /// Loads of one expression that no `else` or `select` may keep from happening.
 std::vector<const Expr*> loads_in(const Item& item) { return ir::loads_of(item.statement.body); }
 
 }  // namespace
+
+std::vector<Loop> point_loops(const std::vector<Item>& items, const Stage& stage) {
+  return reduces(items, stage) && !stage.space.empty() ? stage.space : loops_of(stage);
+}
+
+IntExpr extent_of(const Loop& loop) {
+  return loop.limit ? ir::int_binary(IntExpr::Kind::kMin, loop.extent, *loop.limit) : loop.extent;
+}
 
 DeviceStages::DeviceStages(const ir::Program& program, const std::vector<Item>& items,
                            const std::vector<Stage>& stages, DeviceStyle style,
@@ -148,7 +143,8 @@ bool DeviceStages::combines(const std::vector<Item>& items, const std::vector<St
 std::vector<std::string> DeviceStages::conditions(const ir::Program& program,
                                                   const std::vector<Item>& items,
                                                   const std::vector<Stage>& stages,
-                                                  const DeviceStyle& style) {
+                                                  const DeviceStyle& style,
+                                                  const std::set<std::string>& stored) {
   std::vector<std::string> found;
   auto need = [&](std::string text) {
     if (std::find(found.begin(), found.end(), text) == found.end()) {
@@ -157,7 +153,10 @@ std::vector<std::string> DeviceStages::conditions(const ir::Program& program,
   };
   const DeviceText text(program);
   auto need_aligned = [&](const std::string& tensor) {
-    need(fmt::format("q_aligned({})", tensor_id(tensor)));
+    const bool own = std::any_of(items.begin(), items.end(),
+                                 [&](const Item& item) { return item.statement.name == tensor; });
+    if (own && !stored.contains(tensor)) return;
+    // Buffers begin at multiples of 16 bytes (docs/plan_format.md); their rows need not.
     need(fmt::format("{} % {} == 0", text.index(program.shape_of(tensor).back()), style.vector));
   };
   for (const Stage& stage : stages) {
@@ -304,7 +303,7 @@ void DeviceStages::declare_axes(const std::vector<Loop>& loops) {
   const DeviceText text(program_);
   std::string rest = "q_p";
   for (size_t l = loops.size(); l-- > 0;) {
-    const std::string name = l + 1 == loops.size() ? axis_id(kBase) : axis_id(loops[l].name);
+    const std::string name = l + 1 == loops.size() ? axis_id(kBaseAxis) : axis_id(loops[l].name);
     if (l == 0) {
       out_->add(fmt::format("const q_int {} = {};", name, rest));
     } else {
@@ -378,7 +377,7 @@ std::vector<DeviceStages::Access> DeviceStages::vector_loads(const Stage& stage,
       const bool kept = kept_.contains(id);
       if (kept ? pending_.erase(id) == 0 : style_.vector == 1) continue;
       std::vector<IntExpr> indices = load->indices;
-      for (IntExpr& i : indices) i = ir::substitute(i, {last}, {ir::int_axis(kBase)});
+      for (IntExpr& i : indices) i = ir::substitute(i, {last}, {ir::int_axis(kBaseAxis)});
       const std::string offset = text.offset(load->name, indices);
       std::string array = kept ? kept_.at(id) + "[q_k]" : fmt::format("q_r{}", arrays_++);
       if (!kept) {
@@ -456,7 +455,7 @@ void DeviceStages::store_vectors(const std::vector<int>& members, const std::vec
     const std::string& name = made.statement.name;
     std::vector<IntExpr> indices = made.store;
     for (IntExpr& i : indices) {
-      i = ir::substitute(i, {loops.back().name}, {ir::int_axis(kBase)});
+      i = ir::substitute(i, {loops.back().name}, {ir::int_axis(kBaseAxis)});
     }
     const std::string offset = text.offset(name, indices);
     const bool partial = style_.width != 0 && style_.width != style_.threads;
@@ -464,252 +463,6 @@ void DeviceStages::store_vectors(const std::vector<int>& members, const std::vec
                           style_.streamed.contains(name) ? "q_store4_stream" : "q_store4",
                           tensor_id(name), offset, name));
   }
-}
-
-void DeviceStages::print_points(const Stage& stage) {
-  const std::vector<Loop> loops = point_loops(items_, stage);
-  const std::string last = axis_id(loops.back().name);
-  const int opened = open_points(loops);
-  std::map<int, Reducer> reducers;
-  for (int index : stage.members) {
-    const Item& member = item(index);
-    if (vector_store(member, loops)) {
-      out_->add(fmt::format("float q_s_{}[{}];", member.statement.name, style_.vector));
-    }
-    if (!is_reduction(member)) continue;
-    reducers.emplace(index, Reducer(program_, member.statement, "q_acc_" + member.statement.name,
-                                    style_.vector));
-    out_->add_lines(reducers.at(index).declare());
-  }
-  for (int index : stage.tails) {
-    if (!vector_store(item(index), loops)) continue;
-    out_->add(fmt::format("float q_s_{}[{}];", item(index).statement.name, style_.vector));
-  }
-  const std::vector<Loop> inner = reducers.empty() ? std::vector<Loop>() : stage.reduce;
-  const DeviceText text(program_);
-  for (const Loop& loop : inner) {
-    if (&loop == &inner.back() && style_.unroll > 1) {
-      out_->add(fmt::format("#pragma unroll {}", style_.unroll));
-    }
-    out_->add(fmt::format("for (q_int {0} = 0; {0} < {1}; ++{0}) {{", axis_id(loop.name),
-                          text.index(extent_of(loop))));
-  }
-  const std::set<std::string> outside = here_;
-  std::vector<Access> loaded = vector_loads(stage, loops, stage.members);
-  open_elements();
-  out_->add(fmt::format("const q_int {0} = {1} + q_v; (void){0};", last, axis_id(kBase)));
-  print_members(stage, loops, stage.members, loaded, reducers);
-  out_->add("}");
-  close(static_cast<int>(inner.size()));
-  if (!reducers.empty()) {
-    here_ = outside;
-    loaded = vector_loads(stage, loops, stage.tails);
-    open_elements();
-    out_->add(fmt::format("const q_int {0} = {1} + q_v; (void){0};", last, axis_id(kBase)));
-    for (const auto& [index, reducer] : reducers) {
-      print_value(stage, loops, item(index), reducer.result());
-    }
-    print_members(stage, loops, stage.tails, loaded, {});
-    out_->add("}");
-  }
-  store_vectors(stage.members, loops);
-  store_vectors(stage.tails, loops);
-  close(opened);
-}
-
-void DeviceStages::print_reduction(const Stage& stage) {
-  const std::vector<Loop> loops = stage.reduce;
-  std::map<int, Reducer> reducers;
-  for (int index : stage.members) {
-    const Statement& statement = item(index).statement;
-    if (!is_reduction(item(index))) continue;
-    Reducer whole(program_, statement, "q_acc_" + statement.name);
-    const bool split = style_.vector > 1 && !whole.is_position();
-    Reducer own = split ? Reducer(program_, statement, "q_part_" + statement.name, style_.vector)
-                        : std::move(whole);
-    out_->add_lines(own.declare());
-    reducers.emplace(index, std::move(own));
-  }
-  const int opened = open_points(loops);
-  for (int index : stage.members) {
-    if (vector_store(item(index), loops)) {
-      out_->add(fmt::format("float q_s_{}[{}];", item(index).statement.name, style_.vector));
-    }
-  }
-  const std::vector<Access> loaded = vector_loads(stage, loops, stage.members);
-  open_elements();
-  out_->add(fmt::format("const q_int {0} = {1} + q_v; (void){0};", axis_id(loops.back().name),
-                        axis_id(kBase)));
-  print_members(stage, loops, stage.members, loaded, reducers);
-  out_->add("}");
-  store_vectors(stage.members, loops);
-  close(opened);
-  for (const auto& [index, reducer] : reducers) finish_reduction(item(index), reducer);
-}
-
-/// Combines what the threads of a row have, and names the result.
-void DeviceStages::finish_reduction(const Item& item, const Reducer& reducer) {
-  const std::string& name = item.statement.name;
-  const Reducer whole(program_, item.statement, "q_acc_" + name);
-  if (reducer.name() != whole.name()) out_->add_lines(reducer.gather(whole));
-  if (style_.width > 1) out_->add_lines(whole.across(std::to_string(style_.width), "q_shared"));
-  name_scalar(item, whole.result());
-}
-
-void DeviceStages::name_scalar(const Item& item, const std::string& value) {
-  const std::string& name = item.statement.name;
-  const std::string type = device_type(item.statement.type);
-  out_->add(fmt::format("const {0} q_x_{1} = ({0})({2}); (void)q_x_{1};", type, name, value));
-  scalars_.insert(name);
-  if (!stored_.contains(name)) return;
-  out_->add("if (q_alive && q_lane == 0) {");
-  store(item, "q_x_" + name);
-  out_->add("}");
-}
-
-bool DeviceStages::online_pair(size_t stage) const {
-  if (!style_.online || style_.width == 0 || stage + 1 >= stages_.size()) return false;
-  const Stage &first = stages_[stage], &second = stages_[stage + 1];
-  if (first.members.size() != 1 || second.members.size() != 1 || !first.space.empty() ||
-      first.reduce != second.reduce) {
-    return false;
-  }
-  const Item &m = item(first.members[0]), &s = item(second.members[0]);
-  const Expr less =
-      ir::apply(ir::Op::kSub, {m.statement.body, ir::load(m.statement.name, m.store)});
-  return is_reduction(m) && is_reduction(s) && m.statement.monoid == ir::Monoid::kMax &&
-         s.statement.monoid == ir::Monoid::kSum &&
-         s.statement.body == ir::apply(ir::Op::kExp, {less});
-}
-
-/// The sum is rescaled whenever the maximum grows, once a vector.
-void DeviceStages::print_online(const Item& largest, const Item& total, const Stage& stage) {
-  const std::vector<Loop> loops = stage.reduce;
-  out_->add("float q_most = -Q_INFINITY, q_sum = 0.0f;");
-  const int opened = open_points(loops);
-  const std::vector<Access> loaded = vector_loads(stage, loops, stage.members);
-  out_->add(fmt::format("float q_e[{}], q_new = q_most;", style_.vector));
-  open_elements();
-  out_->add(fmt::format("const q_int {0} = {1} + q_v; (void){0};", axis_id(loops.back().name),
-                        axis_id(kBase)));
-  out_->add(fmt::format("q_e[q_v] = {};",
-                        text_for(largest, loops, loaded).value(largest.statement.body)));
-  out_->add("q_new = q_max(q_new, q_e[q_v]);");
-  out_->add("}");
-  out_->add("if (q_new > q_most) {");
-  out_->add("q_sum *= q_exp(q_most - q_new);");
-  out_->add("q_most = q_new;");
-  out_->add("}");
-  open_elements();
-  out_->add("q_sum += q_exp(q_e[q_v] - q_most);");
-  out_->add("}");
-  close(opened);
-  std::string most = "q_most", sum = "q_sum";
-  if (style_.width > 1) {
-    out_->add(fmt::format("const float q_top = q_reduce_max(q_most, {}, (Q_LOCAL float*)q_shared);",
-                          style_.width));
-    out_->add(
-        fmt::format("const float q_all = q_reduce_sum(q_sum * q_exp(q_most - q_top), {}, "
-                    "(Q_LOCAL float*)q_shared);",
-                    style_.width));
-    most = "q_top";
-    sum = "q_all";
-  }
-  name_scalar(largest, most);
-  name_scalar(total, sum);
-}
-
-void DeviceStages::print_block_scan(const Stage& stage) {
-  const Item& scanned = item(stage.members[0]);
-  const Statement& statement = scanned.statement;
-  const Loop& loop = stage.space[0];
-  const DeviceText text(program_);
-  const std::string extent = text.index(loop.extent);
-  const Reducer monoid(program_, statement, "q_carry");
-  const std::string type = monoid.type();
-  // Backwards, elements of a vector come in the wrong order: they are moved one by one.
-  const std::vector<Loop> loops = statement.reverse ? std::vector<Loop>() : stage.space;
-  const std::string axis = axis_id(loop.name);
-  const std::string place = statement.reverse
-                                ? fmt::format("const q_int {} = {} - 1 - q_p - q_v;", axis, extent)
-                                : fmt::format("const q_int {} = q_p + q_v;", axis);
-  out_->add("{");
-  out_->add(monoid.declare());
-  out_->add(fmt::format("for (q_int q_c = 0; q_c < {}; q_c += {}) {{", extent,
-                        style_.width * style_.vector));
-  out_->add(fmt::format("const q_int q_p = q_c + q_lane * {};", style_.vector));
-  out_->add(fmt::format("const q_int {0} = q_p; (void){0};", axis_id(kBase)));
-  out_->add(fmt::format("{} q_t[{}];", type, style_.vector));
-  out_->add("if (q_p < " + extent + ") {");
-  const std::vector<Access> loaded = vector_loads(stage, loops, stage.members);
-  open_elements();
-  out_->add(place);
-  out_->add(fmt::format("q_t[q_v] = {};", text_for(scanned, loops, loaded).value(statement.body)));
-  out_->add("}");
-  out_->add("} else {");
-  open_elements();
-  out_->add(fmt::format("q_t[q_v] = {};", monoid.neutral()));
-  out_->add("}");
-  out_->add("}");
-  out_->add(fmt::format("{} q_sum = q_t[0], q_total;", type));
-  for (int v = 1; v < style_.vector; ++v) {
-    out_->add(fmt::format("q_sum = {};", monoid.combine("q_sum", fmt::format("q_t[{}]", v))));
-  }
-  const std::string before =
-      fmt::format("q_scan_{}(q_sum, ({})({}), {}, (Q_LOCAL {}*)q_shared, &q_total)",
-                  monoid_suffix(statement.monoid), type, monoid.neutral(), style_.width, type);
-  out_->add(fmt::format("{} q_run = {};", type, monoid.combine("q_carry", before)));
-  out_->add(fmt::format("q_carry = {};", monoid.combine("q_carry", "q_total")));
-  out_->add("if (q_p < " + extent + ") {");
-  if (vector_store(scanned, loops)) {
-    out_->add(fmt::format("float q_s_{}[{}];", statement.name, style_.vector));
-  }
-  open_elements();
-  out_->add(place);
-  const std::string next = fmt::format("q_run = {};", monoid.combine("q_run", "q_t[q_v]"));
-  if (!statement.exclusive) out_->add(next);
-  print_value(stage, loops, scanned, "q_run");
-  if (statement.exclusive) out_->add(next);
-  out_->add("}");
-  store_vectors(stage.members, loops);
-  out_->add("}");
-  out_->add("}");
-  out_->add("}");
-}
-
-void DeviceStages::print_line_scan(const Stage& stage) {
-  const Item& scanned = item(stage.members[0]);
-  const Statement& statement = scanned.statement;
-  std::vector<Loop> others = stage.space;
-  const Loop along = others[static_cast<size_t>(scanned.scan)];
-  others.erase(others.begin() + scanned.scan);
-  const DeviceStyle style = style_;
-  style_.vector = 1;
-  style_.keep = 0;
-  int opened = 1;
-  if (others.empty()) {
-    out_->add("if (q_lane == 0) {");
-  } else {
-    opened = open_points(others);
-    out_->add(fmt::format("const int q_v = 0; const q_int {0} = {1}; (void)q_v; (void){0};",
-                          axis_id(others.back().name), axis_id(kBase)));
-  }
-  const Reducer acc(program_, statement, "q_acc");
-  out_->add(acc.declare());
-  const DeviceText text(program_);
-  const std::string name = axis_id(along.name), extent = text.index(along.extent);
-  if (style.unroll > 1) out_->add(fmt::format("#pragma unroll {}", style.unroll));
-  out_->add(statement.reverse
-                ? fmt::format("for (q_int {0} = {1} - 1; {0} >= 0; --{0}) {{", name, extent)
-                : fmt::format("for (q_int {0} = 0; {0} < {1}; ++{0}) {{", name, extent));
-  const std::string term = text_for(scanned, {}, {}).value(statement.body);
-  out_->add(fmt::format("const {} q_term = {};", acc.type(), term));
-  if (!statement.exclusive) out_->add(acc.add("q_term", ""));
-  print_value(stage, {}, scanned, "q_acc");
-  if (statement.exclusive) out_->add(acc.add("q_term", ""));
-  out_->add("}");
-  close(opened);
-  style_ = style;
 }
 
 }  // namespace quern

@@ -13,6 +13,9 @@
 
 namespace quern {
 
+/// In generated code `a_base` is the last axis of the points at the first element of a vector.
+inline constexpr const char* kBaseAxis = "base";
+
 /// How threads share the points of a stage.
 struct DeviceStyle {
   int threads = 256;  ///< of a block
@@ -37,11 +40,13 @@ class DeviceStages {
 
   void print();
 
-  /// What must hold for vectors and kept rows; empty: nothing. Over names in scope.
+  /// What must hold for vectors and kept rows; empty: nothing. Over names in scope; of what the
+  /// stages make themselves only `stored` is.
   static std::vector<std::string> conditions(const ir::Program& program,
                                              const std::vector<Item>& items,
                                              const std::vector<Stage>& stages,
-                                             const DeviceStyle& style);
+                                             const DeviceStyle& style,
+                                             const std::set<std::string>& stored);
   /// Intermediates that must have memory under this style: outside readers aside, those that a
   /// later stage reads and no register holds.
   static std::set<std::string> in_memory(const std::vector<Item>& items,
@@ -103,5 +108,11 @@ class DeviceStages {
   std::set<std::string> here_;               ///< values of the current point
   int arrays_ = 0;
 };
+
+/// The loops whose points threads share. Terms of a reduction with several results stay within one
+/// thread.
+std::vector<Loop> point_loops(const std::vector<Item>& items, const Stage& stage);
+/// Loops with a second bound run to the lesser of the two.
+ir::IntExpr extent_of(const Loop& loop);
 
 }  // namespace quern

@@ -93,11 +93,12 @@ bool plain_along(const Operand& operand, const std::string& axis) {
 
 class TileKernel {
  public:
-  TileKernel(const Program& program, const TileParams& params, Contraction contraction,
+  TileKernel(const Program& program, const TileParams& params, int unroll, Contraction contraction,
              const std::vector<Statement>& statements, size_t root,
              const std::vector<std::string>& writes)
       : program_(program),
         p_(params),
+        unroll_(unroll),
         c_(std::move(contraction)),
         statements_(statements),
         root_(root),
@@ -186,10 +187,10 @@ class TileKernel {
     panel.vector =
         p_.width == 4 && c_.k_filters.empty() && plain_along(operand, panel.k_fast ? k : mine);
     if (panel.vector) {
-      const std::string tensor = tensor_id(operand.expr.name);
       const IntExpr& inner = panel.k_fast ? c_.k.back().extent : own.back().extent;
-      out_.add(fmt::format("const bool q_fast_{} = q_aligned({}) && {} % 4 == 0 && {} % 4 == 0;",
-                           name, tensor, text_.index(program_.shape_of(operand.expr.name).back()),
+      // Buffers begin at multiples of 16 bytes (docs/plan_format.md); their rows need not.
+      out_.add(fmt::format("const bool q_fast_{} = {} % 4 == 0 && {} % 4 == 0;", name,
+                           text_.index(program_.shape_of(operand.expr.name).back()),
                            text_.index(inner)));
     }
     return panel;
@@ -234,7 +235,7 @@ class TileKernel {
 
   /// Fetches this thread's share of a tile at depth `k` into registers `q_f<name>`.
   void print_fetch(const Panel& panel, const std::string& k) {
-    out_.add("#pragma unroll");
+    unroll();
     out_.add(fmt::format("for (int q_f = 0; q_f < {}; ++q_f) {{", fetches(panel)));
     print_place(panel);
     out_.add(fmt::format("const q_int q_own = {} + q_mm, q_k = {} + q_kk;", panel.origin, k));
@@ -254,7 +255,7 @@ class TileKernel {
     out_.add(fmt::format("{0}[0] = {0}[1] = {0}[2] = {0}[3] = 0.0f;", into));
     out_.add("}");
     out_.add("} else {");
-    out_.add("#pragma unroll");
+    unroll();
     out_.add("for (int q_v = 0; q_v < 4; ++q_v) {");
     out_.add(panel.k_fast ? "const q_int q_own_v = q_own, q_k_v = q_k + q_v;"
                           : "const q_int q_own_v = q_own + q_v, q_k_v = q_k;");
@@ -268,7 +269,7 @@ class TileKernel {
   void print_put(const Panel& panel, const std::string& buffer) {
     const int64_t items = panel.size * p_.kc / (panel.vector ? 4 : 1);
     const int64_t pitch = p_.pitch(panel.size);
-    out_.add("#pragma unroll");
+    unroll();
     out_.add(fmt::format("for (int q_f = 0; q_f < {}; ++q_f) {{", fetches(panel)));
     print_place(panel);
     if (items % p_.threads() != 0) out_.add(fmt::format("if (q_item < {}) {{", items));
@@ -281,6 +282,9 @@ class TileKernel {
     if (items % p_.threads() != 0) out_.add("}");
     out_.add("}");
   }
+
+  /// Before a loop that compilers for GPUs shall unroll.
+  void unroll() { out_.add(unroll_ > 1 ? "#pragma unroll" : "#pragma unroll 1"); }
 
   void declare_fetched(const Panel& panel) {
     out_.add(fmt::format("float q_f{}[{}][{}];", panel.name, fetches(panel), panel.vector ? 4 : 1));
@@ -295,7 +299,7 @@ class TileKernel {
 
   void print_multiply(const std::string& buffer) {
     const int64_t pitch_a = p_.pitch(p_.mc), pitch_b = p_.pitch(p_.nc);
-    out_.add("#pragma unroll");
+    out_.add(fmt::format("#pragma unroll {}", unroll_));
     out_.add(fmt::format("for (int q_kk = 0; q_kk < {}; ++q_kk) {{", p_.kc));
     out_.add(fmt::format("float q_x[{}], q_y[{}];", p_.mr, p_.nr));
     out_.add("#pragma unroll");
@@ -355,12 +359,12 @@ class TileKernel {
   }
 
   Result<void> print_results() {
-    out_.add("#pragma unroll");
+    unroll();
     out_.add(fmt::format("for (int q_i = 0; q_i < {}; ++q_i) {{", p_.mr));
     out_.add("const q_int q_m = q_m0 + q_row + q_i;");
     out_.add("if (q_m < q_nm) {");
     decode("q_m", c_.m);
-    out_.add("#pragma unroll");
+    unroll();
     out_.add(fmt::format("for (int q_j = 0; q_j < {}; ++q_j) {{", p_.nr));
     out_.add(fmt::format("const q_int q_n = q_n0 + {};", column("q_j")));
     out_.add("if (q_n < q_nn) {");
@@ -436,6 +440,7 @@ class TileKernel {
 
   const Program& program_;
   TileParams p_;
+  int unroll_;  ///< steps in k
   Contraction c_;
   const std::vector<Statement>& statements_;
   size_t root_;
@@ -447,7 +452,8 @@ class TileKernel {
 }  // namespace
 
 Result<void> emit_device_tiles(const Program& program, const Group& group, int number,
-                               const ir::Sizes& sizes, DeviceLanguage, DeviceProgram* made) {
+                               const ir::Sizes& sizes, DeviceLanguage language,
+                               DeviceProgram* made) {
   const std::vector<Statement> statements = inline_group(program, group);
   const std::string& root_name = program.statements[static_cast<size_t>(group.root)].name;
   size_t root = 0;
@@ -460,9 +466,12 @@ Result<void> emit_device_tiles(const Program& program, const Group& group, int n
   }
   QUERN_ASSIGN(const TileParams params, params_of(group));
   const std::vector<std::string> writes = group_writes(program, group);
-  QUERN_ASSIGN(DeviceKernel kernel,
-               TileKernel(program, params, std::move(*contraction), statements, root, writes)
-                   .make(fmt::format("g{}_{}", number, statements.back().name)));
+  // OpenCL compilers for CPUs take long over long bodies, and gain nothing from them.
+  const int unroll = language == DeviceLanguage::kCuda ? static_cast<int>(params.kc) : 1;
+  QUERN_ASSIGN(
+      DeviceKernel kernel,
+      TileKernel(program, params, unroll, std::move(*contraction), statements, root, writes)
+          .make(fmt::format("g{}_{}", number, statements.back().name)));
   made->kernels.push_back(std::move(kernel));
   return {};
 }

@@ -65,11 +65,11 @@ std::span<const Knob> knobs_for(ScheduleTarget target) {
 }
 
 /// Steps that may be dropped: the plan stays whole without them.
-constexpr const char* kOptional[] = {"fuse_loops", "non_temporal_store", "rfactor",
-                                     "compute_inline", "interleave_accumulators",
-                                     // on devices
-                                     "cache_read", "online_rewrite", "cross_thread_reduction",
-                                     "software_pipeline", "coarsen", "register_transpose"};
+constexpr const char* kOptional[] = {
+    "fuse_loops", "non_temporal_store", "rfactor", "compute_inline", "interleave_accumulators",
+    "software_pipeline",
+    // on devices
+    "cache_read", "online_rewrite", "cross_thread_reduction", "coarsen", "register_transpose"};
 
 bool is_optional(const Step& step) {
   return std::any_of(std::begin(kOptional), std::end(kOptional),

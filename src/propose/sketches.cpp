@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <utility>
 
-#include "codegen/contraction.h"
 #include "codegen/emit_cpu.h"
 #include "propose/rules.h"
 #include "propose/sketch_builder.h"

@@ -237,18 +237,6 @@ Reason set_knob(ScheduleState* state, int target, const std::string& name, const
   return "";
 }
 
-Reason software_pipeline(ScheduleState* state, int target, const Step& step) {
-  Group& group = owner_group(*state, target);
-  if (group.skeleton != Skeleton::kNest) return "a contraction's steps overlap as they are";
-  const std::vector<Statement> statements = inline_group(state->program, group);
-  const auto passes = std::count_if(statements.begin(), statements.end(), [](const Statement& s) {
-    return !s.axes.empty() || !s.reduce_axes.empty();
-  });
-  if (passes < 2) return "its group passes over a row once";
-  group.params["pipeline"] = integer(step, "stages", 2);
-  return "";
-}
-
 /// `target` is a maximum over some axes, `with` the sum of exponentials of the same less it.
 Reason online_rewrite(ScheduleState* state, int target, const std::string& with) {
   const int other = state->program.statement_index(with);
@@ -302,6 +290,18 @@ Reason apply_on_device(ScheduleState* state, int target, const ActionInfo& actio
   } else {
     return online_rewrite(state, target, *step.find("with"));
   }
+  return "";
+}
+
+Reason software_pipeline(ScheduleState* state, int target, const Step& step) {
+  Group& group = owner_group(*state, target);
+  if (group.skeleton != Skeleton::kNest) return "a contraction's steps overlap as they are";
+  const std::vector<Statement> statements = inline_group(state->program, group);
+  const auto passes = std::count_if(statements.begin(), statements.end(), [](const Statement& s) {
+    return !s.axes.empty() || !s.reduce_axes.empty();
+  });
+  if (passes < 2) return "its group passes over a row once";
+  group.params["pipeline"] = integer(step, "stages", 2);
   return "";
 }
 

@@ -305,6 +305,13 @@ Result<double> OpenclMachine::time(const ir::Program& program, const ir::Sizes& 
   return best;
 }
 
+std::vector<std::byte> element_bytes(DType type, const std::vector<double>& values) {
+  const auto size = static_cast<size_t>(dtype_bytes(type));
+  std::vector<std::byte> bytes(values.size() * size);
+  for (size_t i = 0; i < values.size(); ++i) put(type, values[i], bytes.data() + i * size);
+  return bytes;
+}
+
 HostTensors draw_host_inputs(const ir::Program& program, const ir::Sizes& sizes, unsigned seed) {
   std::mt19937 random(seed);
   HostTensors tensors;

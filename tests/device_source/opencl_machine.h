@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <string>
 #include <vector>
@@ -37,6 +38,9 @@ class OpenclMachine {
 
 /// Inputs as a task declares them, small in magnitude; deterministic.
 HostTensors draw_host_inputs(const ir::Program& program, const ir::Sizes& sizes, unsigned seed);
+
+/// The elements in memory, as `type`.
+std::vector<std::byte> element_bytes(DType type, const std::vector<double>& values);
 
 /// Compares with the interpreter: what differs by more than rounding explains, or nothing.
 std::string difference_from_meaning(const ir::Program& program, const ir::Sizes& sizes,

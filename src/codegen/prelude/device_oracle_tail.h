@@ -91,7 +91,7 @@ inline void merge(ArgOf<U, largest>& a, const ArgOf<U, largest>& b) {
 template <class A>
 inline void merge_across(A& mine, int width) {
   if (width == 1) return;
-  __shared__ alignas(16) unsigned char memory[256 * sizeof(A)];
+  __shared__ __align__(16) unsigned char memory[256 * sizeof(A)];
   A* const all = reinterpret_cast<A*>(memory);
   const int thread = threadIdx.x;
   all[thread] = mine;
