@@ -61,8 +61,10 @@ class Builder {
     decl.shape = std::move(shape);
     decl.is_param = pick(2) == 0;
     decl.distribution.kind = static_cast<ir::Distribution::Kind>(pick(2));
-    if (decl.distribution.kind == ir::Distribution::Kind::kUniform)
-      decl.distribution = {ir::Distribution::Kind::kUniform, -0.5, 1.25, {}, {}};
+    if (decl.distribution.kind == ir::Distribution::Kind::kUniform) {
+      decl.distribution.a = -0.5;
+      decl.distribution.b = 1.25;
+    }
     tensors_.push_back(decl.name);
     program_.inputs.push_back(std::move(decl));
   }
