@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -36,10 +37,18 @@ class DeviceEvaluatorTest : public testing::Test {
     return (std::filesystem::temp_directory_path() / "quern-device-evaluator-test").string();
   }
 
+  /// Tests run beside each other.
+  static std::string workers() { return folder() + "/workers-" + std::to_string(getpid()); }
+
+  void TearDown() override {
+    referee.reset();
+    std::filesystem::remove_all(workers());
+  }
+
   void SetUp() override {
     const ir::Program program = std::move(parse_task(kScale, "test.task")).value();
     DeviceEvaluator::Options options;
-    options.worker.scratch_dir = folder() + "/workers";
+    options.worker.scratch_dir = workers();
     WorkerCompilerOptions compiling;
     compiling.worker = options.worker;
     compiling.cache_dir = folder() + "/cache";
@@ -138,7 +147,7 @@ TEST_F(DeviceEvaluatorTest, GivesEachFaultInAStreamItsVerdictAndGoesOn) {
     EXPECT_THAT(story(evaluation), HasSubstr(one.says)) << one.what;
   }
   referee.reset();
-  EXPECT_TRUE(std::filesystem::is_empty(folder() + "/workers")) << "a worker was left behind";
+  EXPECT_TRUE(std::filesystem::is_empty(workers())) << "a worker was left behind";
 }
 
 TEST_F(DeviceEvaluatorTest, CatchesAKernelThatWorksOnlyWhereOutputsArePoisoned) {

@@ -335,7 +335,7 @@ TEST_F(KernelProcessTest, RefusesLayoutsThatCannotBe) {
   shape.slots = 0;
   EXPECT_TRUE(KernelProcess::start(binary, "k", shape, {}).has_error());
   shape = layout();
-  shape.inputs.assign(40, 4);
+  shape.inputs.assign(600, 4);
   EXPECT_TRUE(KernelProcess::start(binary, "k", shape, {}).has_error());
 }
 
