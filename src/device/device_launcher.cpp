@@ -44,7 +44,7 @@ void confine_opencl(const WorkerOptions& options, const std::string& folder, Com
   sandbox.read_write = {folder, "/dev/null"};
 }
 
-/// NVIDIA's driver does not open under Landlock ("operating system call failed"): its worker
+/// NVIDIA's driver does not open under Landlock without device ioctl: its worker
 /// confines itself once it has the device.
 void prepare_cuda(const std::string& folder, Command& command) {
   command.env = {"LC_ALL=C", "HOME=" + folder, "TMPDIR=" + folder, "CUDA_CACHE_DISABLE=1",
