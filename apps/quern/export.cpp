@@ -8,6 +8,7 @@
 #include "codegen/reference.h"
 #include "commands.h"
 #include "deploy/artifact.h"
+#include "evaluate/task_workloads.h"
 #include "store/run_store.h"
 #include "task_source.h"
 #include "wiring.h"
@@ -52,11 +53,7 @@ Result<int> export_run(const Context& context, const std::string& directory,
                CpuCompiler::make(compiler_options(context, run.options.compiler)));
   CompileJob job;
   job.source = best.candidate.source;
-  if (plan.specialize) {
-    for (const std::string& size : task.program.free_sizes()) {
-      job.macros.emplace_back("QUERN_SIZE_" + size, task.sizes.at(size));
-    }
-  }
+  if (plan.specialize) job.macros = size_macros(task.program, task.sizes);
   QUERN_ASSIGN(const Binary binary, compiled(*compiler, job));
   const bool measured = binary.build.binary_hash == best.evaluation.build.binary_hash;
   CompileJob oracle;

@@ -23,13 +23,13 @@ class StreamReader {
   /// Takes the next event. A failure is the server's own, or JSON that makes no sense (kMalformed).
   virtual std::optional<Failure> read(const SseEvent& event) = 0;
   /// The stream said its last word; when it ends before, it was cut.
-  bool finished() const { return ended; }
+  bool finished() const { return ended_; }
   /// What was read so far.
-  const Reply& reply() const { return draft; }
+  const Reply& reply() const { return draft_; }
 
  protected:
-  Reply draft;         ///< what was read so far
-  bool ended = false;  ///< the last word came
+  Reply draft_;         ///< what was read so far
+  bool ended_ = false;  ///< the last word came
 };
 
 /// What servers of one protocol differ in.

@@ -101,14 +101,14 @@ class Reader : public StreamReader {
   };
 
   void start(const Json& json) {
-    draft.served_by = text_of(json, {"message", "model"});
+    draft_.served_by = text_of(json, {"message", "model"});
     read_usage(json, {"message", "usage"});
   }
   void block_start(const Json& json) {
     size_t index = index_of(json, "index");
     if (blocks_.size() <= index) blocks_.resize(index + 1, kNoCall);
     if (text_of(json, {"content_block", "type"}) != "tool_use") {
-      draft.text += text_of(json, {"content_block", "text"});
+      draft_.text += text_of(json, {"content_block", "text"});
       return;
     }
     std::string name = text_of(json, {"content_block", "name"});
@@ -116,32 +116,32 @@ class Reader : public StreamReader {
       blocks_[index] = kReplyCall;
       return;
     }
-    blocks_[index] = static_cast<int>(draft.tool_calls.size());
-    draft.tool_calls.push_back({text_of(json, {"content_block", "id"}), name, ""});
+    blocks_[index] = static_cast<int>(draft_.tool_calls.size());
+    draft_.tool_calls.push_back({text_of(json, {"content_block", "id"}), name, ""});
   }
   void block_delta(const Json& json) {
     size_t index = index_of(json, "index");
     int call = index < blocks_.size() ? blocks_[index] : kNoCall;
-    draft.text += text_of(json, {"delta", "text"});
+    draft_.text += text_of(json, {"delta", "text"});
     std::string partial = text_of(json, {"delta", "partial_json"});
-    if (call == kReplyCall) draft.text += partial;
-    if (call >= 0) draft.tool_calls[static_cast<size_t>(call)].arguments += partial;
+    if (call == kReplyCall) draft_.text += partial;
+    if (call >= 0) draft_.tool_calls[static_cast<size_t>(call)].arguments += partial;
   }
   void delta(const Json& json) {
     std::string reason = text_of(json, {"delta", "stop_reason"});
-    draft.finish = reason == "max_tokens" || reason == "model_context_window_exceeded"
-                       ? Finish::kLength
-                   : reason == "refusal"      ? Finish::kFiltered
-                   : draft.tool_calls.empty() ? Finish::kStop
-                                              : Finish::kTools;
+    draft_.finish = reason == "max_tokens" || reason == "model_context_window_exceeded"
+                        ? Finish::kLength
+                    : reason == "refusal"       ? Finish::kFiltered
+                    : draft_.tool_calls.empty() ? Finish::kStop
+                                                : Finish::kTools;
     read_usage(json, {"usage"});
     counted_ = count_of(json, {"usage", "output_tokens"}).has_value();
   }
   void stop(const Json&) {
-    ended = true;
-    if (!counted_ || !sound_) draft.usage.reset();
+    ended_ = true;
+    if (!counted_ || !sound_) draft_.usage.reset();
     // A tool without parameters may be called with no text at all.
-    for (ToolCall& call : draft.tool_calls)
+    for (ToolCall& call : draft_.tool_calls)
       if (call.arguments.empty()) call.arguments = "{}";
   }
 
@@ -149,12 +149,12 @@ class Reader : public StreamReader {
   void read_usage(const Json& json, std::initializer_list<const char*> path) {
     const Json* part = part_of(json, path);
     if (!part) return;
-    Usage usage = draft.usage.value_or(Usage{});
+    Usage usage = draft_.usage.value_or(Usage{});
     sound_ = sound_ && take_count(*part, {"input_tokens"}, usage.input) &&
              take_count(*part, {"cache_read_input_tokens"}, usage.cache_read) &&
              take_count(*part, {"cache_creation_input_tokens"}, usage.cache_write) &&
              take_count(*part, {"output_tokens"}, usage.output);
-    draft.usage = usage;
+    draft_.usage = usage;
   }
 
   static constexpr int kNoCall = -1;

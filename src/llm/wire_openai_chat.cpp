@@ -44,14 +44,14 @@ class Reader : public StreamReader {
  public:
   std::optional<Failure> read(const SseEvent& event) override {
     if (event.data == "[DONE]") {
-      ended = true;
+      ended_ = true;
       return std::nullopt;
     }
     auto json = parse_untrusted(event.data);
     if (!json || !json->is_object()) return malformed("an event that is not JSON", event.data);
     if (const Json* error = part_of(*json, {"error"}); error && !error->is_null())
       return error_event(*error);
-    if (std::string model = text_of(*json, {"model"}); !model.empty()) draft.served_by = model;
+    if (std::string model = text_of(*json, {"model"}); !model.empty()) draft_.served_by = model;
     read_usage(*json);
     const Json* choices = part_of(*json, {"choices"});
     if (choices && choices->is_array() && !choices->empty()) read_choice(choices->front());
@@ -60,9 +60,9 @@ class Reader : public StreamReader {
 
  private:
   void read_choice(const Json& choice) {
-    draft.text += text_of(choice, {"delta", "content"});
+    draft_.text += text_of(choice, {"delta", "content"});
     if (std::string refusal = text_of(choice, {"delta", "refusal"}); !refusal.empty()) {
-      draft.text += refusal;
+      draft_.text += refusal;
       refused_ = true;
     }
     if (const Json* calls = part_of(choice, {"delta", "tool_calls"}); calls && calls->is_array())
@@ -70,17 +70,17 @@ class Reader : public StreamReader {
     std::string reason = text_of(choice, {"finish_reason"});
     if (reason.empty()) return;
     // Some servers close without [DONE].
-    ended = true;
-    draft.finish = refused_ || reason == "content_filter" ? Finish::kFiltered
-                   : reason == "length"                   ? Finish::kLength
-                   : draft.tool_calls.empty()             ? Finish::kStop
-                                                          : Finish::kTools;
+    ended_ = true;
+    draft_.finish = refused_ || reason == "content_filter" ? Finish::kFiltered
+                    : reason == "length"                   ? Finish::kLength
+                    : draft_.tool_calls.empty()            ? Finish::kStop
+                                                           : Finish::kTools;
   }
 
   void read_call(const Json& call) {
     size_t index = index_of(call, "index");
-    if (draft.tool_calls.size() <= index) draft.tool_calls.resize(index + 1);
-    ToolCall& mine = draft.tool_calls[index];
+    if (draft_.tool_calls.size() <= index) draft_.tool_calls.resize(index + 1);
+    ToolCall& mine = draft_.tool_calls[index];
     if (std::string id = text_of(call, {"id"}); !id.empty()) mine.id = id;
     mine.name += text_of(call, {"function", "name"});
     mine.arguments += text_of(call, {"function", "arguments"});
@@ -92,14 +92,14 @@ class Reader : public StreamReader {
     auto input = count_of(*counts, {"prompt_tokens"});
     auto output = count_of(*counts, {"completion_tokens"});
     Usage usage;
-    draft.usage.reset();
+    draft_.usage.reset();
     if (!input || !output ||
         !take_count(*counts, {"prompt_tokens_details", "cached_tokens"}, usage.cache_read) ||
         !take_count(*counts, {"completion_tokens_details", "reasoning_tokens"}, usage.reasoning))
       return;
     usage.input = *input - usage.cache_read;
     usage.output = *output;
-    draft.usage = usage;
+    draft_.usage = usage;
   }
 
   bool refused_ = false;

@@ -52,7 +52,7 @@ class Reader : public StreamReader {
   };
 
   std::optional<Failure> text(const Json& json) {
-    draft.text += text_of(json, {"delta"});
+    draft_.text += text_of(json, {"delta"});
     return std::nullopt;
   }
   std::optional<Failure> refusal(const Json& json) {
@@ -62,24 +62,25 @@ class Reader : public StreamReader {
   std::optional<Failure> item_added(const Json& json) {
     if (text_of(json, {"item", "type"}) != "function_call") return std::nullopt;
     indices_.push_back(index_of(json, "output_index"));
-    draft.tool_calls.push_back({text_of(json, {"item", "call_id"}), text_of(json, {"item", "name"}),
-                                text_of(json, {"item", "arguments"})});
+    draft_.tool_calls.push_back({text_of(json, {"item", "call_id"}),
+                                 text_of(json, {"item", "name"}),
+                                 text_of(json, {"item", "arguments"})});
     return std::nullopt;
   }
   std::optional<Failure> arguments(const Json& json) {
     size_t index = index_of(json, "output_index");
     for (size_t i = 0; i < indices_.size(); ++i)
-      if (indices_[i] == index) draft.tool_calls[i].arguments += text_of(json, {"delta"});
+      if (indices_[i] == index) draft_.tool_calls[i].arguments += text_of(json, {"delta"});
     return std::nullopt;
   }
   std::optional<Failure> end(const Json& json) {
-    ended = true;
-    draft.served_by = text_of(json, {"response", "model"});
+    ended_ = true;
+    draft_.served_by = text_of(json, {"response", "model"});
     std::string reason = text_of(json, {"response", "incomplete_details", "reason"});
-    draft.finish = refused_ || reason == "content_filter" ? Finish::kFiltered
-                   : reason == "max_output_tokens"        ? Finish::kLength
-                   : draft.tool_calls.empty()             ? Finish::kStop
-                                                          : Finish::kTools;
+    draft_.finish = refused_ || reason == "content_filter" ? Finish::kFiltered
+                    : reason == "max_output_tokens"        ? Finish::kLength
+                    : draft_.tool_calls.empty()            ? Finish::kStop
+                                                           : Finish::kTools;
     if (const Json* usage = part_of(json, {"response", "usage"}); usage) read_usage(*usage);
     return std::nullopt;
   }
@@ -102,7 +103,7 @@ class Reader : public StreamReader {
       return;
     usage.input = *input - usage.cache_read;
     usage.output = *output;
-    draft.usage = usage;
+    draft_.usage = usage;
   }
 
   static constexpr std::array<Handler, 8> kHandlers = {{
