@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import logging
 import os
 import pathlib
 import re
@@ -17,13 +18,13 @@ import subprocess
 import sys
 import sysconfig
 import time
+import warnings
 from typing import Any
 
 from quern.torch_lane import sandbox
 
 BUILD_LIMIT_S = 180.0
 _LOG_CAP = 8000
-HEADERS = pathlib.Path(__file__).parent / "headers"
 
 
 def environment(cache: str, trusted: bool) -> dict[str, str]:
@@ -51,8 +52,20 @@ def _torch_flags() -> tuple[list[str], list[str], str]:
                        "-ltorch_python"], standard
 
 
+def warm_up() -> None:
+    """Imports what builds and their callers need, once, before anything forks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        _torch_flags()
+
+
+def torch_link_flags() -> list[str]:
+    return _torch_flags()[1]
+
+
 class _Failed(Exception):
-    pass
+    """A compiler refused; the message is its log."""
 
 
 class Builder:

@@ -62,6 +62,7 @@ class Lane:
     def __init__(self, source: str, name: str, options: Options) -> None:
         self.options = options
         self.source, self.name = source, name
+        builder.warm_up()
         self.builder = builder.Builder(options.cache, options.fast_builds)
         self.random = random.Random(options.seed)
         self.baselines: dict[str, Process] = {}
