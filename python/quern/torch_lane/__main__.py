@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse  # noqa: E402
+import glob  # noqa: E402
 import json  # noqa: E402
 import pathlib  # noqa: E402
 import sys  # noqa: E402
@@ -33,18 +34,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_options(given: argparse.Namespace) -> Any:
+def has_device() -> bool:
+    """Without asking CUDA: a process that did could not fork users of it."""
     import torch
 
+    return bool(torch.version.cuda and glob.glob("/dev/nvidia[0-9]*"))
+
+
+def make_options(given: argparse.Namespace) -> Any:
     from quern.torch_lane.lane import Options
 
-    device = given.device or ("cuda" if torch.cuda.device_count() else "cpu")
+    device = given.device or ("cuda" if has_device() else "cpu")
     if device.startswith("cuda"):
-        if not torch.cuda.device_count():
+        if not has_device():
             sys.exit("quern: no CUDA device that PyTorch can use; give --device cpu")
         device = "cuda:0" if device == "cuda" else device
-    elif torch.get_num_threads() < 1:
-        sys.exit("quern: PyTorch has no threads")
     names = () if given.no_baselines else tuple(given.baselines.split(","))
     return Options(device=device, seed=given.seed, cache=given.cache, baselines=names,
                    fast_builds=not given.plain_builds)

@@ -185,7 +185,8 @@ class Judge:
                 if not found["ok"]:
                     break
         if not worst["ok"]:
-            worst["stale"] = any(_same_bits(given, old) for old in self.history)
+            worst["stale"] = not _constant(given) and any(
+                _same_bits(given, old) for old in self.history)
         if message.get("remember"):
             self.history.append([tensor.clone() for tensor in given])
             self.history = self.history[-4:]
@@ -249,6 +250,10 @@ def _as_bits(tensor: torch.Tensor) -> torch.Tensor:
 def _same_bits(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(
         x.shape == y.shape and torch.equal(_as_bits(x), _as_bits(y)) for x, y in zip(a, b))
+
+
+def _constant(tensors: list[torch.Tensor]) -> bool:
+    return all(t.numel() < 2 or bool((t == t.flatten()[0]).all()) for t in tensors)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -58,6 +58,8 @@ class Process:
         self.channel = ours
         self.ended = False
         self.started_s = time.monotonic() - began
+        self.source = ""  # of the module it runs
+        self.notes: list[str] = []  # of how it is confined
 
     def output(self) -> str:
         """The end of what it printed."""

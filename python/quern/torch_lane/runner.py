@@ -58,7 +58,7 @@ def failure(stage: str, error: BaseException) -> Message:
     text = "".join(traceback.format_exception(error))
     return {"raised": type(error).__name__, "stage": stage, "text": str(error)[:4000],
             "trace": text[-8000:], "errno": getattr(error, "errno", None),
-            "build": isinstance(error, build.BuildFailed)}
+            "build_failed": isinstance(error, build.BuildFailed)}
 
 
 class Runner:
@@ -140,15 +140,15 @@ class Runner:
         return {}
 
     def deliver(self, message: Message, fds: list[int]) -> Message:
-        """Copies the outputs of some calls of the last run into blocks; says what they are."""
-        told = []
+        """Copies the outputs of some calls of the last run into blocks, laid out as the
+        reference's are; says what they are."""
+        told, wanted = [], [Place(**place) for place in message["places"]]
         for index, number in message["copies"]:
             tree, tensors = flatten(self.outputs[index])
-            places, size = lay_out([tensor.detach() for tensor in tensors])
-            block = self.out_blocks[number]
-            if size <= block.size:
-                for place, tensor in zip(places, tensors, strict=True):
-                    block.tensor(place).copy_(tensor.detach())
+            places, _ = lay_out([tensor.detach() for tensor in tensors])
+            if [(p.shape, p.dtype) for p in places] == [(p.shape, p.dtype) for p in wanted]:
+                for place, tensor in zip(wanted, tensors, strict=True):
+                    self.out_blocks[number].tensor(place).copy_(tensor.detach())
             told.append({"tree": tree, "places": [vars(place) for place in places],
                          "types": [type(tensor).__name__ for tensor in tensors],
                          "devices": [tensor.device.type for tensor in tensors],
