@@ -45,8 +45,9 @@ def _torch_flags() -> tuple[list[str], list[str], str]:
 
     standard = "c++20" if "c++20" in inspect.getsource(
         cpp_extension._write_ninja_file_to_build_library) else "c++17"
-    compiling = ["-isystem" + path for path in cpp_extension.include_paths()]
-    compiling.append("-isystem" + sysconfig.get_paths()["include"])
+    compiling = [word for path in [*cpp_extension.include_paths(),
+                                   sysconfig.get_paths()["include"]]
+                 for word in ("-isystem", path)]
     folder = os.path.join(os.path.dirname(torch.__file__), "lib")
     return compiling, ["-L" + folder, "-Wl,-rpath," + folder, "-lc10", "-ltorch_cpu", "-ltorch",
                        "-ltorch_python"], standard
@@ -58,6 +59,8 @@ def warm_up() -> None:
         warnings.simplefilter("ignore")
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         _torch_flags()
+        nvcc_flags()
+        _compiler_version("c++")
 
 
 def torch_link_flags() -> list[str]:
@@ -121,8 +124,9 @@ class Builder:
                 made = light.compile_light(request, name, work, self._run)
                 self.how.append("light")
                 return made
-            except _Failed:
-                pass  # it uses more of PyTorch than the light header has
+            except _Failed as failed:
+                if not light.explains(str(failed)):
+                    raise
         made = self._compile_full(request, name, work)
         self.how.append("full")
         return made
@@ -159,8 +163,6 @@ class Builder:
 
     def _precompiled(self, request: dict[str, Any], standard: str) -> list[str]:
         """Flags that bring torch/extension.h in precompiled, made once a set of flags."""
-        if not request["implicit_headers"]:
-            return []
         import torch
 
         key = hashlib.sha256(repr((torch.__version__, _compiler_version("c++"), standard,
@@ -168,6 +170,8 @@ class Builder:
         folder = self.cache / "headers" / key
         header = folder / "torch_all.h"
         if not (folder / "torch_all.h.gch").exists():
+            if request["cuda"] or not request["implicit_headers"]:
+                return []  # nvcc takes longer than the host's compiler without it
             folder.mkdir(parents=True, exist_ok=True)
             header.write_text("#include <torch/extension.h>\n")
             made = folder / f"{os.getpid()}.gch"
@@ -199,7 +203,7 @@ class Builder:
         rules = sandbox.candidate_rules(str(work), self.readable())
         sandbox.restrict_files([*rules, (os.path.dirname(cuda_home()) or "/usr",
                                          sandbox.READ_EXECUTE)])
-        sandbox.limit(0, 512 << 20)
+        sandbox.limit(0, 4 << 30)
 
     def _finish(self, process: subprocess.Popen[str]) -> str:
         try:

@@ -32,6 +32,16 @@ def may_suit(request: dict[str, Any]) -> bool:
     return bool(request["functions"] or "PYBIND11_MODULE" in text) and not _LACKING.search(text)
 
 
+# Errors that PyTorch's own header may cure: they speak of PyTorch.
+_OF_TORCH = re.compile(r"error:.*(torch|\bat::|\bc10::|ATen|Tensor|TORCH|AT_|C10_|quern_|ScalarType"
+                       r"|namespace .at.|[Pp]y[A-Z_]|\.h[>:\"])|fatal error")
+
+
+def explains(log: str) -> bool:
+    """Whether a compiler's log may be the light header's fault, and not the candidate's."""
+    return bool(_OF_TORCH.search(log)) or "error" not in log
+
+
 def _unit(request: dict[str, Any]) -> str:
     parts = ['#include "light_torch.h"', *request["cpp"], *request["cuda"]]
     if request["functions"] is not None:
@@ -54,18 +64,19 @@ def compile_light(request: dict[str, Any], name: str, work: pathlib.Path,
     source = work / ("unit.cu" if cuda else "unit.cpp")
     source.write_text(_unit(request))
     made = work / f"{name}.so"
-    common = [f"-I{work}/shadow", f"-I{HEADER.parent}", "-DTORCH_EXTENSION_NAME=" + name,
-              "-I" + sysconfig.get_paths()["include"], "-std=c++20", "-shared",
+    folders = [f"{work}/shadow", str(HEADER.parent), sysconfig.get_paths()["include"]]
+    common = [*(word for path in folders for word in ("-isystem", path)),
+              "-DTORCH_EXTENSION_NAME=" + name, "-std=c++20", "-shared",
               *("-I" + path for path in request["extra_include_paths"])]
     linking = [flag for flag in builder.torch_link_flags() if flag not in (
         "-ltorch_python", "-lc10", "-ltorch")]
     if cuda:
         host = [word for flag in ["-fPIC", *request["extra_cflags"]]
                 for word in ("-Xcompiler", flag)]
-        folders = [word for flag in linking if flag.startswith("-Wl,")
+        paths = [word for flag in linking if flag.startswith("-Wl,")
                    for word in ("-Xlinker", flag[4:].replace(",", "="))]
         command = [builder.nvcc(), *builder.nvcc_flags(), *common, "-DQUERN_LIGHT_CUDA", *host,
-                   *request["extra_cuda_cflags"], str(source), *folders,
+                   *request["extra_cuda_cflags"], str(source), *paths,
                    *(flag for flag in linking if not flag.startswith("-Wl,")), "-ltorch_cuda",
                    "-cudart", "shared", *request["extra_ldflags"], "-o", str(made)]
     else:
