@@ -57,6 +57,8 @@ def _torch_flags() -> tuple[list[str], list[str], str]:
 
 def warm_up() -> None:
     """Imports what builds and their callers need, once, before anything forks."""
+    # Asking CUDA for devices would make this process unfit for forking users of CUDA.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)

@@ -225,12 +225,13 @@ def enter(settings: Message, channel: Channel, output_fd: int) -> list[str]:
     tempfile.tempdir = None
     if not settings["confined"]:
         return []
+    on_device = settings["device"].startswith("cuda")
+    if on_device:  # the driver opens what nobody needs afterwards
+        torch.zeros(1, device=settings["device"]).item()
     notes = [sandbox.remove_network(),
              sandbox.restrict_files(sandbox.candidate_rules(settings["scratch"],
                                                             settings["readable"]))]
-    sandbox.limit(0 if settings["device"].startswith("cuda") else settings["memory_bytes"])
-    if settings["device"].startswith("cuda"):
-        torch.cuda.init()
+    sandbox.limit(0 if on_device else settings["memory_bytes"])
     notes.append(sandbox.filter_calls(settings["may_compile"]))
     return [note for note in notes if note]
 
