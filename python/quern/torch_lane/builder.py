@@ -21,7 +21,7 @@ import time
 import warnings
 from typing import Any
 
-from quern.torch_lane import sandbox
+from quern.torch_lane import light, sandbox
 
 BUILD_LIMIT_S = 180.0
 _LOG_CAP = 8000
@@ -121,19 +121,28 @@ class Builder:
         return path
 
     def _compile(self, request: dict[str, Any], name: str, work: pathlib.Path) -> pathlib.Path:
-        from quern.torch_lane import light
-
         if self.fast and light.may_suit(request):
-            try:
-                made = light.compile_light(request, name, work, self._run)
+            made = self._compile_light(request, name, work)
+            if made is not None:
                 self.how.append("light")
                 return made
-            except _Failed as failed:
-                if not light.explains(str(failed)):
-                    raise
         made = self._compile_full(request, name, work)
         self.how.append("full")
         return made
+
+    def _compile_light(self, request: dict[str, Any], name: str,
+                       work: pathlib.Path) -> pathlib.Path | None:
+        """None where PyTorch's own header may do better."""
+        standards = ["c++17", _torch_flags()[2]]
+        for standard in dict.fromkeys(standards):
+            try:
+                return light.compile_light(request, name, work, self._run, standard)
+            except _Failed as failed:
+                if light.explains(str(failed)):
+                    return None
+                if standard == standards[-1]:
+                    raise
+        return None
 
     def _compile_full(self, request: dict[str, Any], name: str,
                       work: pathlib.Path) -> pathlib.Path:

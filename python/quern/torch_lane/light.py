@@ -32,8 +32,8 @@ def may_suit(request: dict[str, Any]) -> bool:
     return bool(request["functions"] or "PYBIND11_MODULE" in text) and not _LACKING.search(text)
 
 
-# Errors that PyTorch's own header may cure: they speak of PyTorch.
-_OF_TORCH = re.compile(r"error:.*(torch|\bat::|\bc10::|ATen|Tensor|TORCH|AT_|C10_|quern_|ScalarType"
+# Errors that PyTorch's own header may cure: they speak of PyTorch, or of what it brings along.
+_OF_TORCH = re.compile(r"error:.*(torch|\bstd\b|\bat::|\bc10::|ATen|Tensor|TORCH|AT_|C10_|quern_|ScalarType"
                        r"|namespace .at.|[Pp]y[A-Z_]|\.h[>:\"])|fatal error")
 
 
@@ -52,8 +52,10 @@ def _unit(request: dict[str, Any]) -> str:
 
 
 def compile_light(request: dict[str, Any], name: str, work: pathlib.Path,
-                  run: Callable[[list[str], pathlib.Path], None]) -> pathlib.Path:
-    """The library. Raises what `run` raises where the compiler refuses."""
+                  run: Callable[[list[str], pathlib.Path], None],
+                  standard: str = "c++17") -> pathlib.Path:
+    """The library. Raises what `run` raises where the compiler refuses. C++17 by default, whose
+    library takes a quarter less time to read than C++20's."""
     from quern.torch_lane import builder
 
     for path in SHADOWED:
@@ -66,7 +68,7 @@ def compile_light(request: dict[str, Any], name: str, work: pathlib.Path,
     made = work / f"{name}.so"
     folders = [f"{work}/shadow", str(HEADER.parent), sysconfig.get_paths()["include"]]
     common = [*(word for path in folders for word in ("-isystem", path)),
-              "-DTORCH_EXTENSION_NAME=" + name, "-std=c++20", "-shared",
+              "-DTORCH_EXTENSION_NAME=" + name, "-std=" + standard, "-shared",
               *("-I" + path for path in request["extra_include_paths"])]
     linking = [flag for flag in builder.torch_link_flags() if flag not in (
         "-ltorch_python", "-lc10", "-ltorch")]
