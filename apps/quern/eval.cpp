@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "interrupt.h"
 #include "progress.h"
+#include "torch_lane.h"
 #include "wiring.h"
 
 namespace quern::cli {
@@ -226,7 +227,8 @@ Result<int> compare(const Context& context, const EvalArguments& arguments) {
 }
 
 void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
-  app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
+  app.add_option("TASK", a->task,
+                 "A task's name (see: quern tasks), the path of a .task file, or a module's .py")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
   app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
@@ -245,17 +247,35 @@ void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
 
 Action add_eval(CLI::App& app) {
   auto a = std::make_shared<EvalArguments>();
+  auto lane = std::make_shared<LaneOptions>();
   add_common(app, a);
   app.add_option("CANDIDATE", a->first,
                  "Source of the kernel: C++ (docs/task_format.md), or device code with a\n"
-                 "launch plan (docs/plan_format.md)");
+                 "launch plan (docs/plan_format.md); a .py with ModelNew for a module file\n"
+                 "(docs/torch_lane.md)");
+  app.add_option("--protocol", lane->protocol,
+                 "For a module file: strict, or kernelbench (their verdict beside ours)")
+      ->check(CLI::IsMember({"strict", "kernelbench"}))
+      ->capture_default_str();
+  app.add_option("--baselines", lane->baselines,
+                 "For a module file: eager, compile, max-autotune; with commas between")
+      ->capture_default_str();
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
   app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
-  return [a](const Context& context) {
+  return [a, lane, &app](const Context& context) {
     if (a->stream == !a->first.empty()) {
       return fail(context, {ErrorKind::kUsage, "give either a candidate file or --stream",
                             "see: quern eval --help"});
+    }
+    if (is_lane(a->task, a->first, a->stream)) {
+      lane->module = a->task;
+      lane->candidate = a->first;
+      lane->device = app.count("--target") > 0 ? a->target : "";
+      lane->seed = a->seed;
+      lane->time_baselines = a->speedup;
+      const Result<int> verdict = eval_in_lane(context, *lane);
+      return verdict ? *verdict : fail(context, verdict.error());
     }
     Result<int> code = a->stream ? eval_stream(context, *a) : eval(context, *a);
     return code ? *code : fail(context, code.error());
