@@ -186,6 +186,7 @@ std::vector<std::string> CompilePool::job_options(const CudaJob& job) const {
   std::vector<std::string> options;
   if (job.fast_math) options.emplace_back("--use_fast_math");
   if (job.separate) options.emplace_back("--fmad=false");
+  if (job.ours) options.emplace_back("--device-as-default-execution-space");
   if (job.max_registers > 0) {
     options.push_back(fmt::format("--maxrregcount={}", job.max_registers));
   }

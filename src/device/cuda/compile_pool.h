@@ -38,6 +38,7 @@ struct CudaJob {
   std::vector<std::pair<std::string, std::string>> headers;  ///< name and text, to be included
   bool fast_math = false;
   bool separate = false;  ///< multiplications and additions are not contracted
+  bool ours = false;      ///< functions without a mark are the device's
   int max_registers = 0;  ///< of a thread; 0: the compiler decides
   /// Leaves most optimisation out: to see whether a source is right, never to time it.
   bool quick = false;
