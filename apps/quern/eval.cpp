@@ -35,7 +35,7 @@ struct Bench {
 Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
                          bool with_baseline) {
   Bench bench;
-  QUERN_ASSIGN(bench.task, load_task_at(context, arguments.task, arguments.size));
+  QUERN_ASSIGN(bench.task, load_task_at(context, arguments.task, arguments.size, arguments.target));
   RunOptions options;
   options.task_name = bench.task.program.name;
   options.size = bench.task.size;

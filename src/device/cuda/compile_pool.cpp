@@ -299,6 +299,14 @@ void CompilePool::staff() {
   }
 }
 
+void CompilePool::warm() {
+  while (workers_.size() < static_cast<size_t>(std::max(1, options_.workers))) {
+    auto worker = start_worker();
+    if (!worker) return;  // the first job will say why
+    workers_.push_back(std::move(*worker));
+  }
+}
+
 void CompilePool::fail_queue(const Error& error) {
   while (!queue_.empty()) {
     finish(std::move(queue_.front()), error);

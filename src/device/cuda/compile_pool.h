@@ -78,6 +78,9 @@ class CompilePool {
   std::vector<Outcome<CudaBinary>> compile_all(std::vector<CudaJob> jobs);
   Outcome<CudaBinary> compile(CudaJob job);
 
+  /// Starts all workers now, which takes them longer than most compilations.
+  void warm();
+
   const std::string& version() const { return version_; }  ///< "NVRTC 13.0"
   bool precompiled() const { return precompiled_; }        ///< the prelude is
   const std::string& architecture() const { return options_.architecture; }

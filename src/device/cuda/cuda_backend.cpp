@@ -26,7 +26,7 @@ constexpr uint8_t kGuard = 0xa5;
 constexpr double kGraphBelowNs = 200e3;
 constexpr int kLargestGraph = 512;
 /// Long enough for the host to queue events and a graph behind it.
-constexpr double kHoldUs = 12;
+constexpr double kHoldUs = 25;
 
 Access access_of(DeviceAccess access) {
   switch (access) {

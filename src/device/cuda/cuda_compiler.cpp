@@ -32,6 +32,7 @@ CudaCompiler::~CudaCompiler() {
 /// Hands jobs to the pool and takes what it has made, until the end.
 void CudaCompiler::tend() {
   std::map<CompilePool::Ticket, uint64_t> names;
+  pool_->warm();
   while (true) {
     std::deque<std::pair<uint64_t, CudaJob>> jobs;
     {
