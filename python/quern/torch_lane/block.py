@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 _ALIGN = 4096
+_WHOLE = 2 << 20  # bytes that CUDA allocates and shares at least
 
 
 @dataclasses.dataclass
@@ -99,8 +100,8 @@ class Block:
 
     @staticmethod
     def _make_cuda(size: int) -> "Block":
-        torch.cuda.init()
-        torch.cuda.current_stream()
+        torch.empty(1, device="cuda")  # there is a context from here on
+        size = -(-size // _WHOLE) * _WHOLE  # smaller allocations share what can be mapped
         pointer = ctypes.c_uint64()
         _cuda_check(_driver().cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(size)),
                     f"cannot allocate {size} bytes")
@@ -116,8 +117,7 @@ class Block:
         size = int(shared["size"])
         if "ipc" not in shared:
             return Block(size, _map(fd, size), shared, fd)
-        torch.cuda.init()
-        torch.cuda.current_stream()
+        torch.empty(1, device="cuda")
         handle = (ctypes.c_char * 64).from_buffer_copy(bytes.fromhex(shared["ipc"]))
         pointer = ctypes.c_uint64()
         opened = _driver().cuIpcOpenMemHandle_v2

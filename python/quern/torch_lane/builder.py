@@ -28,13 +28,15 @@ _LOG_CAP = 8000
 
 
 def environment(cache: str, trusted: bool) -> dict[str, str]:
-    """Where compilers inside a runner keep their files; candidates get none that others read."""
+    """Where compilers inside a runner keep their files: candidates in their own folder, `scratch`,
+    so that none reads what another wrote."""
     made = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "MAX_JOBS": "1"}
     if trusted:
         return {**made, "TORCHINDUCTOR_CACHE_DIR": os.path.join(cache, "inductor"),
                 "TRITON_CACHE_DIR": os.path.join(cache, "triton")}
-    return {**made, "HOME": ".", "TMPDIR": ".", "TORCHINDUCTOR_CACHE_DIR": "inductor",
-            "TRITON_CACHE_DIR": "triton", "XDG_CACHE_HOME": "cache"}
+    return {**made, "HOME": "{scratch}", "TMPDIR": "{scratch}",
+            "TORCHINDUCTOR_CACHE_DIR": "{scratch}/inductor",
+            "TRITON_CACHE_DIR": "{scratch}/triton", "XDG_CACHE_HOME": "{scratch}/cache"}
 
 
 @functools.cache
@@ -55,6 +57,8 @@ def _torch_flags() -> tuple[list[str], list[str], str]:
 
 def warm_up() -> None:
     """Imports what builds and their callers need, once, before anything forks."""
+    # Asking CUDA for devices would make this process unfit for forking users of CUDA.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)

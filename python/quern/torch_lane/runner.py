@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import os
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -50,7 +51,14 @@ def watched_functions() -> dict[str, Any]:
 
 def replaced(before: dict[str, Any]) -> list[str]:
     after = watched_functions()
-    return [name for name, value in before.items() if after[name] is not value]
+    return [name for name, value in before.items()
+            if after[name] is not value and not _of_torch(after[name])]
+
+
+def _of_torch(function: Any) -> bool:
+    """torch.compile, once used, wraps some of PyTorch's functions itself."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename.startswith(os.path.dirname(torch.__file__))
 
 
 def failure(stage: str, error: BaseException) -> Message:
@@ -212,16 +220,18 @@ def enter(settings: Message, channel: Channel, output_fd: int) -> list[str]:
     os.dup2(null, 0)
     sandbox.close_descriptors({channel.end.fileno()})
     for name, value in settings.get("environment", {}).items():
-        os.environ[name] = value
+        os.environ[name] = value.replace("{scratch}", settings["scratch"])
     os.chdir(settings["scratch"])
+    tempfile.tempdir = None
     if not settings["confined"]:
         return []
+    on_device = settings["device"].startswith("cuda")
+    if on_device:  # the driver opens what nobody needs afterwards
+        torch.zeros(1, device=settings["device"]).item()
     notes = [sandbox.remove_network(),
              sandbox.restrict_files(sandbox.candidate_rules(settings["scratch"],
                                                             settings["readable"]))]
-    sandbox.limit(0 if settings["device"].startswith("cuda") else settings["memory_bytes"])
-    if settings["device"].startswith("cuda"):
-        torch.cuda.init()
+    sandbox.limit(0 if on_device else settings["memory_bytes"])
     notes.append(sandbox.filter_calls(settings["may_compile"]))
     return [note for note in notes if note]
 

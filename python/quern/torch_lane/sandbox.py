@@ -155,7 +155,7 @@ def candidate_rules(scratch: str, readable: list[str]) -> list[tuple[str, int]]:
                                         "/sys/devices", "/sys/bus/pci", "/sys/module/nvidia",
                                         "/proc/stat", "/proc/devices", "/proc/modules",
                                         "/proc/sys/vm", "/dev/urandom", "/dev/random")]
-    rules += [(path, DEVICE) for path in ("/dev/null", "/dev/zero", "/dev/nvidiactl",
+    rules += [(path, DEVICE) for path in ("/dev/null", "/dev/zero", "/dev/nvidiactl", "/dev/nvidia-caps",
                                           "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")]
     rules += [(f"/dev/nvidia{number}", DEVICE) for number in range(16)]
     rules += [(path, READ_EXECUTE) for path in readable]
