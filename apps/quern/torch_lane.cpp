@@ -74,7 +74,7 @@ std::string report_text(const Json& report) {
     const bool named = report.contains("breach") && report["breach"].is_string();
     text += fmt::format("{}\n  {}\n", named ? ": " + report["breach"].get<std::string>() : "",
                         report.value("reason", ""));
-    const std::string evidence = trim(report.value("evidence", ""));
+    const std::string evidence(trim(report.value("evidence", "")));
     if (!evidence.empty()) text += evidence + "\n";
   }
   if (report.contains("kernelbench")) text += kernelbench_text(report["kernelbench"]);

@@ -7,7 +7,7 @@
 #include "base/strings.h"
 #include "search/recipe_bench.h"
 #include "search/report_page.h"
-#include "search/report_pictures.h"
+#include "search/svg.h"
 
 namespace quern {
 namespace {
@@ -134,69 +134,56 @@ std::string curves_picture(const RecipeComparison& comparison) {
   }
   body += fmt::format("<text text-anchor='middle' x='{:.0f}' y='{:.0f}'>share of {}</text>", x(0.5),
                       kHeight - 10, html_escape(print(comparison.equal)));
-  return fmt::format(
-      "<div class='wide'><svg viewBox='0 0 {} {}' role='img' aria-label='best so "
-      "far'>{}</svg></div>",
-      kWidth, kHeight, body);
-}
-
-std::string row(const std::vector<std::string>& cells, const char* tag = "td") {
-  std::string text = "<tr>";
-  for (size_t i = 0; i < cells.size(); ++i) {
-    text += fmt::format("<{}{}>{}", tag, i == 0 ? "" : " class='n'", html_escape(cells[i]));
-  }
-  return text + "</tr>";
-}
-
-std::string table(const std::string& rows) {
-  return "<div class='wide'><table>" + rows + "</table></div>";
+  return svg::frame("best so far", kWidth, kHeight, body);
 }
 
 std::string scores_table(const RecipeComparison& comparison) {
-  std::string rows = row({"recipe", "over naive", "over the fastest baseline", "best-so-far area",
-                          "verified", "improved", "over " + comparison.scores.front().recipe},
-                         "th");
+  std::string rows =
+      html_row({"recipe", "over naive", "over the fastest baseline", "best-so-far area", "verified",
+                "improved", "over " + comparison.scores.front().recipe},
+               "th");
   for (const RecipeScore& score : comparison.scores) {
-    rows += row({score.recipe, factor(score.over_naive), factor(score.over_baseline),
-                 factor(score.area), share(score.verified), share(score.improved),
-                 factor(score.over_first)});
+    rows += html_row({score.recipe, factor(score.over_naive), factor(score.over_baseline),
+                      factor(score.area), share(score.verified), share(score.improved),
+                      factor(score.over_first)});
   }
-  return table(rows);
+  return html_table(rows);
 }
 
 std::string spent_table(const RecipeComparison& comparison) {
-  std::string rows = row({"recipe", "runs", "candidates", "calls", "tokens", "USD", "hours"}, "th");
+  std::string rows =
+      html_row({"recipe", "runs", "candidates", "calls", "tokens", "USD", "hours"}, "th");
   for (const RecipeScore& score : comparison.scores) {
-    rows += row({score.recipe, fmt::format("{}", score.runs), fmt::format("{}", score.attempts),
-                 fmt::format("{}", score.spend.calls), fmt::format("{}", score.spend.tokens),
-                 fmt::format("{:.4f}", usd_of(score.spend)),
-                 fmt::format("{:.2f}", score.wall_s / 3600)});
+    rows += html_row(
+        {score.recipe, fmt::format("{}", score.runs), fmt::format("{}", score.attempts),
+         fmt::format("{}", score.spend.calls), fmt::format("{}", score.spend.tokens),
+         fmt::format("{:.4f}", usd_of(score.spend)), fmt::format("{:.2f}", score.wall_s / 3600)});
   }
-  return table(rows);
+  return html_table(rows);
 }
 
 std::string credit_table(const RecipeScore& score) {
-  std::string rows =
-      row({"who", "uses", "calls", "USD", "share of the gain", "ln per use", "ln per USD"}, "th");
+  std::string rows = html_row(
+      {"who", "uses", "calls", "USD", "share of the gain", "ln per use", "ln per USD"}, "th");
   for (const CreditRow& r : score.credit) {
-    rows += row({fmt::format("{} {}", r.kind, r.name), fmt::format("{}", r.uses),
-                 fmt::format("{}", r.spend.calls), fmt::format("{:.4f}", usd_of(r.spend)),
-                 share_of(r, score), ratio(r.credit, r.uses), per_usd(r)});
+    rows += html_row({fmt::format("{} {}", r.kind, r.name), fmt::format("{}", r.uses),
+                      fmt::format("{}", r.spend.calls), fmt::format("{:.4f}", usd_of(r.spend)),
+                      share_of(r, score), ratio(r.credit, r.uses), per_usd(r)});
   }
-  return fmt::format("<h3>{}</h3>", html_escape(score.recipe)) + table(rows);
+  return fmt::format("<h3>{}</h3>", html_escape(score.recipe)) + html_table(rows);
 }
 
 std::string runs_table(const RecipeComparison& comparison) {
-  std::string rows = row({"recipe", "task", "seed", "over naive", "over baseline", "candidates",
-                          "calls", "replays alike"},
-                         "th");
+  std::string rows = html_row({"recipe", "task", "seed", "over naive", "over baseline",
+                               "candidates", "calls", "replays alike"},
+                              "th");
   for (const BenchRun& run : comparison.runs) {
-    rows += row({run.recipe, run.task, fmt::format("{}", run.seed),
-                 run.verified ? fmt::format("{:.2f}", run.over_naive) : "no kernel",
-                 fmt::format("{:.2f}", run.over_baseline), fmt::format("{}", run.attempts),
-                 fmt::format("{}", run.spend.calls), run.differences.empty() ? "yes" : "NO"});
+    rows += html_row({run.recipe, run.task, fmt::format("{}", run.seed),
+                      run.verified ? fmt::format("{:.2f}", run.over_naive) : "no kernel",
+                      fmt::format("{:.2f}", run.over_baseline), fmt::format("{}", run.attempts),
+                      fmt::format("{}", run.spend.calls), run.differences.empty() ? "yes" : "NO"});
   }
-  return "<details><summary>Every run</summary>" + table(rows) + "</details>";
+  return "<details><summary>Every run</summary>" + html_table(rows) + "</details>";
 }
 
 constexpr const char* kHow =

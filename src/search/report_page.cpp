@@ -42,6 +42,32 @@ svg .fail text{fill:var(--bad);font-weight:600}
 
 }  // namespace
 
+std::string html_escape(const std::string& text) {
+  std::string out;
+  for (char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
 std::string html_page(const std::string& title, const std::string& body) {
   return fmt::format(
       "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>\n"
@@ -52,6 +78,18 @@ std::string html_page(const std::string& title, const std::string& body) {
 
 std::string html_section(const std::string& title, const std::string& body) {
   return body.empty() ? "" : fmt::format("<section><h2>{}</h2>\n{}</section>\n", title, body);
+}
+
+std::string html_row(const std::vector<std::string>& cells, const char* tag) {
+  std::string text = "<tr>";
+  for (size_t i = 0; i < cells.size(); ++i) {
+    text += fmt::format("<{}{}>{}", tag, i == 0 ? "" : " class='n'", html_escape(cells[i]));
+  }
+  return text + "</tr>";
+}
+
+std::string html_table(const std::string& rows) {
+  return "<div class='wide'><table>" + rows + "</table></div>";
 }
 
 }  // namespace quern

@@ -6,51 +6,18 @@
 #include <algorithm>
 #include <cmath>
 
+#include "search/report_page.h"
+#include "search/svg.h"
+
 namespace quern {
 namespace {
 
+using svg::label;
+using svg::line;
+using svg::round_values;
+using svg::Scale;
+
 constexpr double kWidth = 720, kHeight = 320, kLeft = 64, kRight = 12, kTop = 14, kBottom = 58;
-
-/// Positions on one axis; logarithmic ones take positive values only.
-struct Scale {
-  double low, high, from, to;
-  bool logarithmic;
-  double operator()(double value) const {
-    double a = logarithmic ? std::log(low) : low, b = logarithmic ? std::log(high) : high;
-    double v = logarithmic ? std::log(value) : value;
-    return from + (to - from) * (b > a ? (v - a) / (b - a) : 0.5);
-  }
-};
-
-/// 1, 2 and 5 times powers of ten within [low, high].
-std::vector<double> round_values(double low, double high) {
-  std::vector<double> values;
-  bool coarse = high / low > 300;
-  for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
-    for (double factor : {1.0, 2.0, 5.0}) {
-      if (coarse && factor != 1.0) continue;
-      double value = power * factor;
-      if (value >= low && value <= high) values.push_back(value);
-    }
-  }
-  return values;
-}
-
-std::string line(const char* style, double x1, double y1, double x2, double y2) {
-  return fmt::format("<line class='{}' x1='{:.1f}' y1='{:.1f}' x2='{:.1f}' y2='{:.1f}'/>", style,
-                     x1, y1, x2, y2);
-}
-
-std::string label(const char* anchor, double x, double y, const std::string& text) {
-  return fmt::format("<text text-anchor='{}' x='{:.1f}' y='{:.1f}'>{}</text>", anchor, x, y,
-                     html_escape(text));
-}
-
-std::string frame(const std::string& title, const std::string& body) {
-  return fmt::format(
-      "<div class='wide'><svg viewBox='0 0 {} {}' role='img' aria-label='{}'>{}</svg></div>",
-      kWidth, kHeight, html_escape(title), body);
-}
 
 double time_of(const Attempt& attempt) {
   const Timing* timing = timing_of(attempt.evaluation.verdict);
@@ -102,32 +69,6 @@ std::string best_so_far(const ReportData& data, const Scale& x, const Scale& y) 
 
 }  // namespace
 
-std::string html_escape(const std::string& text) {
-  std::string out;
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 std::string duration_text(double ns) {
   if (ns >= 1e9) return fmt::format("{:.3g} s", ns / 1e9);
   if (ns >= 1e6) return fmt::format("{:.3g} ms", ns / 1e6);
@@ -173,7 +114,7 @@ std::string search_picture(const ReportData& data) {
   for (const Attempt& attempt : data.attempts) {
     if (!is_baseline(attempt)) body += attempt_mark(attempt, x, y);
   }
-  return frame("Time per call of every attempt, and the best so far", body);
+  return svg::frame("Time per call of every attempt, and the best so far", kWidth, kHeight, body);
 }
 
 std::string roofline_picture(const ReportData& data, const Attempt* best) {
@@ -226,7 +167,7 @@ std::string roofline_picture(const ReportData& data, const Attempt* best) {
     body += label(point.is_best ? "end" : "start", x(intensity) + (point.is_best ? -8 : 8),
                   y(point.gflops) + 4, fmt::format("{} {:.3g}", point.name, point.gflops));
   }
-  return frame("Kernels under the roofline of the machine", body);
+  return svg::frame("Kernels under the roofline of the machine", kWidth, kHeight, body);
 }
 
 }  // namespace quern

@@ -8,9 +8,6 @@
 
 namespace quern {
 
-/// The text with &, <, > and quotes as HTML entities.
-std::string html_escape(const std::string& text);
-
 /// "3.21 ms", "812 µs".
 std::string duration_text(double ns);
 
