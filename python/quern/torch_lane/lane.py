@@ -24,6 +24,7 @@ Report = dict[str, Any]
 VERIFIED = ("published", "published", "normal", "wide", "negative")
 # Parameters are drawn under another seed than the one that KernelBench publishes.
 PARAMETER_SEED = 20_011
+MOST_SLOTS = 32
 LOAD_LIMIT_S, CALL_LIMIT_S = 120.0, 60.0
 BUILD_ALLOWANCE_S = 120.0
 METHOD = ("answers compared with the reference in double precision on fresh inputs of {} "
@@ -88,7 +89,7 @@ class Lane:
             each = self.facts["size"] + self.facts["out_size"]
             wanted = math.ceil(0.004 / max(self.facts["call_s"], 1e-6))
             fitting = self.options.slot_bytes // each
-            self.slots = max(2, min(16, max(4, wanted), fitting))
+            self.slots = max(2, min(MOST_SLOTS, max(4, wanted), fitting))
             self.blocks = self._ask_judge("reserve", size=self.facts["size"], slots=self.slots,
                                           out_size=self.facts["out_size"], outputs=self.slots)
         except Died as death:
@@ -253,6 +254,8 @@ class Lane:
                 continue
             self._check_slots(process, report, [0], name)
         if self.options.device.startswith("cuda"):
+            # Inputs of its own: memory may still hold the last answer.
+            self._ask_judge("draw", draws=[[0, "published", self._seed(4)]])
             self._check_slots(process, report, [0], "as the next operation sees it", ordered=True)
         self._draw_all("published", 5)
         self._check_slots(process, report, list(range(self.slots)), "several calls")
@@ -360,7 +363,7 @@ class Lane:
             self._ask_judge("poison")
             order = list(runners)
             self.random.shuffle(order)
-            whole = number % 3 == 0
+            whole = number % 2 == 0
             chosen = self.random.randrange(self.slots)
             for name in sorted(order, key=lambda name: name == "candidate" and number % 2 == 0):
                 spent = self._run(runners[name], slots)
@@ -395,13 +398,14 @@ class Lane:
 
     def _refuse_late(self, samples: dict[str, list[float]], late: dict[str, list[float]]) -> None:
         """Work put off until the outputs are asked for."""
-        base = "eager" if "eager" in late else None
-        if base is None or not late[base] or len(late["candidate"]) < 2:
+        if "eager" not in late or len(late["candidate"]) < 2:
             return
-        batch = statistics.median(samples[base]) * self.slots
+        batch = statistics.median(samples["eager"]) * self.slots
         own = statistics.median(samples["candidate"]) * self.slots
-        excess = statistics.median(late["candidate"]) - statistics.median(late[base])
-        if excess > 0.5 * batch and own < 0.5 * batch and excess > 0.0005:
+        usual = statistics.median(late["eager"])
+        noise = statistics.median(abs(value - usual) for value in late["eager"])
+        excess = statistics.median(late["candidate"]) - usual
+        if excess > 0.5 * batch + 4 * noise and own < 0.5 * batch:
             raise Stop("rejected", f"it answers after {1e3 * own:.3g} ms and its outputs come "
                        f"{1e3 * excess:.3g} ms later than PyTorch's: the work is put off",
                        breach="early_done")
