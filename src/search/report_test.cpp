@@ -72,6 +72,7 @@ TEST(Report, SaysWhenEachAttemptWasJudged) {
   ReportData data = finished_run();
   for (const Attempt& attempt : data.attempts) {
     ASSERT_THAT(attempt.time, ::testing::MatchesRegex("20..-..-..T..:..:..\\....Z"));
+    if (attempt.candidate.proposer == "baseline") continue;
     EXPECT_THAT(search_picture(data), HasSubstr("at " + attempt.time));
   }
   for (Attempt& attempt : data.attempts) attempt.time.clear();
