@@ -107,8 +107,9 @@ Result<void> check_same(const Planned& run, const RunOptions& there) {
   return {};
 }
 
-/// Makes the run, or what is left of it. False when the user stopped it.
-Result<bool> make_run(const Context& context, const Planned& planned) {
+/// Makes the run, the `number`th `of` so many, or what is left of it. False when the user stopped
+/// it.
+Result<bool> make_run(const Context& context, const Planned& planned, size_t number, size_t of) {
   const bool begun = file_exists(planned.directory + "/run.db");
   if (begun) {
     QUERN_ASSIGN(RunStore there, RunStore::read(planned.directory));
@@ -122,7 +123,7 @@ Result<bool> make_run(const Context& context, const Planned& planned) {
                                    ? RunStore::open(planned.directory)
                                    : RunStore::create(planned.directory, planned.options,
                                                       evaluator->environment(), evaluator->work()));
-  say(fmt::format("{}\n", planned.directory));
+  say(fmt::format("{}: run {} of {}\n", planned.directory, number, of));
   QUERN_ASSIGN(const SearchResult result, search_to_end(context, store, *evaluator, planned.task));
   return result.summary.end != SearchEnd::kInterrupted;
 }
@@ -155,8 +156,9 @@ Result<int> bench(const Context& context, const BenchArguments& arguments) {
   comparison.clock = arguments.clock;
   comparison.seeds = arguments.seeds;
   QUERN_TRY(make_directories(arguments.out));
-  for (const Planned& run : planned) {
-    QUERN_ASSIGN(const bool ended, make_run(context, run));
+  for (size_t i = 0; i < planned.size(); ++i) {
+    const Planned& run = planned[i];
+    QUERN_ASSIGN(const bool ended, make_run(context, run, i + 1, planned.size()));
     if (!ended || interrupted()) {
       say("interrupted; the same command goes on with it\n");
       return kInterrupted;
@@ -189,11 +191,12 @@ Action add_bench_recipes(CLI::App& app) {
   auto a = std::make_shared<BenchArguments>();
   app.add_option("RECIPES", a->recipes, "Recipes to compare: rules, of `quern recipes`, or files")
       ->required();
-  app.add_option("--tasks", a->tasks, "Tasks to compare them on")->required();
+  app.add_option("--tasks", a->tasks, "Tasks to compare them on: names, or .task files")
+      ->required();
   app.add_option("--equal", a->equal,
                  "What every run may spend: attempts=N, calls=N, usd=X or seconds=S")
       ->capture_default_str();
-  app.add_option("--seeds", a->seeds, "Runs of each recipe on each task")
+  app.add_option("--seeds", a->seeds, "Runs of each recipe on each task, with seeds 0, 1, …")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
