@@ -71,7 +71,7 @@ class Driver : public testing::Test {
     options.openmp = openmp;
     options.threads = 2;
     options.pairs = 9;
-    options.deadline_s = 5;
+    options.deadline_s = 3;
     judgement_ = judge_driver({root_ + "/twice", root_, "(1<<10)"},
                               "inline void twice(std::vector<double> const& x, "
                               "std::vector<double>& y) {" +
