@@ -85,7 +85,7 @@ def main():
 
     builder.warm_up()
     figures = {}
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as folder:
         ours = builder.Builder(cache)
         for name, request in requests_of(arguments.names).items():
             rows = {"pytorch": [], "full": [], "light": []}
@@ -97,10 +97,10 @@ def main():
                     if kind == "pytorch":
                         if number < 0:
                             continue
-                        spent = timed(lambda: by_pytorch(given, os.path.join(cache, given["name"])))
+                        spent = timed(lambda: by_pytorch(given, os.path.join(folder, given["name"])))
                     else:
                         answers = []
-                        spent = timed(lambda: answers.append(ours.build(given)))
+                        spent = timed(lambda: answers.append(ours.build(given, folder)))
                         if "path" not in answers[0]:
                             sys.exit(answers[0]["log"])
                     rows[kind] += [spent] if number >= 0 else []

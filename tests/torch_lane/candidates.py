@@ -253,6 +253,26 @@ add("later_by_thread", "scale", "y = torch.zeros_like(x)\n"
     "threading.Thread(target=work).start()\nreturn y",
     "wrong_result|rejected/left_threads|rejected/early_done|rejected/stale_output", None,
     before="import threading, time\n")
+add("leaves_a_thread", "scale", "threading.Thread(target=time.sleep, args=(60,), daemon=True)"
+    ".start()\nreturn x * 2 + 1", "rejected/left_threads", None,
+    before="import threading, time\n")
+add("defers_to_delivery", "matmul", "for _ in range(200): a @ b\nreturn a @ b",
+    "rejected/early_done", None, before="""
+import sys
+runner = sys.modules["quern.torch_lane.runner"].Runner
+real_run, real_deliver = runner.run, runner.deliver
+runs = []
+
+def run(self, message, fds):
+    runs.append(message)
+    return {}
+
+def deliver(self, message, fds):
+    real_run(self, runs[-1], [])
+    return real_deliver(self, message, fds)
+
+runner.run, runner.deliver = run, deliver
+""")
 
 # Out of bounds.
 add("reads_a_file", "relu", "open('/etc/hostname').read()\nreturn torch.relu(x)",

@@ -25,6 +25,7 @@ from quern.torch_lane import light, sandbox
 
 BUILD_LIMIT_S = 180.0
 _LOG_CAP = 8000
+PACKAGE = str(pathlib.Path(__file__).parents[2])
 
 
 def environment(cache: str, trusted: bool) -> dict[str, str]:
@@ -85,14 +86,16 @@ class Builder:
         self.spent_s = 0.0
         self.how: list[str] = []  # of the builds so far: "cached", "light", "full"
 
-    def readable(self) -> list[str]:
-        return [str(self.cache), str(pathlib.Path(__file__).parents[2])]
-
-    def build(self, request: dict[str, Any]) -> dict[str, Any]:
-        """{"path"} of the library, or {"log"} of the compiler that refused."""
+    def build(self, request: dict[str, Any], into: str) -> dict[str, Any]:
+        """{"path"} of a copy of the library in folder `into`, so that nobody need read the cache;
+        or {"log"} of the compiler that refused."""
         began = time.monotonic()
         try:
-            return {"path": str(self._build(request))}
+            made = self._build(request)
+            path = pathlib.Path(into) / made.parent.name / made.name
+            path.parent.mkdir(exist_ok=True)
+            shutil.copyfile(made, path)
+            return {"path": str(path)}
         except _Failed as failed:
             return {"log": str(failed)[-_LOG_CAP:]}
         finally:
@@ -213,9 +216,9 @@ class Builder:
 
     def _confine(self, work: pathlib.Path) -> None:
         sandbox.remove_network()
-        rules = sandbox.candidate_rules(str(work), self.readable())
-        sandbox.restrict_files([*rules, (os.path.dirname(cuda_home()) or "/usr",
-                                         sandbox.READ_EXECUTE)])
+        rules = sandbox.candidate_rules(str(work), [PACKAGE, str(self.cache / "headers"),
+                                                    cuda_home()])
+        sandbox.restrict_files(rules)
         sandbox.limit(0, 4 << 30)
 
     def _finish(self, process: subprocess.Popen[str]) -> str:

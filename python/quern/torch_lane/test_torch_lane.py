@@ -93,11 +93,31 @@ def test_parameters_are_the_reference_s_where_names_agree(reports):
     assert reports["linear_renamed"]["parameters"] == "seeded"
 
 
+def run_lane(folder, module, candidate):
+    (folder / "module.py").write_text(module)
+    (folder / "candidate.py").write_text(candidate)
+    return subprocess.run([sys.executable, "-m", "quern.torch_lane", "module.py", "candidate.py"],
+                          cwd=folder, text=True, capture_output=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "python")})
+
+
 def test_a_random_module_judges_nobody(tmp_path):
     source = CANDIDATES.modules()["relu"].replace("torch.relu(x)", "F.dropout(x, 0.5)")
-    made = subprocess.run([sys.executable, "-m", "quern.torch_lane", "module.py", "module.py"],
-                          cwd=tmp_path, text=True, capture_output=True, timeout=120,
-                          env={**os.environ, "PYTHONPATH": str(ROOT / "python"),
-                               "QUERN_NOTHING": (tmp_path / "module.py").write_text(source) and ""})
+    made = run_lane(tmp_path, source, source)
     assert made.returncode == 2
-    assert "random" in made.stderr or "differently" in made.stderr
+    assert "answers differently each time" in made.stderr
+
+
+def test_a_module_without_inputs_is_an_error_that_says_so(tmp_path):
+    made = run_lane(tmp_path, "class Model: pass\n", "")
+    assert made.returncode == 2
+    assert "get_inputs" in made.stderr
+
+
+def test_the_same_extension_is_built_once(tmp_path):
+    sample = next(s for s in QUICK if s.name == "cpp_matmul")
+    rows = [{"name": str(n), "module": sample.module, "source": sample.source, "theirs": False}
+            for n in range(2)]
+    reports = judge(rows, CANDIDATES.modules(), tmp_path)
+    assert [reports[name]["verdict"] for name in ("0", "1")] == ["passed", "passed"]
+    assert len(list(tmp_path.glob("*/cpp_matmul.so"))) == 1

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of the lane by themselves: source checks, draws, comparison, intervals, memory."""
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from quern.torch_lane import block, draws, judge, light, static_checks, timing  # noqa: E402
+
+
+@pytest.mark.parametrize("line, breach", [
+    ("torch.allclose = f", "patched_torch"),
+    ("setattr(torch, 'equal', f)", "patched_torch"),
+    ("F.relu = f", "patched_torch"),
+    ("del torch.equal", "patched_torch"),
+    ("torch.cuda.synchronize = f", "patched_timer"),
+    ("time.perf_counter = f", "patched_timer"),
+    ("gc.get_objects()", "inspects_harness"),
+    ("f.__globals__", "inspects_harness"),
+    ("sys.modules['torch'] = f", "patched_torch"),
+])
+def test_an_attempt_to_deceive_is_named(line, breach):
+    source = f"import torch, time, gc, sys\nimport torch.nn.functional as F\n{line}\n"
+    assert [found.breach for found in static_checks.findings(source)] == [breach]
+
+
+@pytest.mark.parametrize("line", [
+    "torch.backends.cudnn.benchmark = True", "x = torch.relu", "model.weight = torch.ones(2)",
+    "self.torch = 1", "torch._inductor.config.max_autotune = True", "time.sleep(1)",
+    "try:\n    import triton\nexcept ImportError:\n    triton = None",
+])
+def test_what_kernels_do_is_no_breach(line):
+    assert static_checks.findings(f"import torch, time\n{line}\n") == []
+
+
+def test_draws_keep_zeros_symmetry_and_few_values():
+    def inputs():
+        lower = torch.tril(torch.rand(8, 8))
+        symmetric = torch.rand(8, 8)
+        return [lower, symmetric + symmetric.t(), torch.randint(0, 2, (64,)).float()]
+
+    for name in draws.DISTRIBUTIONS:
+        lower, symmetric, few = draws.draw(inputs, name, 3, "cpu")
+        assert torch.equal(torch.tril(lower), lower)
+        assert torch.equal(symmetric, symmetric.t())
+        assert set(few.unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_uniform_draw_becomes_normal():
+    drawn = draws.draw(lambda: [torch.rand(100_000)], "normal", 3, "cpu")[0]
+    assert abs(float(drawn.mean())) < 0.02
+    assert abs(float(drawn.std()) - 1) < 0.02
+
+
+def test_comparison_allows_rounding_and_refuses_less_precision():
+    a, b = torch.randn(64, 256), torch.randn(256, 64)
+    exact, own = a.double() @ b.double(), a @ b
+    assert judge.compare(own, exact, own)["ok"]
+    assert judge.compare((a[:, :128] @ b[:128]) + (a[:, 128:] @ b[128:]), exact, own)["ok"]
+    assert not judge.compare((a.bfloat16() @ b.bfloat16()).float(), exact, own)["ok"]
+    spoilt = own.clone()
+    spoilt[3, 5] = float("nan")
+    assert judge.compare(spoilt, exact, own)["nan"]
+
+
+def test_infinities_must_be_the_reference_s():
+    own = torch.tensor([1.0, float("inf"), 2.0])
+    assert judge.compare(own.clone(), own.double(), own)["ok"]
+    assert not judge.compare(torch.tensor([1.0, -float("inf"), 2.0]), own.double(), own)["ok"]
+
+
+def test_the_interval_of_a_median_has_its_coverage():
+    # Of 12 values, the 3rd and the 10th enclose the median with 96 %, the 4th and 9th with 85 %.
+    assert timing.median_interval(12) == (2, 9)
+    assert timing.median_interval(2) == (0, 1)
+    paired = timing.paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert paired["speedup"] == paired["speedup_low"] == paired["speedup_high"] == 2
+
+
+def test_a_block_gives_back_dense_strides():
+    tensors = [torch.randn(3, 5).t(), torch.arange(4), torch.empty(0, 2)]
+    places, size = block.lay_out(tensors)
+    made = block.Block.make(size, "cpu")
+    for place, tensor in zip(places, tensors):
+        made.tensor(place).copy_(tensor)
+    again = block.Block.attach(made.shared, made.fd)
+    for place, tensor in zip(places, tensors):
+        assert torch.equal(again.tensor(place), tensor)
+        assert again.tensor(place).stride() == tensor.stride()
+
+
+def test_values_travel_as_a_tree():
+    given = [torch.ones(2), (1, 2.5, None), {"a": [torch.zeros(1), "x"]}, torch.float16]
+    tree, tensors = block.flatten(given)
+    made = block.unflatten(tree, tensors)
+    assert made[1:2] + made[3:] == [(1, 2.5, None), torch.float16]
+    assert made[2]["a"][1] == "x" and made[0] is given[0]
+    with pytest.raises(TypeError, match="cannot be passed"):
+        block.flatten([object()])
+
+
+def test_only_errors_that_speak_of_pytorch_are_the_light_header_s():
+    assert light.explains("unit.cpp:3: error: 'matmul' is not a member of 'torch'")
+    assert light.explains("unit.cpp:3: error: 'cout' is not a member of 'std'")
+    assert not light.explains("unit.cpp:3: error: 'y' was not declared in this scope")

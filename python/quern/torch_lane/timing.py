@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples of calls as the reports give them: medians, intervals, ratios of pairs."""
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+Report = dict[str, Any]
+
+
+def summary(samples_s: list[float], calls: int) -> Report:
+    """Samples in ns per call with their median and its 95 % interval (order statistics)."""
+    ordered = sorted(1e9 * sample for sample in samples_s)
+    low, high = median_interval(len(ordered))
+    return {"samples_ns": [1e9 * sample for sample in samples_s], "calls_per_sample": calls,
+            "median_ns": statistics.median(ordered), "low_ns": ordered[low],
+            "high_ns": ordered[high], "clock": "steady"}
+
+
+def median_interval(count: int) -> tuple[int, int]:
+    """Places of the order statistics that enclose the median with 95 %, or all there is."""
+    mass, low = 0.0, 0
+    for place in range(count // 2):
+        mass += math.comb(count, place) / 2 ** count
+        if mass > 0.025:
+            break
+        low = place + 1
+    low = min(max(low - 1, 0), count // 2)
+    return low, count - 1 - low
+
+
+def paired(baseline: list[float], candidate: list[float]) -> Report:
+    """The speedup over a baseline: the median of the ratios of pairs, and its interval."""
+    ratios = sorted(b / c for b, c in zip(baseline, candidate, strict=True))
+    low, high = median_interval(len(ratios))
+    return {"speedup": statistics.median(ratios), "speedup_low": ratios[low],
+            "speedup_high": ratios[high], "pairs": len(ratios)}
