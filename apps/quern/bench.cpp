@@ -25,9 +25,9 @@ Action add_bench(CLI::App& app) {
     Action run = bench.add(*sub);
     sub->callback([chosen, run] { *chosen = run; });
   }
-  return [chosen](const Context& context) {
-    if (*chosen) return (*chosen)(context);
-    return fail(context, {ErrorKind::kUsage, "what is to be compared?", "see: quern bench --help"});
+  Action suite = add_bench_suite(app);
+  return [chosen, suite](const Context& context) {
+    return *chosen ? (*chosen)(context) : suite(context);
   };
 }
 

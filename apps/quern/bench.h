@@ -6,5 +6,7 @@
 namespace quern::cli {
 
 Action add_bench_recipes(CLI::App& app);
+/// `quern bench SUITE`.
+Action add_bench_suite(CLI::App& app);
 
 }  // namespace quern::cli

@@ -10,6 +10,7 @@
 #include "interrupt.h"
 #include "llm/models.h"
 #include "model_options.h"
+#include "planned_run.h"
 #include "search/recipe_bench.h"
 #include "search/what_if.h"
 #include "searching.h"
@@ -25,13 +26,6 @@ struct BenchArguments {
   std::string size, equal = "attempts=32", out = "bench-recipes", compiler = "g++",
                     clock = "steady";
   int seeds = 3, threads = 0;
-};
-
-/// A run to be made.
-struct Planned {
-  RunOptions options;
-  TaskAtSize task;
-  std::string directory;
 };
 
 Result<void> set_budget(const EqualBudget& equal, RunOptions& options) {
@@ -62,9 +56,9 @@ Result<void> set_budget(const EqualBudget& equal, RunOptions& options) {
   return {};
 }
 
-Result<std::vector<Planned>> plan(const Context& context, const BenchArguments& arguments,
-                                  const EqualBudget& equal) {
-  std::vector<Planned> planned;
+Result<std::vector<PlannedRun>> plan(const Context& context, const BenchArguments& arguments,
+                                     const EqualBudget& equal) {
+  std::vector<PlannedRun> planned;
   for (const std::string& recipe : arguments.recipes) {
     RunOptions options;
     options.threads = arguments.threads;
@@ -90,44 +84,7 @@ Result<std::vector<Planned>> plan(const Context& context, const BenchArguments& 
   return planned;
 }
 
-/// What must be the same for a run that is there to be taken for this one.
-Json identity(RunOptions options) {
-  options.checker_version.clear();
-  return to_json(options);
-}
-
-Result<void> check_same(const Planned& run, const RunOptions& there) {
-  const Json asked = identity(run.options), found = identity(there);
-  for (const auto& [key, value] : asked.items()) {
-    if (found.value(key, Json()) == value) continue;
-    return Error{ErrorKind::kUsage,
-                 fmt::format("{} holds a run with another {}", run.directory, key),
-                 "compare as before, or name another folder with --out"};
-  }
-  return {};
-}
-
-/// Makes the run, or what is left of it. False when the user stopped it.
-Result<bool> make_run(const Context& context, const Planned& planned) {
-  const bool begun = file_exists(planned.directory + "/run.db");
-  if (begun) {
-    QUERN_ASSIGN(RunStore there, RunStore::read(planned.directory));
-    QUERN_ASSIGN(const RunRecord run, there.run());
-    QUERN_TRY(check_same(planned, run.options));
-    if (run.state == "finished") return true;
-  }
-  QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator,
-               make_evaluator(context, planned.task, planned.options));
-  QUERN_ASSIGN(RunStore store, begun
-                                   ? RunStore::open(planned.directory)
-                                   : RunStore::create(planned.directory, planned.options,
-                                                      evaluator->environment(), evaluator->work()));
-  say(fmt::format("{}\n", planned.directory));
-  QUERN_ASSIGN(const SearchResult result, search_to_end(context, store, *evaluator, planned.task));
-  return result.summary.end != SearchEnd::kInterrupted;
-}
-
-Result<BenchRun> read_run(const Planned& planned, const EqualBudget& equal,
+Result<BenchRun> read_run(const PlannedRun& planned, const EqualBudget& equal,
                           Environment& environment) {
   QUERN_ASSIGN(RunStore store, RunStore::read(planned.directory));
   QUERN_ASSIGN(const RecordedRun recorded, load_recorded(store));
@@ -147,7 +104,7 @@ Result<BenchRun> read_run(const Planned& planned, const EqualBudget& equal,
 
 Result<int> bench(const Context& context, const BenchArguments& arguments) {
   QUERN_ASSIGN(const EqualBudget equal, parse_equal(arguments.equal));
-  QUERN_ASSIGN(const std::vector<Planned> planned, plan(context, arguments, equal));
+  QUERN_ASSIGN(const std::vector<PlannedRun> planned, plan(context, arguments, equal));
   catch_interrupts();
   RecipeComparison comparison;
   comparison.equal = equal;
@@ -155,8 +112,9 @@ Result<int> bench(const Context& context, const BenchArguments& arguments) {
   comparison.clock = arguments.clock;
   comparison.seeds = arguments.seeds;
   QUERN_TRY(make_directories(arguments.out));
-  for (const Planned& run : planned) {
-    QUERN_ASSIGN(const bool ended, make_run(context, run));
+  for (size_t i = 0; i < planned.size(); ++i) {
+    say(fmt::format("{}: run {} of {}\n", planned[i].directory, i + 1, planned.size()));
+    QUERN_ASSIGN(const bool ended, make_run(context, planned[i]));
     if (!ended || interrupted()) {
       say("interrupted; the same command goes on with it\n");
       return kInterrupted;
@@ -189,11 +147,12 @@ Action add_bench_recipes(CLI::App& app) {
   auto a = std::make_shared<BenchArguments>();
   app.add_option("RECIPES", a->recipes, "Recipes to compare: rules, of `quern recipes`, or files")
       ->required();
-  app.add_option("--tasks", a->tasks, "Tasks to compare them on")->required();
+  app.add_option("--tasks", a->tasks, "Tasks to compare them on: names, or .task files")
+      ->required();
   app.add_option("--equal", a->equal,
                  "What every run may spend: attempts=N, calls=N, usd=X or seconds=S")
       ->capture_default_str();
-  app.add_option("--seeds", a->seeds, "Runs of each recipe on each task")
+  app.add_option("--seeds", a->seeds, "Runs of each recipe on each task, with seeds 0, 1, …")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");

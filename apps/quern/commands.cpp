@@ -38,7 +38,9 @@ constexpr Command kCommands[] = {
      "  quern replay runs/softmax-cpu-001                    is it the same, bit for bit?\n"
      "  quern replay runs/softmax-cpu-001 --recipe stark     what would another method have "
      "done?\n"},
-    {"bench", "Compare search methods with one another", add_bench,
+    {"bench", "Run a suite of tasks, or compare search methods", add_bench,
+     "  quern bench starter --budget 64\n"
+     "  quern bench tasks.jsonl --candidates runs/mine --samples 10\n"
      "  quern bench recipes rules stark --tasks relu softmax --equal calls=40 --model openai/…\n"},
     {"report", "Write the HTML report of a run", add_report,
      "  quern report runs/softmax-cpu-001 --out softmax.html\n"},

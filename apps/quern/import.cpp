@@ -24,6 +24,8 @@ Result<quern::Command> python_command(const Context& context, const ImportOption
   }
   if (!options.check) command.argv.emplace_back("--no-check");
   if (options.evaluation) command.argv.emplace_back("--eval");
+  if (options.widen) command.argv.emplace_back("--widen");
+  if (options.resume) command.argv.emplace_back("--resume");
   return command;
 }
 
@@ -94,11 +96,15 @@ Result<std::string> import_one(const Context& context, const std::string& file,
 
 Action add_import(CLI::App& app) {
   auto options = std::make_shared<ImportOptions>();
-  app.add_option("FILE", options->file, "A PyTorch module file, or a .jsonl of them")->required();
+  app.add_option("FILE", options->file,
+                 "A PyTorch module file, a .jsonl of them, a Definition .json, or a folder")
+      ->required();
   app.add_option("--out", options->out, "Directory for the task files [imported]");
   app.add_option("--only", options->only, "Only this module: its name, or LEVEL/ID; repeatable");
   app.add_flag("!--no-check", options->check, "Do not compare with PyTorch nor try wrong kernels");
   app.add_flag("--eval", options->evaluation, "Evaluation mode [training mode, as KernelBench]");
+  app.add_flag("--widen", options->widen, "16-bit floats of Definitions become 32-bit ones");
+  app.add_flag("--resume", options->resume, "Go on where an import into this directory stopped");
   return [options](const Context& context) { return run_import(context, *options); };
 }
 

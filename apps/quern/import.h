@@ -14,6 +14,8 @@ struct ImportOptions {
   std::vector<std::string> only;  ///< names, or LEVEL/ID; empty: all
   bool check = true;              ///< against PyTorch, and with wrong kernels
   bool evaluation = false;        ///< trace in evaluation mode, not in training mode
+  bool widen = false;             ///< 16-bit floats of Definitions become 32-bit ones
+  bool resume = false;            ///< modules that `out` has already are not done again
 };
 
 /// Runs the Python importer; its report: {"tasks": [{name, level, problem_id, status, reason, path,

@@ -90,13 +90,18 @@ void add_limit_options(CLI::App& app, ModelLimits& limits) {
 }
 
 void add_model_options(CLI::App& app, ModelArguments& arguments) {
-  app.add_option("--model", arguments.model, "Model that a recipe asks: PROVIDER/MODEL");
-  app.add_option("--models", arguments.models, "Servers and prices of models, a JSON file");
+  app.add_option("--model", arguments.model,
+                 "Model that a recipe asks: PROVIDER/MODEL (openai/…, anthropic/…, or a server of "
+                 "--models)");
+  app.add_option(
+      "--models", arguments.models,
+      "Servers, and prices in USD per million tokens, a JSON file: {\"providers\": "
+      "{\"lab\": {\"base_url\": \"http://host:8000/v1\", \"api_key_env\": \"LAB_KEY\"}}, "
+      "\"models\": {\"lab/*\": {\"input\": 1, \"output\": 2}}}");
   app.add_option("--prompts", arguments.prompts,
                  "Folder of NAME.mustache templates that take the place of Quern's");
   app.add_option("--agent", arguments.agent,
-                 "Command of a coding agent that a recipe asks in place of a model; without "
-                 "--recipe, the recipe agent");
+                 "Command of a coding agent that is asked in place of a model");
   app.add_option("--agent-env", arguments.agent_env,
                  "Environment variables that the agent is given, by name");
   app.add_option("--agent-writes", arguments.agent_writes,

@@ -144,8 +144,9 @@ Action add_optimize(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
       ->capture_default_str();
-  app.add_option("--recipe", a->recipe,
-                 "Search method: one of `quern recipes`, or a .toml file [quern]");
+  app.add_option(
+      "--recipe", a->recipe,
+      "Search method: one of `quern recipes`, or a .toml file [quern; agent with --agent]");
   add_model_options(app, a->models);
   app.add_option("--seed", a->seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")

@@ -27,7 +27,8 @@ Result<Json> attempts_json(RunStore& store) {
                         {"verdict", verdict_name(attempt.evaluation.verdict)},
                         {"reason", verdict_reason(attempt.evaluation.verdict)},
                         {"median_ns", timing ? Json(timing->median_ns) : Json(nullptr)},
-                        {"roofline", attempt.evaluation.roofline}});
+                        {"roofline", attempt.evaluation.roofline},
+                        {"time", attempt.time.empty() ? Json(nullptr) : Json(attempt.time)}});
   }
   return list;
 }

@@ -119,7 +119,7 @@ std::string describe(const SearchResult& result, const std::string& directory) {
 }
 
 Result<SearchResult> search_to_end(const Context& context, RunStore& store, Evaluator& evaluator,
-                                   const TaskAtSize& task) {
+                                   const TaskAtSize& task, bool quiet) {
   QUERN_ASSIGN(const RunRecord run, store.run());
   std::unique_ptr<llm::Models> models;
   if (!run.options.recipe_text.empty()) {
@@ -131,7 +131,10 @@ Result<SearchResult> search_to_end(const Context& context, RunStore& store, Eval
   catch_interrupts();
   ProgressPrinter printer(context);
   SearchParts parts{evaluator, *proposer, store,
-                    [&](const Progress& progress) { printer.show(progress); }, interrupted};
+                    [&](const Progress& progress) {
+                      if (!quiet) printer.show(progress);
+                    },
+                    interrupted};
   SearchResult result;
   QUERN_ASSIGN(result.summary, run_search(parts));
   printer.clear();

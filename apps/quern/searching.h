@@ -21,10 +21,10 @@ struct SearchResult {
 /// "64" attempts, or "90s", "5m", "1h" of wall time; both as "64,5m". Errors: kUsage.
 Result<void> parse_budget(const std::string& text, RunOptions& options);
 
-/// Runs, or goes on with, the run in the store; shows progress, writes best source, summary and
-/// report.
+/// Runs, or goes on with, the run in the store; shows progress unless it is to be quiet, writes
+/// best source, summary and report.
 Result<SearchResult> search_to_end(const Context& context, RunStore& store, Evaluator& evaluator,
-                                   const TaskAtSize& task);
+                                   const TaskAtSize& task, bool quiet = false);
 
 /// Exit code of `optimize` and `resume`.
 int exit_code(const RunSummary& summary);

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "codegen/group.h"
+#include "ir/spell.h"
 
 namespace quern {
 
@@ -21,24 +22,11 @@ namespace {
 
 bool is_index(const Expr& expr) { return expr.kind == Expr::Kind::kIndex; }
 
-std::string arithmetic(Kind kind, const std::string& a, const std::string& b) {
-  switch (kind) {
-    case Kind::kAdd:
-      return fmt::format("({} + {})", a, b);
-    case Kind::kSub:
-      return fmt::format("({} - {})", a, b);
-    case Kind::kMul:
-      return fmt::format("({} * {})", a, b);
-    case Kind::kDiv:
-      return fmt::format("q_floordiv((q_int)({}), (q_int)({}))", a, b);
-    case Kind::kMod:
-      return fmt::format("q_mod((q_int)({}), (q_int)({}))", a, b);
-    case Kind::kMin:
-      return fmt::format("q_imin((q_int)({}), (q_int)({}))", a, b);
-    default:
-      return fmt::format("q_imax((q_int)({}), (q_int)({}))", a, b);
-  }
-}
+constexpr ir::IntSpelling kDevice = {
+    "q_floordiv((q_int)({}), (q_int)({}))", "q_mod((q_int)({}), (q_int)({}))",
+    "q_imin((q_int)({}), (q_int)({}))", "q_imax((q_int)({}), (q_int)({}))"};
+constexpr ir::IntSpelling kPreprocessor = {"({} / {})", "({} % {})", "({0} < {1} ? {0} : {1})",
+                                           "({0} > {1} ? {0} : {1})"};
 
 std::string comparison(const std::string& op, const std::string& a, const std::string& b) {
   return "(" + a + " " + op + " " + b + ")";
@@ -48,24 +36,8 @@ std::string comparison(const std::string& op, const std::string& a, const std::s
 std::string preprocessor(const IntExpr& expr) {
   if (expr.kind == Kind::kConstant) return std::to_string(expr.value);
   if (expr.kind == Kind::kSize) return "QUERN_SIZE_" + expr.name;
-  const std::string a = preprocessor(expr.args[0]);
-  const std::string b = preprocessor(expr.args[1]);
-  switch (expr.kind) {
-    case Kind::kAdd:
-      return fmt::format("({} + {})", a, b);
-    case Kind::kSub:
-      return fmt::format("({} - {})", a, b);
-    case Kind::kMul:
-      return fmt::format("({} * {})", a, b);
-    case Kind::kDiv:
-      return fmt::format("({} / {})", a, b);
-    case Kind::kMod:
-      return fmt::format("({} % {})", a, b);
-    case Kind::kMin:
-      return fmt::format("({0} < {1} ? {0} : {1})", a, b);
-    default:
-      return fmt::format("({0} > {1} ? {0} : {1})", a, b);
-  }
+  return ir::spell(expr.kind, kPreprocessor, preprocessor(expr.args[0]),
+                   preprocessor(expr.args[1]));
 }
 
 std::vector<IntExpr> extents(const std::vector<ir::Axis>& axes) {
@@ -129,7 +101,7 @@ std::string DeviceText::index(const IntExpr& expr) const {
     case Kind::kGather:
       return fmt::format("(q_int){}[{}]", tensor_id(expr.name), offset(expr.name, expr.args));
     default:
-      return arithmetic(expr.kind, index(expr.args[0]), index(expr.args[1]));
+      return ir::spell(expr.kind, kDevice, index(expr.args[0]), index(expr.args[1]));
   }
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "ir/spell.h"
+
 namespace quern {
 namespace {
 
@@ -109,25 +111,9 @@ std::string c_int(const Program& program, const IntExpr& expr) {
       return fmt::format("static_cast<int64_t>({}[{}])", tensor_id(expr.name),
                          c_offset(program, program.shape_of(expr.name), expr.args));
     default:
-      break;
-  }
-  const std::string a = c_int(program, expr.args[0]);
-  const std::string b = c_int(program, expr.args[1]);
-  switch (expr.kind) {
-    case Kind::kAdd:
-      return fmt::format("({} + {})", a, b);
-    case Kind::kSub:
-      return fmt::format("({} - {})", a, b);
-    case Kind::kMul:
-      return fmt::format("({} * {})", a, b);
-    case Kind::kDiv:
-      return fmt::format("q_floordiv({}, {})", a, b);
-    case Kind::kMod:
-      return fmt::format("q_mod({}, {})", a, b);
-    case Kind::kMin:
-      return fmt::format("q_imin({}, {})", a, b);
-    default:
-      return fmt::format("q_imax({}, {})", a, b);
+      static constexpr ir::IntSpelling kCpp = {"q_floordiv({}, {})", "q_mod({}, {})",
+                                               "q_imin({}, {})", "q_imax({}, {})"};
+      return ir::spell(expr.kind, kCpp, c_int(program, expr.args[0]), c_int(program, expr.args[1]));
   }
 }
 

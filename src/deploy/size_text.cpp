@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/strings.h"
+#include "ir/spell.h"
 
 namespace quern {
 namespace {
@@ -29,6 +30,10 @@ constexpr std::string_view kReserved[] = {
     "typename", "union",     "unsigned", "using",    "virtual",  "void",     "volatile", "while",
     "with",     "xor",       "yield"};
 
+constexpr ir::IntSpelling kPython = {"({} // {})", "({} % {})", "min({}, {})", "max({}, {})"};
+constexpr ir::IntSpelling kCpp = {"quern_floor_div({}, {})", "quern_floor_mod({}, {})",
+                                  "std::min({}, {})", "std::max({}, {})"};
+
 }  // namespace
 
 std::string safe_name(const std::string& name) {
@@ -43,27 +48,8 @@ std::string size_text(const ir::IntExpr& expr, SizeLanguage language) {
   }
   if (expr.kind == Kind::kSize) return safe_name(expr.name);
   QUERN_CHECK(expr.args.size() == 2, "an extent is made of sizes");
-  const std::string a = size_text(expr.args[0], language), b = size_text(expr.args[1], language);
-  switch (expr.kind) {
-    case Kind::kAdd:
-      return fmt::format("({} + {})", a, b);
-    case Kind::kSub:
-      return fmt::format("({} - {})", a, b);
-    case Kind::kMul:
-      return fmt::format("({} * {})", a, b);
-    case Kind::kDiv:
-      return python ? fmt::format("({} // {})", a, b)
-                    : fmt::format("quern_floor_div({}, {})", a, b);
-    case Kind::kMod:
-      return python ? fmt::format("({} % {})", a, b) : fmt::format("quern_floor_mod({}, {})", a, b);
-    case Kind::kMin:
-      return fmt::format("{}({}, {})", python ? "min" : "std::min", a, b);
-    case Kind::kMax:
-      return fmt::format("{}({}, {})", python ? "max" : "std::max", a, b);
-    default:
-      QUERN_CHECK(false, "an extent has neither axes nor gathers");
-      return "";
-  }
+  return ir::spell(expr.kind, python ? kPython : kCpp, size_text(expr.args[0], language),
+                   size_text(expr.args[1], language));
 }
 
 std::string shape_text(const std::vector<ir::IntExpr>& shape, SizeLanguage language) {

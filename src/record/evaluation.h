@@ -76,6 +76,7 @@ struct Attempt {
   Candidate candidate;
   std::string action;  ///< what leads from the parent to this: trace steps, or a role's name
   Evaluation evaluation;
+  std::string time;  ///< when it was judged, UTC, ISO 8601; "" under a clock that is not steady
 };
 
 /// What a run was asked to do; fixed at its start and kept across `resume`.

@@ -119,6 +119,7 @@ void fields(V& visit, T& t) {
   visit("candidate", t.candidate);
   visit("action", t.action);
   visit("evaluation", t.evaluation);
+  visit("time", t.time);
 }
 
 template <class V, class T>

@@ -13,7 +13,7 @@ int SearchGraph::add(SearchNode node) {
     QUERN_CHECK(parent >= 0 && parent < id, "a parent comes before its child");
   }
   if (!node.parents.empty()) children_[static_cast<size_t>(node.parents.front())].push_back(id);
-  if (node.state == NodeState::kCorrect) ranking_.clear();
+  if (node.state == NodeState::kCorrect) stale_.push_back(id);
   nodes_.push_back(std::move(node));
   children_.emplace_back();
   return id;
@@ -25,24 +25,35 @@ std::vector<int> SearchGraph::path(int id) const {
   return path;
 }
 
-const std::vector<int>& SearchGraph::ranking() const {
-  if (!ranking_.empty()) return ranking_;
-  for (int id = 0; id < size(); ++id) {
-    if (correct(id)) ranking_.push_back(id);
+SearchNode& SearchGraph::change(int id) {
+  if (std::ranges::find(stale_, id) == stale_.end()) {
+    std::erase(ranking_, id);
+    stale_.push_back(id);
   }
-  if (ranking_.empty()) ranking_.push_back(0);
-  std::ranges::stable_sort(ranking_, [&](int a, int b) { return node(a).score > node(b).score; });
+  return nodes_[static_cast<size_t>(id)];
+}
+
+const std::vector<int>& SearchGraph::ranking() const {
+  const auto before = [&](int a, int b) {
+    return node(a).score != node(b).score ? node(a).score > node(b).score : a < b;
+  };
+  for (int id : stale_) {
+    if (correct(id)) ranking_.insert(std::ranges::upper_bound(ranking_, id, before), id);
+  }
+  stale_.clear();
   return ranking_;
 }
 
 std::vector<int> SearchGraph::ranked(bool with_root) const {
   std::vector<int> ids = ranking();
+  if (ids.empty()) ids = {0};
   if (!with_root && ids.size() > 1) std::erase(ids, 0);
   return ids;
 }
 
 int SearchGraph::best() const {
   const std::vector<int>& ids = ranking();
+  if (ids.empty()) return 0;
   return ids.front() == 0 && ids.size() > 1 ? ids[1] : ids.front();
 }
 

@@ -46,11 +46,8 @@ class SearchGraph {
  public:
   /// Returns the number of the node. Its parents must exist.
   int add(SearchNode node);
-  /// To be changed; the order of `ranked` is made anew afterwards.
-  SearchNode& change(int id) {
-    ranking_.clear();
-    return nodes_[static_cast<size_t>(id)];
-  }
+  /// To be changed until the graph is next asked for an order, in which it then has its new place.
+  SearchNode& change(int id);
   const SearchNode& node(int id) const { return nodes_[static_cast<size_t>(id)]; }
   int size() const { return static_cast<int>(nodes_.size()); }
 
@@ -83,7 +80,8 @@ class SearchGraph {
 
   std::vector<SearchNode> nodes_;
   std::vector<std::vector<int>> children_;
-  mutable std::vector<int> ranking_;  ///< correct nodes with the root, best first; empty: stale
+  mutable std::vector<int> ranking_;  ///< correct nodes with the root, best first, but for `stale_`
+  mutable std::vector<int> stale_;    ///< changed since they were last given their place
   int current_ = 0;
   double goal_ns_ = 0;
 };

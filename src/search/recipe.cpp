@@ -42,9 +42,14 @@ Result<void> parse_condition(const std::string& text, bool counts, std::string& 
   return {};
 }
 
+Result<Recipe> read_recipe(const std::string& text, const std::string& name,
+                           std::vector<std::string> within);
+
 class RecipeReader {
  public:
-  RecipeReader(TableReader top, std::string name) : top_(std::move(top)) {
+  /// `within`: recipes that this one is a sub-search of, the outermost first.
+  RecipeReader(TableReader top, std::string name, std::vector<std::string> within)
+      : top_(std::move(top)), within_(std::move(within)) {
     recipe_.name = std::move(name);
     recipe_.feedback = default_feedback();
   }
@@ -209,18 +214,23 @@ class RecipeReader {
     return row.error(unknown("condition", name, known), "when");
   }
 
-  /// A recipe may not contain itself, however deep.
+  /// Sub-searches may have their own; a recipe may not contain itself, however deep.
   Result<void> check_sub(const TableReader& row, const RecipeOperator& made) const {
     if (made.sub.empty() || made.sub == "rules") return {};
     std::vector<std::string> known = {"rules"};
     for (const auto& [name, text] : built_in_recipes()) known.push_back(name);
     const auto found = built_in_recipes().find(made.sub);
-    if (found == built_in_recipes().end())
+    if (found == built_in_recipes().end()) {
       return row.error(unknown("recipe", made.sub, known), "sub");
-    // A sub-search is a whole recipe, whose own sub-searches end with the rules: one level down.
-    if (found->second.find("\nsub = ") == std::string::npos) return {};
-    return row.error(fmt::format("the recipe {} has sub-searches of its own", made.sub), nullptr,
-                     "sub-searches go one level deep");
+    }
+    std::vector<std::string> within = within_;
+    if (std::ranges::find(within, made.sub) != within.end()) {
+      return row.error(fmt::format("the recipe {} would contain itself: {} > {}", made.sub,
+                                   join(within, " > "), made.sub),
+                       "sub", "let the innermost search by the rules: sub = \"rules\"");
+    }
+    within.push_back(made.sub);
+    return named(row, read_recipe(found->second, made.sub, std::move(within)), "sub");
   }
 
   Result<void> read_rules() {
@@ -366,7 +376,14 @@ class RecipeReader {
 
   TableReader top_;
   Recipe recipe_;
+  std::vector<std::string> within_;
 };
+
+Result<Recipe> read_recipe(const std::string& text, const std::string& name,
+                           std::vector<std::string> within) {
+  QUERN_ASSIGN(TableReader top, TableReader::parse(text, name + ".toml"));
+  return RecipeReader(std::move(top), name, std::move(within)).read();
+}
 
 }  // namespace
 
@@ -427,8 +444,7 @@ const std::map<std::string, std::string>& built_in_recipes() {
 }
 
 Result<Recipe> parse_recipe(const std::string& text, const std::string& name) {
-  QUERN_ASSIGN(TableReader top, TableReader::parse(text, name + ".toml"));
-  return RecipeReader(std::move(top), name).read();
+  return read_recipe(text, name, {});
 }
 
 }  // namespace quern

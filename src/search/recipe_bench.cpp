@@ -257,6 +257,8 @@ Result<BenchRun> measure_run(const RecordedRun& recorded, const EqualBudget& equ
     const auto& duel = outcome.best->duel;
     run.improved = duel && duel->different && duel->low > 1;
     if (duel) run.over_baseline = duel->speedup;
+    // A pair of medians was taken at two moments; the duel is of one.
+    if (duel && duel->baseline == "naive") run.over_naive = std::max(1.0, duel->speedup);
   }
   run.curve = curve_of(recorded, equal, metered.spent(), baselines.naive_ns);
   run.area = area_under(run.curve);

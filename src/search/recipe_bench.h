@@ -33,7 +33,9 @@ struct BenchRun {
   uint64_t seed = 0;
   bool verified = false;  ///< ends with a verified kernel
   bool improved = false;  ///< which the duel says is faster than the fastest baseline
-  double over_naive = 1;  ///< plain time ÷ best time by medians; 1 without a verified kernel
+  /// Plain time ÷ best time; by duel where the plain version is the fastest baseline, else by
+  /// medians; 1 without a verified kernel.
+  double over_naive = 1;
   /// Fastest baseline ÷ best, by duel; of the plain version without a verified kernel.
   double over_baseline = 1;
   double area = 0;  ///< mean over the budget of ln(best so far over the plain version)

@@ -152,9 +152,12 @@ TEST(EqualBudget, IsReadOrRefusedWithAHint) {
   EXPECT_THAT(parse_equal("cals=3").error().hint, HasSubstr("'calls'"));
 }
 
-/// A recorded run of the small proposer, and what the comparison makes of it.
-BenchRun measured(int attempts, const EqualBudget& equal) {
-  SimulatedEvaluator evaluator({.seed = 2});
+/// A recorded run of the small proposer, and what the comparison makes of it. `duels`: how all of
+/// them ended in place of what they did; 0: as they did.
+BenchRun measured(int attempts, const EqualBudget& equal,
+                  SimulatedEvaluator::Options simulated = {}, double duels = 0) {
+  simulated.seed = 2;
+  SimulatedEvaluator evaluator(simulated);
   RunOptions options;
   options.recipe = "rules";
   options.task_name = "relu";
@@ -163,7 +166,10 @@ BenchRun measured(int attempts, const EqualBudget& equal) {
   SweepProposer first("relu", 2);
   auto summary = run_search({evaluator, first, *store, {}, {}});
   EXPECT_TRUE(store->set_summary(to_json(*summary, options, "")));
-  const RecordedRun recorded = *load_recorded(*store);
+  RecordedRun recorded = *load_recorded(*store);
+  for (DuelRecord& record : recorded.duels) {
+    if (duels > 0) record.duel.speedup = duels;
+  }
   NoClient nobody;
   CallLog log(nobody);
   SweepProposer again("relu", 2);
@@ -181,6 +187,12 @@ TEST(MeasureRun, ReadsARunFromItsRecord) {
   EXPECT_NEAR(run.curve.back().speedup, run.over_naive, 1e-9);
   EXPECT_GT(run.area, 0);
   EXPECT_LT(run.area, std::log(run.over_naive));
+}
+
+TEST(MeasureRun, TrustsTheDuelWithThePlainVersionMoreThanMedians) {
+  const EqualBudget equal{EqualBudget::Kind::kAttempts, 32};
+  EXPECT_EQ(measured(32, equal, {.naive_ns = 1}, 7).over_naive, 7) << "it is the fastest baseline";
+  EXPECT_NE(measured(32, equal, {}, 7).over_naive, 7) << "the library is";
 }
 
 TEST(MeasureRun, CountsWhatWasNotUsedAsTimeWithTheBest) {

@@ -414,6 +414,20 @@ TEST(House, AsksTheModelAfterTheRulesAndGoesOnWithThemWhenTheBudgetIsSpent) {
   EXPECT_LE(model.kinds.size(), calls + 3) << "asked no more";
 }
 
+TEST(SubSearch, ARecipeInARecipeHasTheRulesForItsOwn) {
+  const Recipe recipe = *parse_recipe(
+      "[select]\nuse = \"best\"\n[[operator]]\nname = \"inner\"\nsub = \"quern\"\nattempts = 20\n",
+      "outer");
+  ScriptedModel model;
+  const auto by =
+      make_proposer(recipe, &model, [](uint64_t) { return std::make_unique<FewRules>(60); });
+  const auto actions = run_recipe(*by, 40, improving_cost);
+  for (size_t i = 0; i < 16; ++i) EXPECT_EQ(actions[i], "a rule");
+  EXPECT_NE(actions[16], "a rule") << "what the inner recipe does after its rules";
+  const SearchGraph& graph = by->graph();
+  EXPECT_THAT(graph.node(2).parents, ElementsAre(1)) << "each inner search makes one node";
+}
+
 TEST(SubSearch, ARecipeMakesANodeOfAnother) {
   const Recipe recipe = *parse_recipe(
       "[select]\nuse = \"best\"\n[[operator]]\nname = \"inner\"\nsub = \"caesar\"\nattempts = 3\n",

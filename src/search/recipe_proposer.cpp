@@ -52,7 +52,9 @@ RecipeProposer::RecipeProposer(Recipe recipe, RecipeSetting setting, Prompts pro
   for (const std::string& channel : recipe_.feedback) {
     feedback_.push_back(known(find_feedback_channel(channel)));
   }
-  if (setting_.rules) rules_ = setting_.rules(setting_.seed);
+  const bool ruled = std::ranges::find(recipe_.operators, "rules", &RecipeOperator::sub) !=
+                     recipe_.operators.end();
+  if (ruled && setting_.rules) rules_ = setting_.rules(setting_.seed);
   SearchNode root;
   root.state = NodeState::kCorrect;
   root.speedup = 1;
@@ -245,7 +247,6 @@ Result<void> RecipeProposer::begin_sub(const Work& work) {
   RecipeSetting setting = setting_;
   setting.naive = record(pick.parents.front()).source;
   setting.seed = random_.next();
-  setting.rules = nullptr;
   auto inner =
       std::make_unique<RecipeProposer>(std::move(recipe), std::move(setting), templates_, client_);
   Attempt base;

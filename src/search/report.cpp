@@ -191,12 +191,14 @@ std::string lineage(const ReportData& data, const Attempt* best) {
   for (auto it = chain.rbegin(); it != chain.rend(); ++it) {
     const Attempt& attempt = **it;
     const Timing* timing = timing_of(attempt.evaluation.verdict);
-    body += fmt::format(
-        "<li>attempt {}{}: <code>{}</code>{}</li>", attempt.number,
-        timing ? ", " + duration_text(timing->median_ns) : "", html_escape(attempt.action),
-        attempt.candidate.note.empty()
-            ? ""
-            : " <span class='soft'>" + html_escape(attempt.candidate.note) + "</span>");
+    body +=
+        fmt::format("<li>attempt {}{}{}: <code>{}</code>{}</li>", attempt.number,
+                    timing ? ", " + duration_text(timing->median_ns) : "",
+                    attempt.time.empty() ? "" : ", at " + html_escape(attempt.time),
+                    html_escape(attempt.action),
+                    attempt.candidate.note.empty()
+                        ? ""
+                        : " <span class='soft'>" + html_escape(attempt.candidate.note) + "</span>");
   }
   body += "</ol>";
   if (!best->candidate.trace.empty()) {

@@ -40,6 +40,7 @@ std::string attempt_mark(const Attempt& attempt, const Scale& x, const Scale& y)
   double at = x(attempt.number);
   std::string tip =
       fmt::format("attempt {}: {}", attempt.number, verdict_name(attempt.evaluation.verdict));
+  if (!attempt.time.empty()) tip += fmt::format(", at {}", html_escape(attempt.time));
   double time = time_of(attempt);
   if (time <= 0) {
     return fmt::format(

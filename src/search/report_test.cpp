@@ -68,6 +68,17 @@ TEST(Report, ClaimsWithBaselineIntervalHardwareAndLevel) {
   EXPECT_THAT(html, HasSubstr("quern optimize toy --size cpu --target cpu --budget 40"));
 }
 
+TEST(Report, SaysWhenEachAttemptWasJudged) {
+  ReportData data = finished_run();
+  for (const Attempt& attempt : data.attempts) {
+    ASSERT_THAT(attempt.time, ::testing::MatchesRegex("20..-..-..T..:..:..\\....Z"));
+    if (attempt.candidate.proposer == "baseline") continue;
+    EXPECT_THAT(search_picture(data), HasSubstr("at " + attempt.time));
+  }
+  for (Attempt& attempt : data.attempts) attempt.time.clear();
+  EXPECT_THAT(render_report(data), Not(HasSubstr(", at ")));
+}
+
 TEST(Report, IsSelfContainedAndWellFormed) {
   std::string html = render_report(finished_run());
   for (const char* outside : {"http:", "https:", "<script", "<link", "<img", "@import", "url("}) {

@@ -68,6 +68,9 @@ class Search {
     int64_t now = steady_now_ns();
     return seconds_between(std::exchange(accounted_ns_, now), now);
   }
+  /// What attempts are stamped with: nothing where the clock only pretends, so that such runs are
+  /// alike to the last bit.
+  std::string now() const { return run_.options.clock == "steady" ? utc_now() : ""; }
   int searched() const { return static_cast<int>(attempts_.size()) - baselines_; }
   /// The next attempt, or a later one, is on record.
   bool replaying() const { return static_cast<int>(attempts_.size()) <= last_recorded_; }
@@ -208,7 +211,7 @@ Result<Search::Evaluations> Search::evaluate_open(const std::vector<Attempt>& op
   request.done = [&](size_t i, const Evaluation& evaluation) {
     int number = open[i].number;
     if (!made.emplace(number, evaluation).second || !written) return;
-    written = parts_.store.finish_attempt(number, evaluation, take_spent_s());
+    written = parts_.store.finish_attempt(number, evaluation, take_spent_s(), now());
     if (!baselines) {
       pending_.push_back(&made.at(number));
       report("search");

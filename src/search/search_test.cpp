@@ -115,6 +115,19 @@ TEST_F(SearchTest, SpendsItsBudgetExactlyAndFindsSomethingFaster) {
   EXPECT_EQ(store.run()->state, "finished");
 }
 
+TEST_F(SearchTest, StampsNoTimeWhereTheClockIsSimulated) {
+  RunOptions options = options_of(20);
+  for (const std::string clock : {"simulated", "steady"}) {
+    options.clock = clock;
+    RunStore store = memory(options);
+    ToyProposer proposer(1);
+    ASSERT_TRUE(run_search({evaluator_, proposer, store, {}, {}}));
+    const std::vector<Attempt> attempts = *store.attempts();
+    ASSERT_EQ(attempts.size(), 22u);
+    for (const Attempt& attempt : attempts) EXPECT_EQ(attempt.time.empty(), clock == "simulated");
+  }
+}
+
 TEST_F(SearchTest, ReportsAgainstTheFastestBaseline) {
   RunStore store = memory(options_of(30));
   ToyProposer proposer(5);

@@ -25,13 +25,11 @@ std::vector<Lineage> lineages(const SearchGraph& graph) {
       mine = lineage_of[static_cast<size_t>(node.parents.front())];
     }
     if (mine < 0) continue;
-    Lineage& lineage = all[static_cast<size_t>(mine)];
-    ++lineage.attempts;
-    if (graph.correct(id)) lineage.nodes.push_back(id);
+    ++all[static_cast<size_t>(mine)].attempts;
   }
-  for (Lineage& lineage : all) {
-    std::ranges::stable_sort(
-        lineage.nodes, [&](int a, int b) { return graph.node(a).score > graph.node(b).score; });
+  for (int id : graph.ranked()) {
+    const int mine = lineage_of[static_cast<size_t>(id)];
+    if (mine >= 0 && graph.correct(id)) all[static_cast<size_t>(mine)].nodes.push_back(id);
   }
   return all;
 }
@@ -241,8 +239,9 @@ class ClusterBoltzmann : public Selector {
     const int cluster = turn % static_cast<int>(clusters_);
     std::vector<int> mine = ranked;
     std::erase_if(mine, [&](int id) {
-      const auto found = cluster_.find(id);
-      return found != cluster_.end() && found->second != cluster;
+      const int known =
+          static_cast<size_t>(id) < cluster_.size() ? cluster_[static_cast<size_t>(id)] : -1;
+      return known >= 0 && known != cluster;
     });
     const std::vector<int>& from = exchange || mine.empty() ? ranked : mine;
     const double pressure = temperature_ * (2 - mean_distance(graph, from));
@@ -264,7 +263,8 @@ class ClusterBoltzmann : public Selector {
     const size_t size = points.front().size();
     if (std::ranges::any_of(points, [&](const auto& p) { return p.size() != size; })) return;
     const std::vector<int> of = k_means(std::move(points), clusters_, random);
-    for (size_t i = 0; i < of.size(); ++i) cluster_[ranked[i]] = of[i];
+    cluster_.assign(static_cast<size_t>(graph.size()), -1);
+    for (size_t i = 0; i < of.size(); ++i) cluster_[static_cast<size_t>(ranked[i])] = of[i];
   }
 
   /// Of neighbours by rank, which is enough to tell whether all are alike.
@@ -281,7 +281,7 @@ class ClusterBoltzmann : public Selector {
   double temperature_;
   int exchange_;
   int picks_ = 0;
-  std::map<int, int> cluster_;
+  std::vector<int> cluster_;  ///< by node, as grouped last; -1: not grouped
 };
 
 /// Work goes to the lineage that got least of what its best score deserves.

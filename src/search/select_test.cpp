@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "search/graph_testing.h"
@@ -55,6 +56,26 @@ TEST(Selectors, NeverPickWhatIsPending) {
   for (const SelectorInfo& row : selectors()) {
     const auto selector = selector_named(row.name, {}, {{"tile", "l2"}});
     EXPECT_EQ(frequencies(*selector, graph, 50)[2], 0) << row.name;
+  }
+}
+
+TEST(SearchGraph, RanksAsIfSortedAnewWhateverWasChanged) {
+  SearchGraph graph = with_root();
+  Random random(4);
+  for (int step = 0; step < 300; ++step) {
+    const int id = static_cast<int>(random.below(static_cast<size_t>(graph.size())));
+    if (random.chance(0.5)) graph.add(correct_node(id, static_cast<double>(random.below(9))));
+    if (random.chance(0.5)) graph.change(id).score = static_cast<double>(random.below(9));
+    if (random.chance(0.2)) graph.change(id).state = NodeState::kWrong;
+    if (random.chance(0.3)) continue;
+    std::vector<int> sorted;
+    for (int i = 0; i < graph.size(); ++i) {
+      if (graph.correct(i)) sorted.push_back(i);
+    }
+    std::ranges::stable_sort(
+        sorted, [&](int a, int b) { return graph.node(a).score > graph.node(b).score; });
+    if (sorted.empty()) sorted = {0};
+    ASSERT_EQ(graph.ranked(true), sorted) << "step " << step;
   }
 }
 

@@ -131,21 +131,25 @@ class Sets {
 };
 
 /// Moves to the front, one after the other, the node furthest from everything shown so far.
-void order_by_distance(std::vector<int>& nodes, std::vector<int> shown, size_t count,
+void order_by_distance(std::vector<int>& nodes, const std::vector<int>& shown, size_t count,
                        const SearchGraph& graph,
                        double (*distance)(const SearchNode&, const SearchNode&)) {
-  for (size_t place = 0; place < std::min(count, nodes.size()); ++place) {
-    size_t furthest = place;
-    double most = -1;
-    for (size_t i = place; i < nodes.size(); ++i) {
-      double nearest = 1;
-      for (int other : shown) {
-        nearest = std::min(nearest, distance(graph.node(nodes[i]), graph.node(other)));
+  std::vector<double> nearest(nodes.size(), 1);  // distance from the nearest node shown
+  const auto show = [&](const std::vector<int>& others, size_t from) {
+    for (size_t i = from; i < nodes.size(); ++i) {
+      for (int other : others) {
+        nearest[i] = std::min(nearest[i], distance(graph.node(nodes[i]), graph.node(other)));
       }
-      if (nearest > most) most = nearest, furthest = i;
     }
-    std::swap(nodes[place], nodes[furthest]);
-    shown.push_back(nodes[place]);
+  };
+  show(shown, 0);
+  for (size_t place = 0; place < std::min(count, nodes.size()); ++place) {
+    const auto furthest =
+        std::max_element(nearest.begin() + static_cast<long>(place), nearest.end()) -
+        nearest.begin();
+    std::swap(nodes[place], nodes[static_cast<size_t>(furthest)]);
+    std::swap(nearest[place], nearest[static_cast<size_t>(furthest)]);
+    if (place + 1 < count) show({nodes[place]}, place + 1);
   }
 }
 

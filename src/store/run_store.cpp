@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/run_store.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/strings.h"
@@ -16,12 +16,6 @@
 
 namespace quern {
 namespace {
-
-std::string now_utc() {
-  auto now = std::chrono::system_clock::now();
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}Z",
-                     fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
-}
 
 Result<Json> parse_column(const std::string& text, const Database& db, const char* what) {
   Result<Json> json = parse_json(text);
@@ -35,9 +29,9 @@ Result<Database> open_database(const std::string& path, Database::Mode mode) {
   QUERN_ASSIGN(Database db, Database::open(path, mode));
   QUERN_ASSIGN(Statement version, db.prepare("PRAGMA user_version"));
   QUERN_TRY(version.step());
-  if (version.integer(0) != kSchemaVersion) {
+  if (version.integer(0) < 1 || version.integer(0) > kSchemaVersion) {
     return Error{ErrorKind::kInput,
-                 fmt::format("{}: schema version {}, this program reads version {}", path,
+                 fmt::format("{}: schema version {}, this program reads versions 1 to {}", path,
                              version.integer(0), kSchemaVersion),
                  "use the program that wrote the run, or start a new one"};
   }
@@ -49,6 +43,23 @@ Result<Database> open_database(const std::string& path, Database::Mode mode) {
                  "restore the file from a copy, or start a new run"};
   }
   return db;
+}
+
+/// Whether attempts have their `time`: those of version 1 do not.
+Result<bool> has_times(Database& db) {
+  QUERN_ASSIGN(Statement version, db.prepare("PRAGMA user_version"));
+  QUERN_TRY(version.step());
+  return version.integer(0) >= 2;
+}
+
+/// Brings a database of version 1 up to this program's version.
+Result<void> upgrade(Database& db) {
+  QUERN_ASSIGN(const bool timed, has_times(db));
+  if (timed) return {};
+  QUERN_ASSIGN(Transaction transaction, Transaction::begin(db));
+  QUERN_TRY(db.execute("ALTER TABLE attempts ADD COLUMN time TEXT NOT NULL DEFAULT ''"));
+  QUERN_TRY(db.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion)));
+  return transaction.commit();
 }
 
 /// The lock of a run directory. Its holder leaves its process id in `pid`, for the message.
@@ -136,7 +147,10 @@ Result<RunStore> RunStore::open_existing(const std::string& directory,
   store.lock_ = std::move(lock);
   // NORMAL under WAL: a commit survives the death of the process; only a power cut can cost the
   // last ones, and then whole transactions.
-  if (writable) QUERN_TRY(store.db_.execute("PRAGMA synchronous=NORMAL"));
+  if (writable) {
+    QUERN_TRY(store.db_.execute("PRAGMA synchronous=NORMAL"));
+    QUERN_TRY(upgrade(store.db_));
+  }
   QUERN_ASSIGN(Statement first, store.db_.prepare("SELECT run_id FROM runs LIMIT 1"));
   QUERN_ASSIGN(bool row, first.step());
   if (!row) return Error{ErrorKind::kInput, path + ": the database holds no run", ""};
@@ -161,7 +175,7 @@ Result<void> RunStore::insert_run(const RunOptions& options, const Environment& 
   std::string environment_id = sha256_hex(facts);
   QUERN_ASSIGN(Statement place, db_.prepare("INSERT INTO environments VALUES (?, ?)"));
   QUERN_TRY(place.bind(environment_id).bind(facts).run());
-  std::string created = now_utc();
+  std::string created = utc_now();
   run_id_ = sha256_hex(fmt::format("{} {} {}", created, ::getpid(),
                                    std::chrono::steady_clock::now().time_since_epoch().count()))
                 .substr(0, 12);
@@ -231,11 +245,13 @@ Result<void> RunStore::begin_attempts(const std::vector<Attempt>& attempts) {
   return transaction.commit();
 }
 
-Result<void> RunStore::finish_attempt(int number, const Evaluation& evaluation, double spent_s) {
+Result<void> RunStore::finish_attempt(int number, const Evaluation& evaluation, double spent_s,
+                                      const std::string& time) {
   QUERN_ASSIGN(Transaction transaction, Transaction::begin(db_));
-  QUERN_ASSIGN(Statement row, db_.prepare("UPDATE attempts SET state = 'done', evaluation = ? "
-                                          "WHERE run_id = ? AND number = ?"));
-  QUERN_TRY(row.bind(dump(to_json(evaluation))).bind(run_id_).bind(int64_t{number}).run());
+  QUERN_ASSIGN(Statement row, db_.prepare("UPDATE attempts SET state = 'done', evaluation = ?, "
+                                          "time = ? WHERE run_id = ? AND number = ?"));
+  row.bind(dump(to_json(evaluation))).bind(time);
+  QUERN_TRY(row.bind(run_id_).bind(int64_t{number}).run());
   QUERN_ASSIGN(Statement spent,
                db_.prepare("UPDATE runs SET spent_s = spent_s + ? WHERE run_id = ?"));
   QUERN_TRY(spent.bind(spent_s).bind(run_id_).run());
@@ -260,10 +276,12 @@ Result<int> RunStore::drop_in_flight() {
 }
 
 Result<std::vector<Attempt>> RunStore::attempts() {
+  QUERN_ASSIGN(const bool timed, has_times(db_));
   QUERN_ASSIGN(Statement row,
-               db_.prepare("SELECT number, candidate_id, proposer, language, source, trace, "
-                           "action, note, parents, evaluation FROM attempts WHERE run_id = ? AND "
-                           "state = 'done' ORDER BY number"));
+               db_.prepare(fmt::format("SELECT number, candidate_id, proposer, language, source, "
+                                       "trace, action, note, parents, evaluation, {} FROM attempts "
+                                       "WHERE run_id = ? AND state = 'done' ORDER BY number",
+                                       timed ? "time" : "''")));
   row.bind(run_id_);
   std::vector<Attempt> attempts;
   while (true) {
@@ -272,6 +290,7 @@ Result<std::vector<Attempt>> RunStore::attempts() {
     Attempt& attempt = attempts.emplace_back();
     attempt.number = static_cast<int>(row.integer(0));
     attempt.action = row.text(6);
+    attempt.time = row.text(10);
     Candidate& c = attempt.candidate;
     c.id = row.text(1);
     c.proposer = row.text(2);
@@ -348,7 +367,7 @@ Result<void> RunStore::add_event(const std::string& kind, const std::string& det
   QUERN_ASSIGN(Statement row,
                db_.prepare("INSERT INTO events VALUES (?1, (SELECT count(*) FROM events WHERE "
                            "run_id = ?1), ?2, ?3, ?4)"));
-  return row.bind(run_id_).bind(now_utc()).bind(kind).bind(detail).run();
+  return row.bind(run_id_).bind(utc_now()).bind(kind).bind(detail).run();
 }
 
 Result<std::vector<Event>> RunStore::events() {

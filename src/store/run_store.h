@@ -61,8 +61,10 @@ class RunStore {
 
   /// Journals attempts before they are evaluated, in one transaction.
   Result<void> begin_attempts(const std::vector<Attempt>& attempts);
-  /// Completes a journaled attempt and adds `spent_s` to the run's account.
-  Result<void> finish_attempt(int number, const Evaluation& evaluation, double spent_s);
+  /// Completes a journaled attempt, judged at `time` (`Attempt::time`), and adds `spent_s` to the
+  /// run's account.
+  Result<void> finish_attempt(int number, const Evaluation& evaluation, double spent_s,
+                              const std::string& time = "");
   /// Forgets attempts that were in flight when a process died; returns how many.
   Result<int> drop_in_flight();
   /// Completed attempts in the order of the trajectory.

@@ -4,9 +4,9 @@
 namespace quern {
 
 /// `PRAGMA user_version` of the databases this code writes. Meaning: docs/store_schema.md.
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
-/// Columns after `evaluation` are computed from it: one truth, readable with plain SQL.
+/// Columns after `time` are computed from `evaluation`: one truth, readable with plain SQL.
 inline constexpr const char* kSchema = R"(
 CREATE TABLE environments (
   environment_id TEXT PRIMARY KEY,
@@ -37,6 +37,7 @@ CREATE TABLE attempts (
   parents      TEXT NOT NULL,
   diff         TEXT NOT NULL,
   evaluation   TEXT,
+  time         TEXT NOT NULL DEFAULT '',
   verdict   TEXT GENERATED ALWAYS AS (json_extract(evaluation, '$.verdict.verdict')) VIRTUAL,
   reason    TEXT GENERATED ALWAYS AS (json_extract(evaluation, '$.verdict.reason')) VIRTUAL,
   level     TEXT GENERATED ALWAYS AS (json_extract(evaluation, '$.verdict.level')) VIRTUAL,

@@ -72,7 +72,8 @@ TEST_F(StoreTest, GivesBackWhatWasRecordedAfterReopening) {
     RunStore store = make();
     ASSERT_TRUE(store.begin_attempts({first, second}));
     ASSERT_TRUE(store.finish_attempt(0, passed_evaluation(first.candidate.id, 12.3), 1.5));
-    ASSERT_TRUE(store.finish_attempt(1, passed_evaluation(second.candidate.id, 1.0 / 3), 0.5));
+    ASSERT_TRUE(store.finish_attempt(1, passed_evaluation(second.candidate.id, 1.0 / 3), 0.5,
+                                     "2026-01-31T12:00:00.000Z"));
     ASSERT_TRUE(store.add_duel({first.candidate.id, "base", Duel{"naive", 2, 1.9, 2.1, 5}}, 1));
     ASSERT_TRUE(store.add_event("start", "here"));
     ASSERT_TRUE(store.set_summary(Json{{"k", 1}}));
@@ -92,6 +93,7 @@ TEST_F(StoreTest, GivesBackWhatWasRecordedAfterReopening) {
   EXPECT_EQ((*attempts)[1].candidate.source, second.candidate.source);
   EXPECT_EQ((*attempts)[1].candidate.parents, second.candidate.parents);
   EXPECT_EQ(timing_of((*attempts)[1].evaluation.verdict)->median_ns, 1.0 / 3);
+  EXPECT_EQ((*attempts)[1].time, "2026-01-31T12:00:00.000Z");
   ASSERT_EQ(again->duels()->size(), 1u);
   EXPECT_EQ((*again->duels())[0].duel.low, 1.9);
   EXPECT_EQ((*again->events())[0].detail, "here");
@@ -184,6 +186,26 @@ TEST_F(StoreTest, RefusesADatabaseOfAnotherVersion) {
   Result<RunStore> store = RunStore::open(run_);
   ASSERT_FALSE(store);
   EXPECT_THAT(store.error().message, HasSubstr("version 99"));
+}
+
+TEST_F(StoreTest, ReadsARunOfVersion1AndGoesOnWithIt) {
+  Attempt first = attempt_of(0, "a"), second = attempt_of(1, "b");
+  {
+    RunStore store = make();
+    ASSERT_TRUE(store.begin_attempts({first}));
+    ASSERT_TRUE(store.finish_attempt(0, passed_evaluation(first.candidate.id, 1), 0));
+  }
+  Result<Database> db = Database::open(run_ + "/run.db", Database::Mode::kReadWrite);
+  ASSERT_TRUE(db->execute("ALTER TABLE attempts DROP COLUMN time"));
+  ASSERT_TRUE(db->execute("PRAGMA user_version=1"));
+  ASSERT_EQ(RunStore::read(run_)->attempts()->at(0).time, "");
+  Result<RunStore> store = RunStore::open(run_);
+  ASSERT_TRUE(store) << store.error().message;
+  ASSERT_TRUE(store->begin_attempts({second}));
+  ASSERT_TRUE(store->finish_attempt(1, passed_evaluation(second.candidate.id, 2), 0, "later"));
+  ASSERT_EQ(store->attempts()->size(), 2u);
+  EXPECT_EQ(store->attempts()->at(0).time, "");
+  EXPECT_EQ(store->attempts()->at(1).time, "later");
 }
 
 TEST_F(StoreTest, ReportsAPathThatCannotBeADirectory) {

@@ -84,8 +84,8 @@ Result<Oracle> Oracle::make(const ir::Program& program, CpuCompiler& compiler, i
   if (binary.has_error()) return binary.error();
   if (binary.has_verdict()) {
     return Error{ErrorKind::kInternal,
-                 fmt::format("the oracle of task {} does not compile: {}", program.name,
-                             verdict_evidence(binary.verdict())),
+                 fmt::format("the oracle of task {} does not compile: {}\n{}", program.name,
+                             verdict_reason(binary.verdict()), verdict_evidence(binary.verdict())),
                  "This is a bug in Quern; please report it with the task."};
   }
   return Oracle(program, *binary, threads);

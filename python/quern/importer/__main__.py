@@ -1,26 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""usage: python -m quern.importer FILE [--out DIR] [--only NAME]... [--no-check] [--eval]
+"""usage: python -m quern.importer FILE [--out DIR] [--only NAME]... [--no-check] [--eval] [--widen]
+    [--resume]
 
-Imports the modules of a .py file or a .jsonl of them; prints {"tasks": [...]} as JSON, one row a
-module: name, level, problem_id, status (imported, opaque, failed), reason, path, fit.
+Imports the modules of a .py file, a .jsonl of them, or a folder; prints {"tasks": [...]} as JSON,
+one row a module: name, level, problem_id, status (imported, opaque, failed), reason, path, fit.
+With --widen 16-bit floats of Definitions become 32-bit ones. With --resume rows are kept in DIR/import.json, and modules that are there are not done again.
 """
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import pathlib
 import sys
 import time
 from typing import Any
 
-from quern.importer.source import BadModule, Item, read_items
+from quern.importer.items import read_items
+from quern.importer.source import BadModule, Item
 
 Row = dict[str, Any]
 
 
 def save(path: pathlib.Path, text: str) -> None:
+    """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def draw_wider(text: str) -> str:
@@ -72,9 +79,14 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
     except BadModule as reason:
         return {**row, "reason": str(reason)}
     save(path, task.text)
-    row.update(path=str(path), sizes={k: v for k, v in task.sets.items()})
     if binary is not None:
         row["reason"] = binary.refusal(path)
+        if "shapes do not match" in row["reason"]:  # as written; they may be equal all the same
+            task = Converter(item, training, explicit=True).convert()
+            save(path, task.text)
+            row["reason"] = binary.refusal(path)
+    row.update(path=str(path), sizes={k: v for k, v in task.sets.items()})
+    if binary is not None:
         if not row["reason"] and check:
             row["reason"] = disagreement(task, path, binary)
         if row["reason"]:
@@ -82,6 +94,14 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
         if check:
             verify_fitness(row, path, task.text, binary)
     return {**row, "status": "imported"}
+
+
+def kept_rows(path: pathlib.Path) -> list[Row]:
+    """Rows of a former session whose task file is still there."""
+    if not path.exists():
+        return []
+    rows = json.loads(path.read_text())["tasks"]
+    return [row for row in rows if not row["path"] or pathlib.Path(row["path"]).exists()]
 
 
 def wanted(item: Item, only: list[str]) -> bool:
@@ -97,17 +117,25 @@ def main() -> int:
     parser.add_argument("--quern", default="")
     parser.add_argument("--no-check", action="store_true")
     parser.add_argument("--eval", action="store_true")
+    parser.add_argument("--widen", action="store_true")
+    parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     try:
-        items = [i for i in read_items(arguments.file) if wanted(i, arguments.only)]
+        items = [i for i in read_items(arguments.file, arguments.widen)
+                 if wanted(i, arguments.only)]
     except BadModule as error:
         print(error, file=sys.stderr)
         return 2
     from quern.importer.check import Binary
 
     binary = Binary(arguments.quern) if arguments.quern else None
-    rows = []
+    record = arguments.out / "import.json"
+    rows = kept_rows(record) if arguments.resume else []
+    known = {(row["name"], row["digest"]) for row in rows}
     for number, item in enumerate(items, 1):
+        digest = hashlib.sha256(item.code.encode()).hexdigest()
+        if (item.name, digest) in known:
+            continue
         began = time.monotonic()
         try:
             row = import_item(item, arguments.out, binary, not arguments.no_check,
@@ -117,9 +145,15 @@ def main() -> int:
                    "status": "failed", "path": "",
                    "reason": f"{type(error).__name__}: {str(error)[:300]}"}
         row["seconds"] = round(time.monotonic() - began, 1)
-        rows.append(row)
+        row["digest"] = digest
+        rows = [r for r in rows if r["name"] != item.name or r["level"] != item.level] + [row]
+        if arguments.resume:
+            save(record, json.dumps({"tasks": rows}))
         print(f"[{number}/{len(items)}] {row['status']:<8} {item.name} {row['seconds']} s "
               f"{row['reason'][:160]}", file=sys.stderr, flush=True)
+    order = {(item.name, item.level): place for place, item in enumerate(items)}
+    rows = sorted((r for r in rows if (r["name"], r["level"]) in order),
+                  key=lambda r: order[r["name"], r["level"]])
     print(json.dumps({"tasks": rows}, indent=1))
     return 0
 

@@ -13,9 +13,12 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from quern.importer.convert import Task
+from quern.importer.sizes import Cost, cost
 
 MIXES = ("published", "normal", "offset")
 NUDGE, LOOSEST = 1e-15, 1e-5
+MANY_FLOPS = 1e9  # a network beyond it is compared on one draw
+MOST_BYTES = 4e9  # of all that a module computes, in double precision
 TOLERANCE = 1e-9  # of the greatest magnitude (at least 0.001); both sides compute in double
 
 
@@ -168,21 +171,33 @@ def difference(found: torch.Tensor, wanted: torch.Tensor, slack: float = 0.0) ->
     return ""
 
 
-def disagreement(task: Task, path: pathlib.Path, binary: Binary, size: str = "tiny",
+def checked_at(task: Task) -> tuple[str, Cost]:
+    """The smallest size set, and what the module takes there."""
+    size = next(name for name in ("tiny", "cpu", "full") if name in task.sets)
+    found = cost(task.module, task.sets[size])
+    if found is None or 2 * found.bytes > MOST_BYTES:
+        raise RuntimeError(f"at its smallest size set ({size}) the module takes more than "
+                           f"{MOST_BYTES / 1e9:.0f} GB: it cannot be compared with the task")
+    return size, found
+
+
+def disagreement(task: Task, path: pathlib.Path, binary: Binary,
                  mixes: tuple[str, ...] = MIXES) -> str:
     """How the task differs from the module on some distribution, or nothing."""
-    size = size if size in task.sets else "full"
+    size, found = checked_at(task)
+    if found.flops > MANY_FLOPS:
+        mixes = mixes[:1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for seed, mix in enumerate(mixes):
             inputs, made = reference(task, size, mix, seed)
-            found, wanted = binary.compute(path, size, inputs), flat(made)
-            gap = difference(found, wanted)
-            if gap and found.numel() == wanted.numel():
+            computed, wanted = binary.compute(path, size, inputs), flat(made)
+            gap = difference(computed, wanted)
+            if gap and computed.numel() == wanted.numel():
                 # Deep networks of normalised layers amplify rounding: how much, a nudge tells.
                 moved = flat(reference(task, size, mix, seed, NUDGE)[1])
                 limit = LOOSEST * max(1e-3, wanted.abs().max().item())
-                gap = difference(found, wanted, min(100 * largest_gap(moved, wanted), limit))
+                gap = difference(computed, wanted, min(100 * largest_gap(moved, wanted), limit))
             if gap:
                 return f"{gap} (inputs: {mix}, size set {size})"
     return ""

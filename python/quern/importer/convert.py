@@ -9,7 +9,14 @@ import warnings
 
 import torch
 
-from quern.importer import ops_contract, ops_pointwise, ops_reduce, ops_shape
+from quern.importer import (
+    ops_contract,
+    ops_index,
+    ops_pointwise,
+    ops_reduce,
+    ops_resample,
+    ops_shape,
+)
 from quern.importer.dims import Frozen
 from quern.importer.distributions import SAMPLED, sampled
 from quern.importer.sizes import Values, fitting, other_values, shrunk
@@ -17,7 +24,8 @@ from quern.importer.source import BadModule, Item, Module
 from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import RESERVED, Writer, stays_whole
 
-assert ops_contract and ops_pointwise and ops_reduce and ops_shape  # they register themselves
+# They register themselves.
+assert all((ops_contract, ops_index, ops_pointwise, ops_reduce, ops_resample, ops_shape))
 
 
 @dataclasses.dataclass
@@ -44,8 +52,8 @@ def task_name(item: Item) -> str:
 
 
 class Converter:
-    def __init__(self, item: Item, training: bool = True) -> None:
-        self.item, self.training = item, training
+    def __init__(self, item: Item, training: bool = True, explicit: bool = False) -> None:
+        self.item, self.training, self.explicit = item, training, explicit
         self.module = Module(item.code, item.origin or item.name)
         self.full: Values = dict(self.module.initial)
         self.base: Trace | None = None
@@ -86,20 +94,28 @@ class Converter:
                               ) from error
         varied = self._varied()
         free, writer = self._explained([k for k in self.full if k in varied], varied)
+        def usable(values: Values) -> bool:
+            return self._also(free, varied, [values]) is not None
+
         tiny = shrunk(self.module, self.full, free)
+        if not usable(tiny):  # rare: every step is traced then, which takes long
+            tiny = shrunk(self.module, self.full, free, usable)
         cpu = fitting(self.module, self.full, free, tiny, lambda values: True)
-        if self.at(cpu) is None:  # rare: every step is traced then, which takes long
-            cpu = fitting(self.module, self.full, free, tiny, lambda v: self.at(v) is not None)
+        if not usable(cpu):
+            cpu = fitting(self.module, self.full, free, tiny, usable)
         sets = {"full": self.full}
         for name, values in (("cpu", cpu), ("tiny", tiny)):
-            if self.at(values) is None:
-                continue
-            try:
-                more = [self.at(v) for v in sets.values() if v is not self.full]
-                writer = self._write(free, varied, [*more, self.at(values)])
-                sets[name] = values
-            except Frozen:
-                continue
+            more = [v for v in sets.values() if v is not self.full]
+            made = self._also(free, varied, [*more, values])
+            if made is not None:
+                writer, sets[name] = made, values
+        for place, sizes in enumerate(self.item.workloads, 2):
+            values = {**self.full, **{n: v for n, v in sizes.items() if n in self.full}}
+            moved = [n for n in values if values[n] != self.full[n]]
+            more = [v for v in sets.values() if v is not self.full]
+            made = self._also(free, varied, [*more, values]) if set(moved) <= set(free) else None
+            if made is not None:
+                writer, sets[f"workload{place}"] = made, values
         return self._task(free, writer, sets)
 
     def _varied(self) -> dict[str, Trace]:
@@ -118,9 +134,21 @@ class Converter:
     def _write(self, free: list[str], varied: dict[str, Trace], more: list[Trace | None]) -> Writer:
         assert self.base is not None
         traces = [self.base, *(varied[n] for n in free), *(t for t in more if t is not None)]
-        writer = Writer(traces, free, {n: self._size_name(n, free) for n in free})
+        writer = Writer(traces, free, {n: self._size_name(n, free) for n in free},
+                        self.explicit)
         writer.write()
         return writer
+
+    def _also(self, free: list[str], varied: dict[str, Trace],
+              sets: list[Values]) -> Writer | None:
+        """The lines that hold at these sizes too, if any do."""
+        more = [self.at(values) for values in sets]
+        if None in more:
+            return None
+        try:
+            return self._write(free, varied, more)
+        except Frozen:
+            return None
 
     def _explained(self, free: list[str], varied: dict[str, Trace]) -> tuple[list[str], Writer]:
         """Drops numbers whose effect has no expression, and those that shape no input."""
@@ -150,7 +178,7 @@ class Converter:
         name = task_name(self.item)
         title = re.sub(r"^\d+_", "", self.item.name).replace("_", " ").strip()
         lines = [f"# {title}.", f"# origin: {self.item.origin}"]
-        lines += [f"# note: {note}" for note in writer.notes]
+        lines += [f"# note: {note}" for note in [*self.item.notes, *writer.notes]]
         head = ", ".join(f"{names[n]} = {self.full[n]}" for n in free)
         lines.append(f"task {name}({head})")
         for key, values in sets.items():

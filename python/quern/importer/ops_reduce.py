@@ -408,7 +408,7 @@ def cross_entropy(call: Call) -> Val:
 
 
 def nll(call: Call, logs: Val, labels: Val) -> Val:
-    from quern.importer.ops_shape import gathered
+    from quern.importer.ops_index import gathered
     place = gathered(call, labels, call.name + "_at")
     each = Val(labels.shape, "f", reader=lambda at: "(0 - " + logs.read(
         [*at[:1], place(at), *at[1:]] if logs.rank > 1 else [place(at)]) + ")")

@@ -65,7 +65,8 @@ def other_values(value: int) -> Iterable[int]:
             yield other
 
 
-def shrunk(module: Module, full: Values, free: list[str]) -> Values:
+def shrunk(module: Module, full: Values, free: list[str],
+           usable: Callable[[Values], bool] = lambda values: True) -> Values:
     """Small values of the free sizes, all different where that works."""
     values, strict = dict(full), runs(module, full)
     ladder = [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64,
@@ -74,7 +75,8 @@ def shrunk(module: Module, full: Values, free: list[str]) -> Values:
         for small in ladder[place % 4 + (len(free) < 3):]:
             if small >= values[name]:
                 break
-            if runs(module, {**values, name: small}, strict):
+            smaller = {**values, name: small}
+            if runs(module, smaller, strict) and usable(smaller):
                 values[name] = small
                 break
     return values

@@ -11,8 +11,6 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
-import json
-import pathlib
 import re
 from typing import Any
 
@@ -41,30 +39,8 @@ class Item:
     level: int | None = None
     problem_id: int | None = None
     origin: str = ""
-
-
-def read_items(path: pathlib.Path) -> list[Item]:
-    """The modules of a .py file, or of a .jsonl of {name, code, level, problem_id}."""
-    if not path.is_file():
-        raise BadModule(f"{path}: there is no such file")
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if path.suffix != ".jsonl":
-        return [Item(path.stem, text, origin=path.name)]
-    items = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            item = Item(str(row["name"]), str(row["code"]), row.get("level"),
-                        row.get("problem_id"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadModule(f"{path}:{number}: not a line with `name` and `code` ({error})"
-                            ) from error
-        item.origin = (f"KernelBench level{item.level}/{item.problem_id}"
-                       if item.level is not None else f"{path.name}:{number}")
-        items.append(item)
-    return items
+    notes: list[str] = dataclasses.field(default_factory=list)  # for the head of the task file
+    workloads: list[dict[str, int]] = dataclasses.field(default_factory=list)  # further size sets
 
 
 def whole(node: ast.AST) -> int | None:

@@ -3,7 +3,8 @@ import pathlib
 
 import pytest
 
-from quern.importer.source import BadModule, Module, read_items
+from quern.importer.items import read_items
+from quern.importer.source import BadModule, Module
 
 SOURCE = """
 batch = 16

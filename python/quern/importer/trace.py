@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from quern.importer.source import Module
 
@@ -20,6 +20,10 @@ RANDOM = {"rand", "randn", "randint", "rand_like", "randn_like", "randint_like",
           "uniform", "uniform_", "normal_", "random_", "bernoulli", "bernoulli_", "randperm",
           "multinomial", "exponential_", "cauchy_", "geometric_", "log_normal_",
           "rrelu_with_noise"}
+
+
+RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+MOST_STEPS = 32  # of recurrence that are unrolled
 
 
 class Untraceable(Exception):
@@ -35,6 +39,7 @@ class Made:
     kwargs: dict[str, Any]
     out: Any
     before: Made | None = None  # of an in-place operation: what was there
+    part: int | None = None  # where the operation makes several tensors
 
     @property
     def name(self) -> str:
@@ -56,10 +61,19 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        name = func._schema.name.split("::")[-1]
+        if name in ("item", "_local_scalar_dense"):
+            known = self.concrete(args[0])
+            with _disable_current_modes():
+                return known.item()
         out = func(*args, **kwargs)
+        if isinstance(out, (tuple, list)):
+            for place, one in enumerate(out):
+                if isinstance(one, torch.Tensor):
+                    self.made[_key(one)] = Made(func, args, kwargs, one, part=place)
+                    self.kept.append(one)
         if not isinstance(out, torch.Tensor):
             return out
-        name = func._schema.name.split("::")[-1]
         if name in ("detach", "alias", "lift_fresh", "_to_copy", "clone", "lift_fresh_copy") and \
                 isinstance(args[0], torch.Tensor) and out.dtype == args[0].dtype:
             source = self.find(args[0])
@@ -76,6 +90,20 @@ class Recorder(TorchDispatchMode):
 
     def find(self, tensor: torch.Tensor) -> Made | None:
         return self.made.get(_key(tensor))
+
+    def concrete(self, value: Any) -> Any:
+        """A tensor's numbers, where a few operations make them of nothing but constants."""
+        if isinstance(value, (tuple, list)):
+            return [self.concrete(one) for one in value]
+        if not isinstance(value, torch.Tensor):
+            return value
+        made = self.find(value)
+        if made is None or made.before is not None or made.name in RANDOM:
+            raise Untraceable("a number that is read from a tensor while the module is built")
+        arguments = self.concrete(made.args)
+        with _disable_current_modes():
+            out = made.op(*arguments, **made.kwargs)
+        return out if made.part is None else out[made.part]
 
 
 @dataclasses.dataclass
@@ -146,11 +174,28 @@ def runs(module: Module, values: dict[str, int], strict: bool = True) -> bool:
     return True
 
 
+def _refuse_long_recurrence(call: Any) -> None:
+    """Unrolled, every step is some twenty statements."""
+    name = call.target._schema.name.split("::")[-1]
+    if name not in RECURRENT:
+        return
+    bound = dict(zip((a.name for a in call.target._schema.arguments), call.args, strict=False))
+    shape = bound["input"].meta["val"].shape
+    layers, both = bound.get("num_layers", 1), bound.get("bidirectional", False)
+    steps = int(shape[1 if bound.get("batch_first", False) else 0])
+    if steps * layers * (2 if both else 1) > MOST_STEPS:
+        raise Untraceable(f"{name} recurs over {steps} steps in {layers} layers"
+                          f"{', both ways' if both else ''}: the task language has no recurrence, "
+                          f"and at most {MOST_STEPS} steps are unrolled")
+
+
 def _program(model: Any, inputs: list[Any], keep: Any) -> Any:
     program = torch.export.export(model, tuple(inputs), strict=False)
     calls = [node for node in program.graph.nodes if node.op == "call_function"
              and hasattr(node.target, "_schema")
              and not str(node.args[:1]).endswith("num_batches_tracked,)")]
+    for call in calls:
+        _refuse_long_recurrence(call)
     if any(not keep(n.target) or n.target._schema.is_mutable for n in calls):
         table = torch.export.default_decompositions()
         for op in list(table):

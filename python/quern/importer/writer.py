@@ -160,8 +160,10 @@ def kind_of(dtype: torch.dtype) -> str:
 class Writer:
     """The lines of one task."""
 
-    def __init__(self, traces: list[Trace], free: Sequence[str], names: dict[str, str]) -> None:
-        self.traces = traces
+    def __init__(self, traces: list[Trace], free: Sequence[str], names: dict[str, str],
+                 explicit: bool = False) -> None:
+        """`explicit`: extents are written wherever several tensors share an axis."""
+        self.traces, self.explicit = traces, explicit
         atoms = [Dim(names[knob], tuple(t.values[knob] for t in traces)) for knob in free]
         self.fitter = Fitter(atoms, len(traces))
         self.taken = set(RESERVED) | {a.text for a in atoms} | set(LETTERS)
@@ -220,7 +222,7 @@ class Writer:
 
     def _implied(self, axis: str, dim: Dim, text: str) -> bool:
         """Whether every direct use of the axis as an index is at a dimension of this extent."""
-        found = False
+        found: set[str] = set()
         for match in re.finditer(r"(\w+)\[([^\[\]]*)\](\s+else\b)?", text):
             val = self.by_name.get(match[1])
             if val is None:
@@ -229,8 +231,8 @@ class Writer:
                 if part.strip() == axis and not match[3]:
                     if place >= val.rank or val.shape[place].text != dim.text:
                         return False
-                    found = True
-        return found
+                    found.add(match[1])
+        return len(found) == 1 or (bool(found) and not self.explicit)
 
     @property
     def by_name(self) -> dict[str, Val]:
@@ -269,7 +271,8 @@ class Writer:
                     for o in operands]
         plain = kind == "f" and 0 < len(shape) <= 6 and all(
             isinstance(o, str) or (o.name is not None and o.kind == "f") for o in operands)
-        plain = plain and any(isinstance(o, Val) and o.rank for o in operands)
+        tensors = sum(isinstance(o, Val) and o.rank > 0 for o in operands)
+        plain = plain and tensors > 0 and (tensors == 1 or not self.explicit)
         if plain:
             return self.operator(call, template.format(
                 *[o if isinstance(o, str) else o.name for o in operands]), shape)

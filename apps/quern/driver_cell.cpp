@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver_cell.h"
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "record/json.h"
+
+namespace quern::cli {
+namespace {
+
+/// What decides a judgement.
+std::string key_of(const DriverCell& cell, const OfferedSample& sample) {
+  return Hasher()
+      .add(sample.source)
+      .add(sample.model)
+      .add(cell.options.compiler)
+      .add(std::to_string(cell.options.threads))
+      .hex();
+}
+
+Json record_of(const DriverJudgement& judgement) {
+  const Timing* timing = timing_of(judgement.verdict);
+  return {{"state", verdict_name(judgement.verdict)},
+          {"reason", verdict_reason(judgement.verdict)},
+          {"speedup", timing ? judgement.duel.speedup : 0},
+          {"low", timing ? judgement.duel.low : 0},
+          {"high", timing ? judgement.duel.high : 0},
+          {"median_ns", timing ? timing->median_ns : 0}};
+}
+
+SuiteSample sample_of(const Json& record) {
+  SuiteSample sample;
+  sample.state = record.value("state", "");
+  sample.reason = record.value("reason", "");
+  sample.speedup = record.value("speedup", 0.0);
+  sample.low = record.value("low", 0.0);
+  sample.high = record.value("high", 0.0);
+  sample.median_ns = record.value("median_ns", 0.0);
+  sample.baseline = sample.passed() ? "best" : "";
+  sample.provisional = true;
+  return sample;
+}
+
+Result<Json> load_record(const std::string& path) {
+  if (!file_exists(path)) return Json(Json::object());
+  QUERN_ASSIGN(const std::string text, read_file(path));
+  return parse_json(text);
+}
+
+Result<Json> judge(const DriverCell& cell, const OfferedSample& sample, std::mutex& machine) {
+  DriverTask task;
+  task.folder = cell.task.driver;
+  task.includes = std::filesystem::path(task.folder).parent_path().parent_path().parent_path();
+  DriverOptions options = cell.options;
+  options.openmp = sample.model == "omp";
+  const std::scoped_lock lock(machine);
+  QUERN_ASSIGN(const DriverJudgement judgement, judge_driver(task, sample.source, options));
+  return record_of(judgement);
+}
+
+}  // namespace
+
+Result<bool> run_driver_cell(const DriverCell& cell, std::mutex& machine,
+                             std::vector<SuiteSample>& samples, const std::function<bool()>& stop) {
+  QUERN_ASSIGN(Json record, load_record(cell.record));
+  for (const OfferedSample* offered : cell.offered) {
+    SuiteSample sample;
+    if (!offered->unsupported.empty() || offered->model.empty()) {
+      sample.state = "unsupported";
+      sample.reason = offered->unsupported.empty() ? "it is no output of a prompt of the benchmark"
+                                                   : offered->unsupported;
+    } else {
+      const std::string key = key_of(cell, *offered);
+      if (!record.contains(key)) {
+        if (stop()) return false;
+        QUERN_ASSIGN(record[key], judge(cell, *offered, machine));
+        QUERN_TRY(write_file_atomic(cell.record, dump(record, 1) + "\n"));
+      }
+      sample = sample_of(record[key]);
+    }
+    sample.number = offered->number;
+    sample.origin = offered->origin;
+    samples.push_back(sample);
+  }
+  return true;
+}
+
+}  // namespace quern::cli

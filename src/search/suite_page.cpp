@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/strings.h"
+#include "search/report_page.h"
+#include "search/suite.h"
+#include "search/svg.h"
+
+namespace quern {
+namespace {
+
+using metrics::Interval;
+
+constexpr double kWidth = 720, kLeft = 64, kRight = 16, kTop = 14, kBottom = 44;
+constexpr double kCurveHeight = 300, kRowHeight = 15, kNames = 250;
+constexpr const char* kGeomean = "geomean, failures as the baseline";
+constexpr const char* kOutcomes[] = {"faster",  "passed",      "provisional", "failed",
+                                     "missing", "unsupported", "not_run"};
+
+std::string interval_text(const SuiteFigure& figure) {
+  const Interval& i = figure.value;
+  if (!std::isfinite(i.value)) return "-";
+  if (figure.share) {
+    return fmt::format("{:.1f} % [{:.1f}, {:.1f}]", 100 * i.value, 100 * i.low, 100 * i.high);
+  }
+  return fmt::format("{:.3f} [{:.3f}, {:.3f}]", i.value, i.low, i.high);
+}
+
+std::string counts_text(const SuiteScore& score) {
+  return fmt::format(
+      "{} tasks: {} counted (of which {} without a sample), {} unsupported, {} not run",
+      score.tasks, score.counted, score.missing, score.unsupported, score.not_run);
+}
+
+std::string source_text(const SuiteResult& result) {
+  if (!result.candidates.empty()) return "candidates of " + result.candidates;
+  return fmt::format("recipe {}{}, budget {} a sample", result.recipe,
+                     result.model.empty() ? "" : ", model " + result.model, result.budget);
+}
+
+std::string speedup_text(const SuiteRow& row) {
+  const SuiteSample* best = row.best();
+  if (best == nullptr || !best->passed()) return "-";
+  return fmt::format("{:.2f} [{:.2f}, {:.2f}]", best->speedup, best->low, best->high);
+}
+
+std::string passed_text(const SuiteRow& row) {
+  const auto passed = std::ranges::count_if(row.samples, &SuiteSample::passed);
+  return fmt::format("{}/{}", passed, row.samples.size());
+}
+
+std::string task_text(const SuiteTask& task) {
+  return task.level > 0 ? fmt::format("{}/{} {}", task.level, task.problem, task.name) : task.name;
+}
+
+/// The figures that a reader asks for first.
+std::string claim(const SuiteScore& score) {
+  std::string text;
+  for (const SuiteFigure& figure : score.figures) {
+    if (figure.name == "fast_1@1") {
+      text += fmt::format(
+          "<strong>{:.0f} %</strong> of tasks right and faster than their fastest "
+          "baseline, one sample drawn; ",
+          100 * figure.value.value);
+    } else if (figure.name == kGeomean) {
+      text += fmt::format(
+          "<strong>{:.2f}×</strong> geometric mean of best samples, failures as the "
+          "baseline.",
+          figure.value.value);
+    }
+  }
+  return text.empty() ? "No task counts: the rows say why." : text;
+}
+
+/// A step function with its band, from left to right.
+std::string fast_line(const FastCurve& curve, const std::vector<Interval>& values,
+                      const svg::Scale& x, const svg::Scale& y, const char* dashes) {
+  std::string upper, lower, points;
+  for (size_t i = 0; i < curve.p.size(); ++i) {
+    const double at = x(curve.p[i]);
+    points += fmt::format("{:.1f},{:.1f} ", at, y(values[i].value));
+    upper += fmt::format("{:.1f},{:.1f} ", at, y(values[i].high));
+    lower.insert(0, fmt::format("{:.1f},{:.1f} ", at, y(values[i].low)));
+  }
+  return fmt::format(
+      "<polygon class='hit' fill-opacity='.12' points='{}{}'/>"
+      "<polyline class='best' stroke-dasharray='{}' points='{}'/>",
+      upper, lower, dashes, points);
+}
+
+std::string fast_picture(const SuiteScore& score) {
+  const FastCurve& curve = score.curve;
+  if (curve.p.empty()) return "";
+  const svg::Scale x{curve.p.front(), curve.p.back(), kLeft, kWidth - kRight, true};
+  const svg::Scale y{0, 1, kCurveHeight - kBottom, kTop, false};
+  std::string body;
+  for (double share : {0.0, 0.25, 0.5, 0.75, 1.0}) {
+    body += svg::line("grid", kLeft, y(share), kWidth - kRight, y(share));
+    body += svg::label("end", kLeft - 6, y(share) + 4, fmt::format("{:.0f} %", 100 * share));
+  }
+  for (double p : {0.25, 0.5, 1.0, 2.0, 4.0, 8.0}) {
+    body += svg::label("middle", x(p), kCurveHeight - kBottom + 16, fmt::format("{:g}×", p));
+  }
+  body += svg::line("base", x(1), kTop, x(1), kCurveHeight - kBottom);
+  body += fast_line(curve, curve.one, x, y, "none");
+  if (score.samples > 1) body += fast_line(curve, curve.best, x, y, "6 4");
+  body +=
+      svg::label("middle", (kLeft + kWidth) / 2, kCurveHeight - 8,
+                 score.samples > 1 ? "p (solid: one sample drawn; dashed: the best of all)" : "p");
+  return svg::frame("Share of tasks that are right and more than p times as fast", kWidth,
+                    kCurveHeight, body);
+}
+
+/// Counted tasks, fastest first, with the interval of each one's best sample.
+std::string speedups_picture(const SuiteResult& result) {
+  std::vector<const SuiteRow*> rows;
+  double low = 0.5, high = 2;
+  for (const SuiteRow& row : result.rows) {
+    const SuiteSample* best = row.best();
+    if (!row.counted() || best == nullptr || !best->passed()) continue;
+    rows.push_back(&row);
+    low = std::min(low, 0.9 * best->low);
+    high = std::max(high, 1.1 * best->high);
+  }
+  if (rows.empty()) return "";
+  std::ranges::stable_sort(rows, [](const SuiteRow* a, const SuiteRow* b) {
+    return a->best()->speedup > b->best()->speedup;
+  });
+  const double height = kTop + kRowHeight * static_cast<double>(rows.size()) + kBottom;
+  const svg::Scale x{std::max(low, 1e-3), high, kNames, kWidth - kRight, true};
+  std::string body;
+  for (double value : svg::round_values(x.low, x.high)) {
+    body += svg::line("grid", x(value), kTop, x(value), height - kBottom);
+    body += svg::label("middle", x(value), height - kBottom + 16, fmt::format("{:g}×", value));
+  }
+  body += svg::line("base", x(1), kTop, x(1), height - kBottom);
+  double at = kTop + kRowHeight / 2;
+  for (const SuiteRow* row : rows) {
+    const SuiteSample& best = *row->best();
+    body += svg::label("end", kNames - 8, at + 4, shorten(task_text(row->task), 36));
+    body += svg::line("roof", x(std::max(best.low, x.low)), at, x(std::min(best.high, x.high)), at);
+    body += fmt::format(
+        "<circle class='{}' cx='{:.1f}' cy='{:.1f}' r='4'><title>{}: {}</title></circle>",
+        best.low > 1 ? "hit" : "other", x(best.speedup), at, html_escape(row->task.name),
+        speedup_text(*row));
+    at += kRowHeight;
+  }
+  body += svg::label("middle", (kNames + kWidth) / 2, height - 8,
+                     "fastest baseline ÷ best sample, with its 95 % interval");
+  return svg::frame("Speedup of every task", kWidth, height, body);
+}
+
+std::string figures_table(const SuiteScore& score) {
+  std::string rows = html_row({"figure", "value [95 %]"}, "th");
+  for (const SuiteFigure& figure : score.figures) {
+    rows += fmt::format("<tr><td>{}<br><span class='soft'>{}</span><td class='n'>{}</tr>",
+                        html_escape(figure.name), html_escape(figure.about), interval_text(figure));
+  }
+  return html_table(rows);
+}
+
+/// A choice of rows that needs no script: radio buttons before the table, and a rule for each.
+class Filter {
+ public:
+  explicit Filter(std::string group) : group_(std::move(group)) { add("all", "all", ""); }
+
+  void add(const std::string& key, const std::string& shown, const std::string& count) {
+    const std::string id = fmt::format("{}-{}", group_, key);
+    buttons_ += fmt::format("<input type='radio' name='{}' id='{}'{}><label for='{}'>{}{}</label>",
+                            group_, id, key == "all" ? " checked" : "", id, html_escape(shown),
+                            count.empty() ? "" : " " + count);
+    if (key != "all") {
+      rules_ += fmt::format("#{}:checked~.wide tr[data-{}]:not([data-{}='{}']){{display:none}}\n",
+                            id, group_, group_, key);
+    }
+  }
+  const std::string& buttons() const { return buttons_; }
+  const std::string& rules() const { return rules_; }
+
+ private:
+  std::string group_, buttons_, rules_;
+};
+
+constexpr const char* kFilterStyle =
+    ".filter input{position:absolute;opacity:0}"
+    ".filter label{display:inline-block;padding:.2rem .7rem;margin:0 .3rem .4rem 0;"
+    "border:1px solid var(--rule);border-radius:1rem;cursor:pointer;font-size:.9rem}"
+    ".filter input:checked+label{background:var(--accent);color:var(--paper)}"
+    ".filter input:focus-visible+label{outline:2px solid var(--ink)}\n";
+
+std::string row_of(const SuiteRow& row) {
+  const SuiteSample* best = row.best();
+  const bool passed = best != nullptr && best->passed();
+  return fmt::format(
+      "<tr data-outcome='{0}' data-level='{1}'><td>{2}<td>{0}<td class='n'>{3}<td class='n'>{4}"
+      "<td class='n'>{5}<td class='n'>{6}<td>{7}</tr>",
+      row.outcome(), row.task.level, html_escape(task_text(row.task)), passed_text(row),
+      speedup_text(row), passed ? html_escape(best->baseline) : "-",
+      passed && best->roofline > 0 ? fmt::format("{:.0f} %", 100 * best->roofline) : "-",
+      html_escape(shorten(row.reason(), 300)));
+}
+
+std::string rows_table(const SuiteResult& result) {
+  Filter outcomes("outcome"), levels("level");
+  for (const char* outcome : kOutcomes) {
+    const auto count = std::ranges::count_if(
+        result.rows, [&](const SuiteRow& row) { return row.outcome() == outcome; });
+    if (count > 0) outcomes.add(outcome, outcome, fmt::format("{}", count));
+  }
+  std::set<int> known;
+  for (const SuiteRow& row : result.rows) known.insert(row.task.level);
+  for (int level : known) levels.add(fmt::format("{}", level), fmt::format("level {}", level), "");
+  std::string rows = html_row(
+      {"task", "outcome", "right", "speedup", "baseline", "of the floor", "why not"}, "th");
+  for (const SuiteRow& row : result.rows) rows += row_of(row);
+  return fmt::format("<style>{}{}{}</style><div class='filter'>{}{}{}</div>", kFilterStyle,
+                     outcomes.rules(), levels.rules(),
+                     outcomes.buttons() + (known.size() > 1 ? "<br>" : ""),
+                     known.size() > 1 ? levels.buttons() : "", html_table(rows));
+}
+
+constexpr const char* kHow =
+    "<p class='soft'>A speedup is the time of the task's fastest baseline on this machine over "
+    "that "
+    "of the sample, by paired duel. A sample that does not compile, is wrong, crashes, hangs, "
+    "cheats "
+    "or is faster than physics allows has failed: its speedup is 0. Tasks without a sample count "
+    "as "
+    "failed; tasks that are unsupported or were not run do not count. Intervals of figures: "
+    "95&nbsp;% "
+    "bootstrap over tasks; of single speedups: of the duel.</p>";
+
+}  // namespace
+
+std::string table_text(const SuiteResult& result, const SuiteScore& score) {
+  std::string text = fmt::format("{}: {}\n{}; [95 % bootstrap interval over tasks]\n", result.suite,
+                                 source_text(result), counts_text(score));
+  for (const SuiteFigure& figure : score.figures) {
+    text += fmt::format("  {:<36} {:>28}\n", figure.name, interval_text(figure));
+  }
+  text += fmt::format("{:<40} {:<11} {:>6} {:>22}  {}\n", "task", "outcome", "right", "speedup",
+                      "baseline, or why not");
+  for (const SuiteRow& row : result.rows) {
+    const SuiteSample* best = row.best();
+    const bool passed = best != nullptr && best->passed();
+    text +=
+        fmt::format("{:<40} {:<11} {:>6} {:>22}  {}\n", shorten(task_text(row.task), 40),
+                    row.outcome(), passed_text(row), speedup_text(row),
+                    passed && row.reason().empty() ? best->baseline : shorten(row.reason(), 120));
+  }
+  return text;
+}
+
+std::string render_suite(const SuiteResult& result, const SuiteScore& score) {
+  const Environment& e = result.environment;
+  std::string body = fmt::format(
+      "<p class='soft'>Quern report</p><h1>{}</h1><p>{}</p><p class='claim'>{}</p><p>{}</p>"
+      "<p class='soft'>target {}, clock {}; {}{}, {} threads, {}, {}</p>",
+      html_escape(result.suite), html_escape(source_text(result)), claim(score), counts_text(score),
+      html_escape(result.target), html_escape(result.clock), html_escape(e.cpu),
+      e.device.empty() ? "" : ", " + html_escape(e.device), result.threads, html_escape(e.isa),
+      html_escape(e.compiler));
+  body += html_section("Faster than p", fast_picture(score));
+  body += html_section("Speedups", speedups_picture(result));
+  body += html_section("Tasks", rows_table(result));
+  if (!score.figures.empty()) body += html_section("Figures", figures_table(score) + kHow);
+  return html_page(html_escape(result.suite), body);
+}
+
+}  // namespace quern
