@@ -48,6 +48,7 @@ class Process:
         began = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
+            sandbox.die_with_parent()
             ours.close()
             if capture:
                 serve(settings, theirs, self.output_fd)

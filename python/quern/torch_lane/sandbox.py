@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import resource
+import signal
 import struct
 import sys
 import sysconfig
@@ -43,6 +44,11 @@ class _PathRule(ctypes.Structure):
 
 class _Filter(ctypes.Structure):
     _fields_ = [("count", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when the thread that forked it ends."""
+    _libc.prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 def landlock_version() -> int:

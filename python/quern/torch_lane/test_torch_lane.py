@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -112,6 +113,38 @@ def test_a_module_without_inputs_is_an_error_that_says_so(tmp_path):
     made = run_lane(tmp_path, "class Model: pass\n", "")
     assert made.returncode == 2
     assert "get_inputs" in made.stderr
+
+
+def children_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+def runs(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_nothing_outlives_a_lane_that_is_killed(tmp_path):
+    hangs = next(s for s in QUICK if s.name == "hangs").source
+    (tmp_path / "module.py").write_text(CANDIDATES.modules()["relu"])
+    (tmp_path / "candidate.py").write_text(hangs)
+    lane = subprocess.Popen([sys.executable, "-m", "quern.torch_lane", "module.py",
+                             "candidate.py"], cwd=tmp_path, stdout=subprocess.DEVNULL,
+                            env={**os.environ, "PYTHONPATH": str(ROOT / "python")})
+    until = time.monotonic() + 60
+    while len(children := children_of(lane.pid)) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    lane.kill()
+    lane.wait()
+    assert len(children) >= 2
+    while any(map(runs, children)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(runs, children))
 
 
 def test_the_same_extension_is_built_once(tmp_path):
