@@ -43,7 +43,9 @@ TEST(Replay, TakesTheSameCourseWithoutJudgingAnything) {
   EXPECT_THAT(outcome->differences, IsEmpty());
   EXPECT_EQ(outcome->replayed, 42);  // with two baselines
   ASSERT_TRUE(outcome->best);
-  EXPECT_EQ(to_json(outcome->attempts.back()), to_json(recorded.attempts.back()));
+  Attempt last = outcome->attempts.back();
+  last.time = recorded.attempts.back().time;  // of the record alone
+  EXPECT_EQ(to_json(last), to_json(recorded.attempts.back()));
 }
 
 TEST(Replay, NamesTheAttemptWhereAnotherSeedTurnsOff) {
