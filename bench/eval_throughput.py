@@ -17,6 +17,7 @@ import pathlib
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 
 import quern
@@ -83,8 +84,11 @@ def stream(binary, task, sources, folder, timeout):
         [str(pathlib.Path(binary).resolve()), "eval", str(task), "--size", "full", "--target",
          "cuda", "--no-speedup", "--stream"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
-    process.stdin.write(lines)
-    process.stdin.close()
+    # Answers come before all candidates are taken: writing must not keep us from reading.
+    def feed():
+        with process.stdin:
+            process.stdin.write(lines)
+    threading.Thread(target=feed, daemon=True).start()
     answers, first = [], None
     for line in process.stdout:
         first = first or time.monotonic()

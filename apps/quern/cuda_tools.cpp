@@ -27,7 +27,7 @@ TimingPolicy gpu_timing() {
   TimingPolicy timing;
   timing.batch_ns = 2e5;
   timing.min_samples = 6;
-  timing.max_samples = 12;
+  timing.max_samples = 8;
   timing.spread = 0.01;
   timing.limit_ns = 1.2e7;
   return timing;

@@ -243,14 +243,34 @@ class OraclePrinter {
         fmt::format("// quern: launch sum_found grid (1) block ({}) args ({}, i64({}))\n", kThreads,
                     found, blocks);
     signature(kernel, std::move(params));
-    text_.add("Partial q_mine = nothing_found();");
-    text_.add(fmt::format("for (long q_e = thread_index(); q_e < {}; q_e += thread_count()) {{",
-                          reference_index(program_, elements)));
+    text_.add("const auto q_answer_of = [&](long q_e) -> Answer {");
     if (map) {
       print_map_answer(statement);
     } else {
-      text_.add("const Answer q_a = q_answer[q_e];");
+      text_.add("return q_answer[q_e];");
     }
+    text_.add("};");
+    text_.add("Partial q_mine = nothing_found();");
+    // Several elements are under way at once, or memory would be waited for one by one.
+    text_.add(fmt::format("const long q_count = {}, q_step = thread_count();",
+                          reference_index(program_, elements)));
+    text_.add("long q_e = thread_index();");
+    text_.add("for (; q_e + 3 * q_step < q_count; q_e += 4 * q_step) {");
+    text_.add(fmt::format("Answer q_a[4]; {} q_g[4];", device_type(statement.type)));
+    text_.add("#pragma unroll");
+    text_.add("for (int k = 0; k < 4; ++k) q_g[k] = q_got[q_e + k * q_step];");
+    text_.add("#pragma unroll");
+    text_.add("for (int k = 0; k < 4; ++k) q_a[k] = q_answer_of(q_e + k * q_step);");
+    text_.add("#pragma unroll");
+    text_.add("for (int k = 0; k < 4; ++k) {");
+    text_.add(
+        "look(q_g + k, q_a[k].value, q_a[k].scale, q_policy[0], q_policy[1] != 0, q_e + k * "
+        "q_step, "
+        "q_mine);");
+    text_.add("}");
+    text_.add("}");
+    text_.add("for (; q_e < q_count; q_e += q_step) {");
+    text_.add("const Answer q_a = q_answer_of(q_e);");
     text_.add(
         "look(q_got + q_e, q_a.value, q_a.scale, q_policy[0], q_policy[1] != 0, q_e, q_mine);");
     text_.add("}");
@@ -267,10 +287,10 @@ class OraclePrinter {
     if (statement.axes.size() > 1) value = replace_all(value, ", " + own + ")", ", q_e)");
     if (is_float(statement.type)) {
       text_.add(fmt::format("const T q_x = (T)({});", value));
-      text_.add("const Answer q_a = {to_double(q_x), scale_of(q_x)};");
+      text_.add("return {to_double(q_x), scale_of(q_x)};");
     } else {
-      text_.add(fmt::format("const Answer q_a = {{(double)({})to_double({}), 0}};",
-                            device_type(statement.type), value));
+      text_.add(fmt::format("return {{(double)({})to_double({}), 0}};", device_type(statement.type),
+                            value));
     }
   }
 

@@ -39,7 +39,7 @@ enum class DeviceOrder : uint32_t {
   kUnload,         ///< id
   kPoisonScratch,  ///< id, byte
   kApply,          ///< id, set
-  kRun,            ///< id, calls, first → ns
+  kRun,            ///< id, calls, first, batches → ns of each
 };
 
 /// A reply is: status, then either the answer, an `Error` (kind, message, hint) or a verdict

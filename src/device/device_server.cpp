@@ -30,6 +30,17 @@ Frame reply(const Outcome<T>& outcome) {
   return done(outcome.value());
 }
 
+Outcome<std::vector<double>> run_batches(DeviceBackend& backend, ProgramId id, int calls, int first,
+                                         int batches) {
+  std::vector<double> all;
+  for (int batch = 0; batch < batches; ++batch) {
+    auto ran = backend.run(id, calls, first);
+    if (!ran) return pass_on(ran);
+    all.push_back(*ran);
+  }
+  return all;
+}
+
 Frame malformed() {
   return failed(Error{ErrorKind::kInternal, "an order to the device worker is malformed", ""});
 }
@@ -135,8 +146,9 @@ Frame DeviceServer::program_order(uint32_t order, std::string_view arguments, co
       return with<Id, uint32_t>(arguments,
                                 [&](Id id, uint32_t set) { return backend_.apply(id, set); });
     case DeviceOrder::kRun:
-      return with<Id, int, int>(
-          arguments, [&](Id id, int calls, int first) { return backend_.run(id, calls, first); });
+      return with<Id, int, int, int>(arguments, [&](Id id, int calls, int first, int batches) {
+        return run_batches(backend_, id, calls, first, batches);
+      });
     default:
       return malformed();
   }

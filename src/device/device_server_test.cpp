@@ -108,11 +108,35 @@ TEST_F(DeviceServerTest, PassesErrorsAndVerdictsOnWhole) {
   const auto error = from_wire<Error>(error_text);
   ASSERT_TRUE(error);
   EXPECT_EQ(std::get<0>(*error).hint, "take less");
-  const auto [status, text] = ask(to_wire(DeviceOrder::kRun, ProgramId{1}, 13, 0));
+  const auto [status, text] = ask(to_wire(DeviceOrder::kRun, ProgramId{1}, 13, 0, 2));
   EXPECT_EQ(status, ReplyStatus::kVerdict);
   const auto verdict = from_json<Verdict>(*parse_json(std::get<0>(*from_wire<std::string>(text))));
   ASSERT_TRUE(verdict);
   EXPECT_EQ(std::get<TimedOut>(*verdict).limit_s, 2);
+}
+
+TEST_F(DeviceServerTest, RunsAsManyBatchesAsItIsAskedTo) {
+  const auto [status, text] = ask(to_wire(DeviceOrder::kRun, ProgramId{1}, 5, 0, 3));
+  ASSERT_EQ(status, ReplyStatus::kDone);
+  const auto ns = from_wire<std::vector<double>>(text);
+  ASSERT_TRUE(ns);
+  EXPECT_EQ(std::get<0>(*ns), (std::vector<double>{50, 50, 50}));
+}
+
+TEST_F(DeviceServerTest, LooksAtGuardsWhereTheDeviceDoesNotCompare) {
+  backend.buffers[1] = {};
+  InspectOrder order;
+  order.scratch_of = 1;
+  for (const bool there : {true, false}) {
+    order.guarded = {there ? BufferId{1} : BufferId{2}};
+    const auto [status, text] = ask(to_wire(DeviceOrder::kInspect, order));
+    ASSERT_EQ(status, ReplyStatus::kDone);
+    const auto found = from_wire<Inspection>(text);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(std::get<0>(*found).intact, there);
+  }
+  order.compares.resize(1);
+  EXPECT_EQ(ask(to_wire(DeviceOrder::kInspect, order)).first, ReplyStatus::kError);
 }
 
 TEST_F(DeviceServerTest, HandsThePlanToTheBackendAsItWas) {

@@ -354,20 +354,41 @@ void DeviceWorker::poison_scratch(ProgramId id, uint8_t byte) {
   post(to_wire(DeviceOrder::kPoisonScratch, id, byte));
 }
 
-Outcome<double> DeviceWorker::run(ProgramId id, int calls, int first, double limit_s) {
-  // Where the clock is ours, nothing else may be under way; elsewhere that costs a round trip.
-  if (properties_.shares_host) {
-    if (auto settled = settle(); !settled) return pass_on(settled);
-  }
-  post(to_wire(DeviceOrder::kRun, id, calls, first));
-  auto answer = ask<double>(limit_s, Blame::kCandidate);
+Outcome<std::vector<double>> DeviceWorker::run_order(ProgramId id, int calls, int first,
+                                                     int batches, double limit_s) {
+  post(to_wire(DeviceOrder::kRun, id, calls, first, batches));
+  auto answer = ask<std::vector<double>>(limit_s, Blame::kCandidate);
   const int64_t end_ns = steady_now_ns();
   if (!answer) {
     if (!end_) end_ = pass_on(answer);
     return pass_on(answer);
   }
-  if (properties_.shares_host) return static_cast<double>(end_ns - posted_ns_);
-  return std::get<0>(answer.value());
+  std::vector<double>& ns = std::get<0>(answer.value());
+  if (ns.size() != static_cast<size_t>(batches)) {
+    return Error{ErrorKind::kInternal, "the device worker ran another number of batches", ""};
+  }
+  if (properties_.shares_host) ns.front() = static_cast<double>(end_ns - posted_ns_);
+  return std::move(ns);
+}
+
+Outcome<std::vector<double>> DeviceWorker::run(ProgramId id, int calls, int first, int batches,
+                                               double limit_s) {
+  // Elsewhere nothing needs to be waited for: the clock is the device's.
+  if (!properties_.shares_host) return run_order(id, calls, first, batches, limit_s);
+  std::vector<double> all;
+  for (int batch = 0; batch < batches; ++batch) {
+    if (auto settled = settle(); !settled) return pass_on(settled);
+    auto ran = run_order(id, calls, first, 1, limit_s);
+    if (!ran) return ran;
+    all.push_back(ran->front());
+  }
+  return all;
+}
+
+Outcome<double> DeviceWorker::run(ProgramId id, int calls, int first, double limit_s) {
+  auto ran = run(id, calls, first, 1, limit_s);
+  if (!ran) return pass_on(ran);
+  return ran->front();
 }
 
 void DeviceWorker::post_compile(const DeviceCompileJob& job) {

@@ -73,8 +73,10 @@ class DeviceWorker {
   void apply(ProgramId id, uint32_t set);
   void unload(ProgramId id);
   void poison_scratch(ProgramId id, uint8_t byte);
-  /// Nanoseconds of the batch: on the device's clock, or on ours, from order to answer, where the
-  /// device shares the worker's address space. Verdict `TimedOut` after `limit_s`.
+  /// Nanoseconds of each of so many batches of calls: on the device's clock, or on ours, from order
+  /// to answer, where the device shares the worker's address space. Verdict `TimedOut` after
+  /// `limit_s`.
+  Outcome<std::vector<double>> run(ProgramId id, int calls, int first, int batches, double limit_s);
   Outcome<double> run(ProgramId id, int calls, int first, double limit_s);
 
   // Compiling, one job at a time.
@@ -106,6 +108,8 @@ class DeviceWorker {
   std::optional<Stopped> earlier_failure_of(const Answer& answer) const;
   template <class... T>
   Outcome<std::tuple<T...>> ask(double limit_s, Blame blame);
+  Outcome<std::vector<double>> run_order(ProgramId id, int calls, int first, int batches,
+                                         double limit_s);
 
   std::optional<ChildProcess> child_;
   std::string folder_;

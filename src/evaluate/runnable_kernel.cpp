@@ -22,6 +22,16 @@ void RunnableKernel::poison() {
   for (int slot = 0; slot < slots_; ++slot) poison(slot);
 }
 
+Outcome<std::vector<double>> RunnableKernel::run_batches(int calls, int batches) {
+  std::vector<double> all;
+  for (int batch = 0; batch < batches; ++batch) {
+    auto ran = run(calls);
+    if (!ran) return pass_on(ran);
+    all.push_back(*ran);
+  }
+  return all;
+}
+
 double RunnableKernel::limit_s(int calls, double hang_s) const {
   const double call_ns = std::max(workload_->naive_ns, slowest_call_ns_);
   return hang_s + kTimesSlower * calls * call_ns * 1e-9;

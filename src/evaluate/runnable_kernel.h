@@ -33,6 +33,8 @@ class RunnableKernel {
 
   /// Runs `calls` calls over the slots, from the first on; nanoseconds for all of them.
   virtual Outcome<double> run(int calls) = 0;
+  /// Several such runs, one after the other.
+  virtual Outcome<std::vector<double>> run_batches(int calls, int batches);
 
   /// Compares the outputs of the first `slots` slots with what their data sets demand. `checks`, if
   /// given, gets one record a slot.

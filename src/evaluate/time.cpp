@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <thread>
 
 #include "base/clock.h"
@@ -89,19 +90,36 @@ Outcome<Timing> time_kernel(RunnableKernel& kernel, double first_call_ns, double
   // Calls of a second and more are long enough to count for several samples.
   const int fewest = first_call_ns > 1e9 ? 1 : 3;
   const int surprise = first_call_ns > 1e9 ? 0 : static_cast<int>(mix_seed(seed, 17) % 4);
-  for (int sample = 0; sample < policy.max_samples; ++sample) {
-    // The surprise exchanges all inputs by itself; twice would leave some as they were.
-    if (sample % kExchangeEvery == surprise && sample != surprise) {
-      exchange(kernel, mix_seed(seed, static_cast<uint64_t>(sample)));
+  // The surprise exchanges all inputs by itself; twice would leave some as they were.
+  const auto exchanges = [&](int sample) {
+    return sample % kExchangeEvery == surprise && sample != surprise;
+  };
+  for (int sample = 0; sample < policy.max_samples;) {
+    if (exchanges(sample)) exchange(kernel, mix_seed(seed, static_cast<uint64_t>(sample)));
+    if (sample == surprise) {
+      auto ran = verified_sample(kernel, calls, false);
+      if (!ran) return pass_on(ran);
+      timing.samples_ns.push_back(*ran / calls);
+      ++sample;
+    } else {
+      // As many at once as nothing is decided or changed between.
+      const int decided = incumbent_ns > 0 || sample >= policy.min_samples ? 2 : policy.min_samples;
+      int batches = 1;
+      while (batches < decided && sample + batches < policy.max_samples &&
+             sample + batches != surprise && !exchanges(sample + batches) &&
+             spent_ns + batches * calls * first_call_ns < policy.limit_ns) {
+        ++batches;
+      }
+      auto ran = kernel.run_batches(calls, batches);
+      if (!ran) return pass_on(ran);
+      for (const double ns : *ran) timing.samples_ns.push_back(ns / calls);
+      sample += batches;
     }
-    auto ran = sample == surprise ? verified_sample(kernel, calls, false) : kernel.run(calls);
-    if (!ran) return pass_on(ran);
-    spent_ns += *ran;
-    timing.samples_ns.push_back(*ran / calls);
+    spent_ns = calls * std::accumulate(timing.samples_ns.begin(), timing.samples_ns.end(), 0.0);
     const double fastest = *std::ranges::min_element(timing.samples_ns);
-    timing.early_rejected = incumbent_ns > 0 && sample >= 2 && sample >= surprise &&
+    timing.early_rejected = incumbent_ns > 0 && sample > 2 && sample > surprise &&
                             fastest > policy.reject_ratio * incumbent_ns;
-    if (sample < surprise) continue;
+    if (sample <= surprise) continue;
     if (timing.early_rejected || precise(timing.samples_ns, policy)) break;
     if (spent_ns > policy.limit_ns && static_cast<int>(timing.samples_ns.size()) >= fewest) break;
   }

@@ -119,9 +119,17 @@ void WorkerKernel::poison(int slot) {
 }
 
 Outcome<double> WorkerKernel::run(int calls) {
+  auto ran = run_batches(calls, 1);
+  if (!ran) return pass_on(ran);
+  return ran->front();
+}
+
+Outcome<std::vector<double>> WorkerKernel::run_batches(int calls, int batches) {
   if (failure_) return *failure_;
-  auto ran = worker().run(program_id_, calls, 0, limit_s(calls, options_.hang_s));
-  if (ran) account(*ran, calls);
+  auto ran =
+      worker().run(program_id_, calls, 0, batches, limit_s(calls * batches, options_.hang_s));
+  if (!ran) return ran;
+  for (const double ns : *ran) account(ns, calls);
   return ran;
 }
 

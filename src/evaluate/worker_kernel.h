@@ -34,6 +34,7 @@ class WorkerKernel : public RunnableKernel {
   using RunnableKernel::poison;
   void poison(int slot) override;
   Outcome<double> run(int calls) override;
+  Outcome<std::vector<double>> run_batches(int calls, int batches) override;
   Outcome<std::vector<std::byte>> outputs(int slots) override;
   std::vector<std::string> notes() const override { return worker().sandbox_notes(); }
   const std::vector<KernelResources>& resources() const { return resources_; }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <optional>
 
 #include "base/file.h"
@@ -46,7 +47,7 @@ Error no_such(const char* what, uint32_t id) {
 
 /// A candidate, loaded: its code, its scratch, and a call for every set of buffers.
 struct Program {
-  GpuModule module;
+  std::shared_ptr<GpuModule> module;
   std::vector<GpuMemory> scratch;
   std::vector<GpuCall> calls;
   std::vector<BufferSet> sets;                      ///< of the calls
@@ -100,6 +101,7 @@ class CudaBackend : public DeviceBackend {
   Result<CallBuffers> call_buffers(const BufferSet& set, const BoundPlan& plan,
                                    const std::vector<GpuMemory>& scratch);
   Outcome<Done> check_room(const BoundPlan& plan);
+  Outcome<std::shared_ptr<GpuModule>> module_of(const std::string& image);
   Result<const CallGraph*> graph_of(Program& program, int calls, int first);
   Result<double> time(const std::function<Status()>& enqueue);
   Outcome<double> run_singly(Program& program, int calls, int first);
@@ -114,6 +116,8 @@ class CudaBackend : public DeviceBackend {
   std::optional<GpuTimer> timer_;
   std::optional<GpuBuffers> buffers_;
   std::map<ProgramId, Program> programs_;
+  std::shared_ptr<GpuModule> last_module_;
+  std::string last_image_;
 };
 
 Result<DeviceProperties> CudaBackend::open() {
@@ -388,12 +392,24 @@ Outcome<Done> CudaBackend::check_room(const BoundPlan& plan) {
       ""});
 }
 
+/// The module of an image. That of the last one is kept: a candidate is loaded for several
+/// workloads in a row, and unloading takes the driver longer than loading.
+Outcome<std::shared_ptr<GpuModule>> CudaBackend::module_of(const std::string& image) {
+  if (last_module_ != nullptr && image == last_image_) return last_module_;
+  last_module_.reset();
+  auto loaded = GpuModule::load(*gpu_, image);
+  if (!loaded) return pass_on(loaded);
+  last_module_ = std::make_shared<GpuModule>(std::move(*loaded));
+  last_image_ = image;
+  return last_module_;
+}
+
 Outcome<std::vector<KernelResources>> CudaBackend::load(ProgramId id, const std::string& image,
                                                         const BoundPlan& plan,
                                                         const std::vector<BufferSet>& sets) {
-  auto module = GpuModule::load(*gpu_, image);
+  auto module = module_of(image);
   if (!module) return pass_on(module);
-  Program made{std::move(*module), {}, {}, {}, {}, 0};
+  Program made{*module, {}, {}, {}, {}, 0};
   // What another candidate has told the L2 cache to keep does not concern this one.
   if (auto reset = gpu_->check(gpu_->driver().context_reset_persisting_l2(), "the L2 cache");
       !reset) {
@@ -409,7 +425,7 @@ Outcome<std::vector<KernelResources>> CudaBackend::load(ProgramId id, const std:
   for (const BufferSet& set : sets) {
     auto buffers = call_buffers(set, plan, made.scratch);
     if (!buffers) return buffers.error();
-    auto call = GpuCall::make(*gpu_, made.module, plan, *buffers);
+    auto call = GpuCall::make(*gpu_, *made.module, plan, *buffers);
     if (!call) return pass_on(call);
     made.calls.push_back(std::move(*call));
   }
@@ -519,7 +535,9 @@ Outcome<double> CudaBackend::run(ProgramId id, int calls, int first) {
   if (calls < 1 || first < 0 || loaded.calls.empty()) return no_such("calls of program", id);
   first %= static_cast<int>(loaded.calls.size());
   if (auto hidden = buffers_->protect(); !hidden) return hidden.error();
-  const bool batched = loaded.call_ns > 0 && loaded.call_ns < kGraphBelowNs && calls > 1;
+  // One call for every set is a look at results, which is not repeated often enough for a graph.
+  const bool batched = loaded.call_ns > 0 && loaded.call_ns < kGraphBelowNs &&
+                       calls > static_cast<int>(loaded.calls.size());
   auto ns = batched ? run_graph(loaded, calls, first) : run_singly(loaded, calls, first);
   if (ns) {
     const double mean = *ns / calls;
