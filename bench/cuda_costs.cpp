@@ -96,7 +96,7 @@ void time_map(DeviceBackend& backend, const std::string& image, const char* name
     const auto x = static_cast<BufferId>(100 + 2 * i);
     must(backend.allocate(x, bytes, Placement::kLeft));
     must(backend.allocate(x + 1, bytes, Placement::kLeft));
-    must(backend.draw(x, DType::kF32, {FillKind::kNormal, 0, 1}, x));
+    must(backend.draw(x, {DType::kF32, {FillKind::kNormal, 0, 1}, x}));
     must(backend.allow(x, DeviceAccess::kRead));
     buffers.push_back({{x}, {x + 1}});
   }
@@ -147,7 +147,7 @@ void memory_costs(DeviceBackend& backend, uint64_t bytes) {
   for (int kind : {0, 1}) {
     line(fmt::format("draw {} kind {}", size, kind),
          fmt::format("\"ms\": {:.3f}", ms([&] {
-                       must(backend.draw(1, DType::kF32, {static_cast<FillKind>(kind), 0, 1}, 7));
+                       must(backend.draw(1, {DType::kF32, {static_cast<FillKind>(kind), 0, 1}, 7}));
                        settle();
                      })));
   }
@@ -155,11 +155,11 @@ void memory_costs(DeviceBackend& backend, uint64_t bytes) {
        fmt::format("\"ms\": {:.3f}", ms([&] { (void)must(backend.guards_intact(1)); })));
   must(backend.allocate(2, 2 * bytes, Placement::kLeft));
   must(backend.allocate(3, 2 * bytes, Placement::kLeft));
-  must(backend.draw(2, DType::kF64, {FillKind::kUniform, 0, 1}, 7));
-  must(backend.draw(3, DType::kF64, {FillKind::kConstant, 1, 0}, 7));
-  CompareOrder order{1, 2, 3, DType::kF32, bytes / 4, 4, false};
-  must(backend.compare(order));
-  line("compare " + size, fmt::format("\"ms\": {:.3f}", ms([&] { must(backend.compare(order)); })));
+  must(backend.draw(2, {DType::kF64, {FillKind::kUniform, 0, 1}, 7}));
+  must(backend.draw(3, {DType::kF64, {FillKind::kConstant, 1, 0}, 7}));
+  const InspectOrder order{{}, 0, {{1, 2, 3, 0, 0, 0, DType::kF32, bytes / 4, 4, false}}};
+  must(backend.inspect(order));
+  line("compare " + size, fmt::format("\"ms\": {:.3f}", ms([&] { must(backend.inspect(order)); })));
   line("release " + size, fmt::format("\"ms\": {:.3f}", ms([&] { must(backend.release(1)); })));
   must(backend.release(2));
   must(backend.release(3));

@@ -1,10 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluations per second on a GPU: streams of distinct candidates, verified and timed, with every
-cache cold. Streams: a small kernel on 64 MB of data; the same at the published ReLU size; candidates
-of which some fault, hang or are wrong.
+"""Evaluations per second on a GPU, and how far they can be trusted. Every candidate has machine code
+of its own, and every cache is cold.
 
-usage: eval_throughput.py [--stream small|published|faults]... [--count 200]
+  small      ReLU on 64 MB
+  published  ReLU at its published size, 6.4 GB
+  mixed      starter tasks at their full sizes, three candidates in ten bad
+  faults     ReLU on 64 MB: one candidate in ten faults, one in forty hangs
+  repeat     the same kernel 100 times, at 2, 35 and 140 microseconds: spread of the medians
+  aa         duels of a kernel with itself: how many are called different
+
+usage: eval_throughput.py [--stream NAME]... [--count 200]
 """
 import json
 import pathlib
@@ -18,6 +24,7 @@ import quern
 RELU = """// quern: target = cuda
 // quern: launch relu grid (ceil_div(batch * dim, {items})) block {threads} args (x, y, batch * dim)
 extern "C" __global__ void __launch_bounds__({threads}) relu(const float* x, float* y, long n) {{
+  if (n == -{mark}l) return;
   const long first = blockIdx.x * {items}l + threadIdx.x * 4l;
   {body}
 }}
@@ -46,16 +53,25 @@ output y[i, j] = relu(x[i, j])
 """
 
 
-def candidate(number, salt):
-    """A ReLU whose source no cache knows, with machine code of 64 kinds."""
-    threads = 64 * (1 + number % 8)
-    items = threads * 4 * (1 + number // 8 % 8)
+def relu(threads, items, mark):
     body = VECTOR.format(items=items, threads=threads)
-    return RELU.format(items=items, threads=threads, body=body) + f"// {salt + number}\n"
+    return RELU.format(items=items, threads=threads, body=body, mark=mark)
 
 
-def bad_candidate(kind):
-    return RELU.format(items=1024, threads=256, body=BAD[kind].format())
+def candidate(number, salt):
+    """A ReLU whose machine code no cache knows, of 64 shapes."""
+    threads = 64 * (1 + number % 8)
+    return relu(threads, threads * 4 * (1 + number // 8 % 8), salt + number + 1)
+
+
+def bad_candidate(kind, mark):
+    return RELU.format(items=1024, threads=256, body=BAD[kind].format(), mark=mark)
+
+
+def with_bad(good, salt, kinds, every):
+    """One of `every` candidates replaced by a bad one."""
+    return [bad_candidate(kinds[i // every % len(kinds)], salt + i) if i % every == every - 1
+            else source for i, source in enumerate(good)]
 
 
 def stream(binary, task, sources, folder, timeout):
@@ -102,29 +118,91 @@ def run(options, name, batch, dim, sources, what):
     found = figures_of(answers, seconds, total)
     found["lost"] = len(sources) - len(answers)
     print(name, json.dumps(found), flush=True)
+    return found, answers
+
+
+MIXED = {"relu": "relu", "gelu": "gelu", "softmax_online": "softmax", "layer_norm": "layer_norm",
+         "sum_inner": "sum_inner", "matmul_tiled": "matmul"}  # examples, and their tasks
+
+
+def marked(source, statement):
+    """A statement at the beginning of the last kernel."""
+    head, kernel, rest = source.rpartition('extern "C"')
+    at = rest.index("{", rest.index(")")) + 1
+    return f"{head}{kernel}{rest[:at]} {statement}{rest[at:]}"
+
+
+def mixed(options, salt):
+    """Starter tasks at full size. Three candidates of ten fail: one leaves elements unwritten, one
+    faults, one has an error of syntax."""
+    found, count, seconds = {}, 0, 0.0
+    for name, task in MIXED.items():
+        text = (quern.ROOT / f"examples/cuda/{name}.cu").read_text()
+        sources = []
+        for i in range(options.count // len(MIXED)):
+            mark = f"if (gridDim.y == {salt + i}u) return;"
+            bad = {3: "if (blockIdx.x == 0) return;", 6: "__trap();", 9: "int x = ;"}.get(i % 10, "")
+            sources.append(marked(text, mark + bad))
+        with tempfile.TemporaryDirectory() as folder:
+            answers, spent, _ = stream(options.quern, task, sources, folder, options.timeout)
+        found[name] = figures_of(answers, spent, spent)
+        count, seconds = count + len(answers) - 1, seconds + spent
+        print("mixed", name, json.dumps(found[name]), flush=True)
+    return {"per_s": round(count / seconds, 2) if seconds else None, "tasks": found}
+
+
+def repeat(options, salt):
+    """The spread of 100 medians of one kernel, each evaluated by itself."""
+    found = {}
+    for name, batch in (("2 us", 256), ("35 us", 4096), ("140 us", 16384)):
+        sources = [relu(256, 4096, salt + i + 1) for i in range(100)]
+        _, answers = run(options, f"repeat {name}", batch, 4096, sources, name)
+        medians = [e["timing"]["median_ns"] for e in answers if e["timing"]]
+        if len(medians) < 2:
+            continue
+        mean = statistics.mean(medians)
+        found[name] = {"evaluations": len(medians), "median_ns": round(statistics.median(medians), 1),
+                       "sd_percent": round(100 * statistics.stdev(medians) / mean, 3)}
+        print("repeat", name, json.dumps(found[name]), flush=True)
     return found
+
+
+def aa(options, salt):
+    """Duels of a kernel with itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "t.task").write_text(TASK.format(what="64 MB", batch=4096, dim=4096))
+        for side in (0, 1):
+            (folder / f"{side}.cu").write_text(relu(256, 4096, salt + side + 1))
+        answer = quern.call(options.quern, "compare", folder / "t.task", folder / "0.cu",
+                            folder / "1.cu", "--size", "full", "--target", "cuda", "--repeat", 100)
+    duels = answer["duels"]
+    return {"duels": len(duels), "called_different": sum(d["different"] for d in duels),
+            "largest_ratio": max(max(d["speedup"], 1 / d["speedup"]) for d in duels)}
 
 
 def main():
     parser = quern.parser(__doc__, "eval_throughput")
-    parser.add_argument("--stream", action="append", choices=["small", "published", "faults"])
+    names = ["small", "published", "mixed", "faults", "repeat", "aa"]
+    parser.add_argument("--stream", action="append", choices=names)
     parser.add_argument("--count", default=200, type=int)
     parser.add_argument("--timeout", default=500, type=float, help="seconds a stream may take")
     options = parser.parse_args()
-    salt = int(time.time()) % 1_000_000
+    salt = 1000 * (int(time.time()) % 1_000_000)
     good = [candidate(i, salt) for i in range(options.count)]
     figures = {}
-    for name in options.stream or ["small", "published", "faults"]:
+    for name in options.stream or names:
         if name == "small":
-            figures[name] = run(options, name, 4096, 4096, good, "64 MB")
+            figures[name], _ = run(options, name, 4096, 4096, good, "64 MB")
         elif name == "published":
-            figures[name] = run(options, name, 4096, 393216, good[:max(20, options.count // 10)],
-                                "6.4 GB, as published")
+            figures[name], _ = run(options, name, 4096, 393216, good[:max(20, options.count // 4)],
+                                   "6.4 GB, as published")
+        elif name == "faults":
+            kinds = ["rejected", "crashed", "rejected", "crashed", "timed_out"]
+            figures[name], _ = run(options, name, 4096, 4096, with_bad(good, salt, kinds, 8),
+                                   "64 MB, one in ten faults, one in forty hangs")
         else:
-            kinds = list(BAD)
-            mixed = [bad_candidate(kinds[i // 10 % len(kinds)]) + f"// {i}\n" if i % 10 == 9 else source
-                     for i, source in enumerate(good)]
-            figures[name] = run(options, name, 4096, 4096, mixed, "64 MB, one in ten bad")
+            figures[name] = {"mixed": mixed, "repeat": repeat, "aa": aa}[name](options, salt)
     quern.save(options.out, figures)
 
 

@@ -21,7 +21,8 @@ constexpr Command kCommands[] = {
      "  quern optimize my_model.py                a PyTorch module, imported first\n"},
     {"eval", "Compile, verify and time one kernel of yours", add_eval,
      "  quern eval softmax my_softmax.cpp\n"
-     "  quern eval softmax my_softmax.cpp --json | jq .verdict\n"},
+     "  quern eval softmax my_softmax.cpp --json | jq .verdict\n"
+     "  quern eval my_model.py my_model_new.py    a PyTorch module that stands in for another\n"},
     {"compare", "Time two kernels against each other, paired and interleaved", add_compare,
      "  quern compare softmax old.cpp new.cpp\n"},
     {"import", "Turn PyTorch modules into tasks", add_import,

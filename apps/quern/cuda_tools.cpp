@@ -12,7 +12,9 @@
 #include "codegen/prelude.h"
 #include "device/cuda/cuda_compiler.h"
 #include "device/cuda/cuda_source.h"
+#include "device/cuda/referee.h"
 #include "device/cuda/sass.h"
+#include "device_wiring.h"
 #include "evaluate/device_evaluator.h"
 #include "evaluate/local_evaluator.h"
 #include "wiring.h"
@@ -23,28 +25,12 @@ namespace {
 /// Times on a GPU repeat to a few parts in a thousand: short batches do.
 TimingPolicy gpu_timing() {
   TimingPolicy timing;
-  timing.batch_ns = 3e5;
+  timing.batch_ns = 2e5;
   timing.min_samples = 6;
-  timing.max_samples = 15;
-  timing.spread = 0.004;
-  timing.limit_ns = 5e7;
+  timing.max_samples = 12;
+  timing.spread = 0.01;
+  timing.limit_ns = 1.2e7;
   return timing;
-}
-
-/// What the driver says the chip can do: bounds that no kernel beats, so that a share of them is
-/// never flattering. Data that fits the L2 cache may move several times as fast as from memory, and
-/// f32 products may be made of three passes of TF32 through the tensor cores, where there are some.
-Peaks nominal_peaks(const cuda::GpuProperties& gpu) {
-  constexpr double kCacheFactor = 4;
-  constexpr int kLanes = 128;  // of f32, in a multiprocessor
-  Peaks peaks;
-  peaks.cpu = gpu.name;
-  const double tensor_factor = gpu.major >= 8 ? 3 : 1;
-  peaks.fma_gflops = tensor_factor * 2e-6 * kLanes * gpu.multiprocessors * gpu.clock_khz;
-  const double memory_gbs = 2e-6 * gpu.memory_clock_khz * (gpu.memory_bus_bits / 8.0);
-  peaks.curve = {{gpu.l2_bytes, kCacheFactor * memory_gbs, kCacheFactor * memory_gbs},
-                 {2 * gpu.l2_bytes, memory_gbs, memory_gbs}};
-  return peaks;
 }
 
 /// The referee's own kernels as a file: compiled once for a compiler and an architecture.
@@ -110,13 +96,19 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.spares = 2;
   if (!pool->prelude().empty()) device.headers = {{cuda::kPreludeName, pool->prelude()}};
   device.compiler = std::make_shared<cuda::CudaCompiler>(std::move(pool));
+  device.compare_header = cuda::compare_source();
   device.naive = emit_device_naive(task.program, DeviceLanguage::kCuda);
   device.host_compiler = compiler_options(context, options.compiler);
   device.threads = options.threads > 0 ? options.threads : cores;
   device.seed = options.seed;
   device.clock = options.clock;
   device.timing = gpu_timing();
-  const Peaks peaks = nominal_peaks(gpu);
+  device.hang_s = 0.5;
+  Peaks peaks;
+  if (options.clock == "steady") {
+    QUERN_ASSIGN(peaks, device_peaks(context, *device.compiler, device.worker, gpu.name,
+                                     std::to_string(gpu.driver_version)));
+  }
   device.work = work_of(task.program, task.sizes, peaks);
   QUERN_ASSIGN(const auto host, CpuCompiler::make(device.host_compiler));
   device.environment = probe_machine(*host, device.threads);

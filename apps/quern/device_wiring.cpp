@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "codegen/device_naive.h"
 #include "codegen/prelude.h"
-#include "device/opencl/opencl_peaks.h"
+#include "device/device_peaks.h"
 #include "device/worker_compiler.h"
 #include "evaluate/device_evaluator.h"
 #include "evaluate/local_evaluator.h"
@@ -23,20 +23,19 @@ WorkerOptions worker_options(const Context& context, const std::string& kind, in
   return options;
 }
 
-/// The device's peaks: as kept, or else measured now and kept.
-Result<Peaks> device_peaks(const Context& context, WorkerCompiler& compiler,
-                           const WorkerOptions& worker) {
-  const DeviceProperties& device = compiler.properties();
-  const std::string key = Hasher().add(device.architecture).add(device.driver).hex();
+}  // namespace
+
+Result<Peaks> device_peaks(const Context& context, DeviceCompiler& compiler,
+                           const WorkerOptions& worker, const std::string& name,
+                           const std::string& version) {
+  const std::string key = Hasher().add(name).add(version).hex();
   const std::string path = context.cache_directory + "/peaks-" + key.substr(0, 16) + ".json";
   if (auto kept = load_peaks(path)) return kept;
-  say(fmt::format("measuring {}, once\n", device.name));
-  QUERN_ASSIGN(const Peaks peaks, measure_opencl_peaks(compiler, worker));
+  say(fmt::format("measuring {}, once\n", name));
+  QUERN_ASSIGN(const Peaks peaks, measure_device_peaks(compiler, worker));
   QUERN_TRY(save_peaks(peaks, path));
   return peaks;
 }
-
-}  // namespace
 
 Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
                                                          const TaskAtSize& task,
@@ -59,8 +58,10 @@ Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
   Peaks peaks;
   if (options.clock == "steady") {
     const bool on_host = compiler->properties().shares_host;
-    QUERN_ASSIGN(peaks, on_host ? machine_peaks(context, *host, device.threads)
-                                : device_peaks(context, *compiler, device.worker));
+    QUERN_ASSIGN(
+        peaks, on_host ? machine_peaks(context, *host, device.threads)
+                       : device_peaks(context, *compiler, device.worker,
+                                      compiler->properties().name, compiler->properties().driver));
   }
   device.work = work_of(task.program, task.sizes, peaks);
   device.environment = probe_machine(*host, device.threads, peaks.curve.empty() ? nullptr : &peaks);

@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "context.h"
+#include "device/cpu/machine.h"
 #include "device/device_backend.h"
+#include "device/device_compiler.h"
+#include "device/device_worker.h"
 #include "record/evaluator.h"
 #include "task_source.h"
 
@@ -20,5 +23,10 @@ Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
 /// The devices of a kind on this machine, each asked in a worker of its own. Errors: none, with
 /// the reason and what to install.
 Result<std::vector<DeviceProperties>> list_devices(const Context& context, const std::string& kind);
+
+/// What a device of that name and driver can do: as kept, or else measured now and kept.
+Result<Peaks> device_peaks(const Context& context, DeviceCompiler& compiler,
+                           const WorkerOptions& worker, const std::string& name,
+                           const std::string& version);
 
 }  // namespace quern::cli

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <iostream>
+#include <cerrno>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "commands.h"
 #include "interrupt.h"
 #include "progress.h"
+#include "torch_lane.h"
 #include "wiring.h"
 
 namespace quern::cli {
@@ -31,7 +36,7 @@ struct Bench {
 Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
                          bool with_baseline) {
   Bench bench;
-  QUERN_ASSIGN(bench.task, load_task_at(context, arguments.task, arguments.size));
+  QUERN_ASSIGN(bench.task, load_task_at(context, arguments.task, arguments.size, arguments.target));
   RunOptions options;
   options.task_name = bench.task.program.name;
   options.size = bench.task.size;
@@ -139,39 +144,80 @@ Result<int> eval(const Context& context, const EvalArguments& arguments) {
   return exit_code(evaluation.verdict);
 }
 
-/// JSON lines in, `{"id": …, "source": …}`, one evaluation a line out, in order.
+/// The lines of standard input, as they come.
+class InputLines {
+ public:
+  /// The next line, waited for if asked to; nothing at the end of input, when interrupted, or while
+  /// none is there.
+  std::optional<std::string> next(bool wait) {
+    while (true) {
+      const size_t end = text_.find('\n', at_);
+      if (end != std::string::npos) {
+        std::string line = text_.substr(at_, end - at_);
+        at_ = end + 1;
+        return line;
+      }
+      text_.erase(0, std::exchange(at_, 0));
+      if (ended_) return text_.empty() ? std::nullopt : std::optional(std::exchange(text_, ""));
+      pollfd input = {STDIN_FILENO, POLLIN, 0};
+      const int ready = poll(&input, 1, wait ? kLookMs : 0);
+      if (interrupted() || (ready <= 0 && !wait)) return std::nullopt;
+      if (ready > 0) read_more();
+    }
+  }
+
+ private:
+  static constexpr int kLookMs = 200;
+
+  void read_more() {
+    char block[1 << 16];
+    const ssize_t got = read(STDIN_FILENO, block, sizeof block);
+    if (got > 0) text_.append(block, static_cast<size_t>(got));
+    ended_ = got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN);
+  }
+
+  std::string text_;
+  size_t at_ = 0;
+  bool ended_ = false;
+};
+
+Result<std::pair<Json, std::string>> parse_stream_line(const std::string& line, int number) {
+  Result<Json> json = parse_json(line);
+  if (!json || !json->is_object() || !json->contains("source") || !(*json)["source"].is_string()) {
+    return Error{ErrorKind::kInput,
+                 fmt::format("stdin, line {}: expected {{\"id\": …, \"source\": \"…\"}}", number),
+                 ""};
+  }
+  return std::pair(json->value("id", Json(number)), (*json)["source"].get<std::string>());
+}
+
+/// JSON lines in, `{"id": …, "source": …}`, one evaluation a line out, in order. All that is there
+/// is taken at once, so that compiling runs ahead of judging; a lone candidate that waits for its
+/// answer gets one before the next line comes.
 Result<int> eval_stream(const Context& context, const EvalArguments& arguments) {
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
-  const size_t batch = arguments.target == "cpu" ? 8 : 64;
-  std::vector<Candidate> candidates;
-  std::vector<Json> ids;
-  auto flush = [&]() -> Result<void> {
-    QUERN_ASSIGN(std::vector<Evaluation> all, bench.evaluator->evaluate(candidates, {}));
-    for (size_t i = 0; i < all.size(); ++i) {
-      Json json = {{"id", ids[i]}};
-      json.update(eval_json(all[i], std::nullopt));
+  const size_t batch = arguments.target == "cpu" ? 8 : 512;
+  InputLines input;
+  int number = 0;
+  while (auto line = input.next(true)) {
+    std::vector<Candidate> candidates;
+    std::vector<Json> ids;
+    while (line) {
+      QUERN_ASSIGN(const auto parsed, parse_stream_line(*line, ++number));
+      ids.push_back(parsed.first);
+      candidates.push_back(
+          make_candidate(parsed.second, "human", candidate_language(arguments.target)));
+      line = candidates.size() < batch ? input.next(false) : std::nullopt;
+    }
+    EvaluateRequest request;
+    request.done = [&](size_t index, const Evaluation& evaluation) {
+      Json json = {{"id", ids[index]}};
+      json.update(eval_json(evaluation, std::nullopt));
       print(dump(json) + "\n");
-    }
-    candidates.clear();
-    ids.clear();
-    return {};
-  };
-  std::string line;
-  for (int number = 1; std::getline(std::cin, line) && !interrupted(); ++number) {
-    Result<Json> json = parse_json(line);
-    if (!json || !json->is_object() || !json->contains("source") ||
-        !(*json)["source"].is_string()) {
-      return Error{ErrorKind::kInput,
-                   fmt::format("stdin, line {}: expected {{\"id\": …, \"source\": \"…\"}}", number),
-                   ""};
-    }
-    candidates.push_back(make_candidate((*json)["source"].get<std::string>(), "human",
-                                        candidate_language(arguments.target)));
-    ids.push_back(json->value("id", Json(number)));
-    // A lone candidate that waits for an answer must get one before the next line comes.
-    if (candidates.size() == batch || std::cin.rdbuf()->in_avail() <= 0) QUERN_TRY(flush());
+    };
+    request.stop = [] { return interrupted(); };
+    QUERN_TRY(bench.evaluator->evaluate(candidates, request));
   }
-  QUERN_TRY(flush());
   return interrupted() ? kInterrupted : kImproved;
 }
 
@@ -226,7 +272,8 @@ Result<int> compare(const Context& context, const EvalArguments& arguments) {
 }
 
 void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
-  app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
+  app.add_option("TASK", a->task,
+                 "A task's name (see: quern tasks), the path of a .task file, or a module's .py")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
   app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
@@ -245,17 +292,35 @@ void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
 
 Action add_eval(CLI::App& app) {
   auto a = std::make_shared<EvalArguments>();
+  auto lane = std::make_shared<LaneOptions>();
   add_common(app, a);
   app.add_option("CANDIDATE", a->first,
                  "Source of the kernel: C++ (docs/task_format.md), or device code with a\n"
-                 "launch plan (docs/plan_format.md)");
+                 "launch plan (docs/plan_format.md); a .py with ModelNew for a module file\n"
+                 "(docs/torch_lane.md)");
+  app.add_option("--protocol", lane->protocol,
+                 "For a module file: strict, or kernelbench (their verdict beside ours)")
+      ->check(CLI::IsMember({"strict", "kernelbench"}))
+      ->capture_default_str();
+  app.add_option("--baselines", lane->baselines,
+                 "For a module file: eager, compile, max-autotune; with commas between")
+      ->capture_default_str();
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
   app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
-  return [a](const Context& context) {
+  return [a, lane, &app](const Context& context) {
     if (a->stream == !a->first.empty()) {
       return fail(context, {ErrorKind::kUsage, "give either a candidate file or --stream",
                             "see: quern eval --help"});
+    }
+    if (is_lane(a->task, a->first, a->stream)) {
+      lane->module = a->task;
+      lane->candidate = a->first;
+      lane->device = app.count("--target") > 0 ? a->target : "";
+      lane->seed = a->seed;
+      lane->time_baselines = a->speedup;
+      const Result<int> verdict = eval_in_lane(context, *lane);
+      return verdict ? *verdict : fail(context, verdict.error());
     }
     Result<int> code = a->stream ? eval_stream(context, *a) : eval(context, *a);
     return code ? *code : fail(context, code.error());

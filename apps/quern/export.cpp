@@ -46,8 +46,8 @@ Result<int> export_run(const Context& context, const std::string& directory,
   QUERN_ASSIGN(RunStore store, RunStore::read(directory));
   QUERN_ASSIGN(const RunRecord run, store.run());
   QUERN_ASSIGN(const Attempt best, best_attempt(store, run));
-  QUERN_ASSIGN(const TaskAtSize task,
-               parse_task_at(run.options.task_text, run.options.task_name, run.options.size));
+  QUERN_ASSIGN(const TaskAtSize task, parse_task_at(run.options.task_text, run.options.task_name,
+                                                    run.options.size, run.options.target));
   QUERN_ASSIGN(const Plan plan, parse_plan(best.candidate.source, task.program.name));
   QUERN_ASSIGN(const auto compiler,
                CpuCompiler::make(compiler_options(context, run.options.compiler)));

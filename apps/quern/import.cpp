@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 
 #include "base/file.h"
@@ -12,33 +10,14 @@
 #include "base/subprocess.h"
 #include "commands.h"
 #include "interrupt.h"
+#include "python_process.h"
 
 namespace quern::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
-/// The interpreter of the project's Python environment: QUERN_PYTHON (the launcher sets it), else
-/// the environment beside the sources.
-Result<std::string> find_python(const std::string& root) {
-  for (const std::string& path : {variable("QUERN_PYTHON"), root + "/.venv/bin/python"}) {
-    if (!path.empty() && file_exists(path)) return path;
-  }
-  return Error{ErrorKind::kEnvironment, "there is no Python environment with PyTorch",
-               "run it through the launcher (./quern import …), which makes one, or set "
-               "QUERN_PYTHON to an interpreter that has torch"};
-}
-
 Result<quern::Command> python_command(const Context& context, const ImportOptions& options) {
-  const std::string root = fs::path(context.tasks_directory).parent_path().string();
-  QUERN_ASSIGN(const std::string python, find_python(root.empty() ? "." : root));
-  quern::Command command;
-  command.argv = {python, "-m", "quern.importer", options.file, "--quern", context.program};
+  QUERN_ASSIGN(quern::Command command, make_python_command(context, "quern.importer"));
+  command.argv.insert(command.argv.end(), {options.file, "--quern", context.program});
   if (!options.out.empty()) command.argv.insert(command.argv.end(), {"--out", options.out});
   for (const std::string& name : options.only) {
     command.argv.insert(command.argv.end(), {"--only", name});
@@ -47,32 +26,7 @@ Result<quern::Command> python_command(const Context& context, const ImportOption
   if (options.evaluation) command.argv.emplace_back("--eval");
   if (options.widen) command.argv.emplace_back("--widen");
   if (options.resume) command.argv.emplace_back("--resume");
-  command.env = {"PYTHONPATH=" + (root.empty() ? "." : root) + "/python", "LC_ALL=C.UTF-8",
-                 "PYTHONPYCACHEPREFIX=" + context.cache_directory + "/pycache"};
-  for (const char* name : {"PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR"}) {
-    if (const std::string value = variable(name); !value.empty()) {
-      command.env.push_back(fmt::format("{}={}", name, value));
-    }
-  }
-  command.output_cap_bytes = size_t{64} << 20;
   return command;
-}
-
-/// Runs the importer to its end, passing on what it says as it says it.
-Result<ExitStatus> follow(ChildProcess& child) {
-  size_t said = 0;
-  std::optional<ExitStatus> end;
-  while (!end) {
-    end = child.wait(0.25);
-    const std::string& text = child.err();
-    say(text.substr(said));
-    said = text.size();
-    if (!end && interrupted()) {
-      child.kill();
-      return Error{ErrorKind::kInterrupted, "interrupted", ""};
-    }
-  }
-  return *end;
 }
 
 int count(const Json& report, const char* status) {
@@ -115,13 +69,12 @@ Result<Json> import_modules(const Context& context, const ImportOptions& options
                  "give a Python module file, or a .jsonl of them"};
   }
   QUERN_ASSIGN(const quern::Command command, python_command(context, options));
-  QUERN_ASSIGN(ChildProcess child, ChildProcess::spawn(command));
-  QUERN_ASSIGN(const ExitStatus end, follow(child));
-  if (!end.ok()) {
-    return Error{end.exit_code == kUsageError ? ErrorKind::kInput : ErrorKind::kInternal,
-                 fmt::format("the importer stopped: {}", shorten(trim(child.err()), 400)), ""};
+  QUERN_ASSIGN(const ProcessEnd end, run_python(command));
+  if (!end.status.ok()) {
+    return Error{end.status.exit_code == kUsageError ? ErrorKind::kInput : ErrorKind::kInternal,
+                 fmt::format("the importer stopped: {}", shorten(trim(end.err), 400)), ""};
   }
-  Json report = Json::parse(child.out(), nullptr, false);
+  Json report = Json::parse(end.out, nullptr, false);
   if (report.is_discarded() || !report.contains("tasks")) {
     return Error{ErrorKind::kInternal, "the importer printed no report", ""};
   }

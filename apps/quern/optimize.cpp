@@ -86,7 +86,7 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
   if (is_module_file(source)) {
     QUERN_ASSIGN(source, import_one(context, source, imported_directory(arguments)));
   }
-  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, source, arguments.size));
+  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, source, arguments.size, arguments.target));
   options.task_name = task.program.name;
   options.task_text = print_task(task.program);
   options.size = task.size;
@@ -112,8 +112,8 @@ Result<int> resume(const Context& context, const ResumeArguments& arguments) {
   if (!arguments.budget.empty()) QUERN_TRY(parse_budget(arguments.budget, run.options));
   set_limits(arguments.limits, run.options);
   if (limited || !arguments.budget.empty()) QUERN_TRY(store.set_budget(run.options));
-  QUERN_ASSIGN(TaskAtSize task,
-               parse_task_at(run.options.task_text, run.options.task_name, run.options.size));
+  QUERN_ASSIGN(TaskAtSize task, parse_task_at(run.options.task_text, run.options.task_name,
+                                              run.options.size, run.options.target));
   QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, run.options));
   Environment here = evaluator->environment();
   if (here.cpu != run.environment.cpu || here.threads != run.environment.threads) {

@@ -25,12 +25,13 @@ std::vector<std::string> task_names(const Context& context);
 Result<std::string> find_task(const Context& context, const std::string& name);
 
 /// Loads a task and binds a size set; "" takes `cpu` where the task has it, else `full`. Errors:
-/// those of the parser, an unknown size set (lists them), sizes beyond memory (says how much).
+/// those of the parser, an unknown size set (lists them), sizes beyond this machine's memory (says
+/// how much), unless the target has memory of its own.
 Result<TaskAtSize> load_task_at(const Context& context, const std::string& name,
-                                const std::string& size);
+                                const std::string& size, const std::string& target = "cpu");
 /// The same from a task's text (a run keeps it).
 Result<TaskAtSize> parse_task_at(const std::string& text, const std::string& file,
-                                 const std::string& size);
+                                 const std::string& size, const std::string& target = "cpu");
 
 /// A run's task, to look at: it may need more memory than there is here.
 Result<TaskAtSize> recorded_task(const RunOptions& options);

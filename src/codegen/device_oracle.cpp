@@ -93,13 +93,16 @@ class OraclePrinter {
         scalar_(scalar == OracleScalar::kBound ? "RunningError" : "Exact"),
         statements_(without_maps(program)) {}
 
-  std::string print() {
+  DeviceOracle print() {
     for (const Statement& statement : statements_) {
       if (read_later(statement)) print_kernel(statement, false);
-      if (statement.is_output) print_kernel(statement, true);
+      if (statement.is_output && statement.kind != Statement::Kind::kMap) {
+        print_kernel(statement, true);
+      }
+      if (statement.is_output) print_check(statement);
     }
-    return plan_ + "// The oracle of " + program_.name +
-           ": its naive lowering over scalars that carry their error.\n" + text_.text();
+    made_.code = text_.text();
+    return std::move(made_);
   }
 
  private:
@@ -117,37 +120,40 @@ class OraclePrinter {
     return scalar_;
   }
 
-  /// Tensors keep their name where others read them; an output's results are two tensors more.
-  std::string kept_name(const Statement& statement) const {
-    return statement.is_output ? "kept_" + statement.name : statement.name;
-  }
+  /// What is kept of a statement for its readers, and of an output for its comparison.
+  static std::string kept_name(const std::string& statement) { return "q_kept_" + statement; }
+  static std::string answer_name(const std::string& output) { return "q_answer_" + output; }
   std::string argument(const std::string& tensor) const {
-    const Statement* statement = program_.find_statement(tensor);
-    return statement != nullptr ? kept_name(*statement) : tensor;
+    return program_.find_statement(tensor) != nullptr ? kept_name(tensor) : tensor;
+  }
+
+  std::vector<std::string> arguments(const Statement& statement) const {
+    std::vector<std::string> args;
+    for (const std::string& name : ir::tensors_of(statement.body)) args.push_back(argument(name));
+    return args;
+  }
+  std::vector<std::string> parameters(const Statement& statement) const {
+    std::vector<std::string> params;
+    for (const std::string& name : ir::tensors_of(statement.body)) {
+      params.push_back(fmt::format("const {}* {}", stored_type(name), tensor_name(name)));
+    }
+    return params;
+  }
+  std::string launch(const std::string& kernel, const std::string& blocks,
+                     std::vector<std::string> args) const {
+    for (const std::string& size : program_.free_sizes()) args.push_back("i64(" + size + ")");
+    return fmt::format("// quern: launch {} grid ({}) block ({}) args ({})\n", kernel, blocks,
+                       kThreads, fmt::join(args, ", "));
   }
 
   void plan_lines(const Statement& statement, const std::string& kernel, bool result, int width) {
     const IntExpr elements = element_product(program_, grid(statement));
-    if (!result) {
-      // A scalar of the oracle is two words.
-      const bool words = is_float(statement.type);
-      plan_ += fmt::format("// quern: scratch {} : {}[{}]\n", kept_name(statement),
-                           words ? "u64" : std::string(dtype_name(statement.type)),
-                           ir::print((words ? ir::int_constant(2) : ir::int_constant(1)) *
-                                     element_product(program_, statement.axes)));
-    }
-    std::vector<std::string> args;
-    for (const std::string& name : ir::tensors_of(statement.body)) args.push_back(argument(name));
-    if (result) {
-      args.push_back("value_" + statement.name);
-      args.push_back("scale_" + statement.name);
-    } else {
-      args.push_back(kept_name(statement));
-    }
-    for (const std::string& size : program_.free_sizes()) args.push_back("i64(" + size + ")");
-    plan_ += fmt::format("// quern: launch {} grid ({}) block ({}) args ({})\n", kernel,
-                         ir::print(ceil_div(elements, ir::int_constant(kThreads / width))),
-                         kThreads, fmt::join(args, ", "));
+    const std::string kept = result ? answer_name(statement.name) : kept_name(statement.name);
+    made_.kept.push_back({kept, element_product(program_, statement.axes)});
+    std::vector<std::string> args = arguments(statement);
+    args.push_back(kept);
+    made_.prepare +=
+        launch(kernel, ir::print(ceil_div(elements, ir::int_constant(kThreads / width))), args);
   }
 
   std::vector<ir::Axis> grid(const Statement& statement) const {
@@ -156,22 +162,12 @@ class OraclePrinter {
     return axes;
   }
 
-  void signature(const Statement& statement, const std::string& kernel, bool result) {
-    std::vector<std::string> params;
-    for (const std::string& name : ir::tensors_of(statement.body)) {
-      params.push_back(fmt::format("const {}* {}", stored_type(name), tensor_name(name)));
-    }
-    if (result) {
-      params.push_back("double* q_value");
-      params.push_back("double* q_scale");
-    } else {
-      params.push_back(fmt::format("{}* q_kept", stored_type(statement.name)));
-    }
+  void signature(const std::string& kernel, std::vector<std::string> params) {
     for (const std::string& size : program_.free_sizes()) {
       params.push_back("long " + size_name(size));
     }
-    text_.add(
-        fmt::format("extern \"C\" __global__ void {}({}) {{", kernel, fmt::join(params, ", ")));
+    text_.add(fmt::format("extern \"C\" __global__ void __launch_bounds__({}) {}({}) {{", kThreads,
+                          kernel, fmt::join(params, ", ")));
     text_.add(fmt::format("typedef {} T;", scalar_));
     for (const ir::SizeDecl& size : program_.sizes) {
       if (!size.let) continue;
@@ -199,7 +195,10 @@ class OraclePrinter {
     const std::string kernel =
         fmt::format("oracle_{}_{}", result ? "result" : "keep", statement.name);
     plan_lines(statement, kernel, result, width);
-    signature(statement, kernel, result);
+    std::vector<std::string> params = parameters(statement);
+    params.push_back(result ? "Answer* q_answer"
+                            : fmt::format("{}* q_kept", stored_type(statement.name)));
+    signature(kernel, std::move(params));
     text_.add(fmt::format("const long q_t = (long)blockIdx.x * {} + threadIdx.x;", kThreads));
     text_.add(fmt::format("const long q_e = q_t / {0}, q_lane = q_t % {0}; (void)q_lane;", width));
     const IntExpr elements = element_product(program_, grid(statement));
@@ -222,13 +221,70 @@ class OraclePrinter {
     text_.add("");
   }
 
-  void store(const Statement& statement, bool result, const std::string& value,
-             const std::string& accumulator) {
+  /// Compares an output with what it must be, every element once, whatever the grid.
+  void print_check(const Statement& statement) {
+    const bool map = statement.kind == Statement::Kind::kMap;
+    const std::string kernel = "oracle_check_" + statement.name;
+    const IntExpr elements = element_product(program_, statement.axes);
+    const std::string blocks = fmt::format(
+        "min({}, {})", ir::print(ceil_div(elements, ir::int_constant(kThreads))), kOracleBlocks);
+    const std::string found = oracle_found(statement.name);
+    std::vector<std::string> args = map ? arguments(statement) : std::vector<std::string>();
+    std::vector<std::string> params = map ? parameters(statement) : std::vector<std::string>();
+    if (!map) {
+      args.push_back(answer_name(statement.name));
+      params.push_back("const Answer* q_answer");
+    }
+    args.insert(args.end(), {statement.name, kOraclePolicy, found});
+    params.push_back(fmt::format("const {}* q_got", device_type(statement.type)));
+    params.insert(params.end(), {"const double* q_policy", "Partial* q_found"});
+    made_.check += launch(kernel, blocks, args);
+    made_.check +=
+        fmt::format("// quern: launch sum_found grid (1) block ({}) args ({}, i64({}))\n", kThreads,
+                    found, blocks);
+    signature(kernel, std::move(params));
+    text_.add("Partial q_mine = nothing_found();");
+    text_.add(fmt::format("for (long q_e = thread_index(); q_e < {}; q_e += thread_count()) {{",
+                          reference_index(program_, elements)));
+    if (map) {
+      print_map_answer(statement);
+    } else {
+      text_.add("const Answer q_a = q_answer[q_e];");
+    }
+    text_.add(
+        "look(q_got + q_e, q_a.value, q_a.scale, q_policy[0], q_policy[1] != 0, q_e, q_mine);");
+    text_.add("}");
+    text_.add("gather(q_mine, q_found + 1 + blockIdx.x);");
+    text_.add("}");
+    text_.add("");
+  }
+
+  void print_map_answer(const Statement& statement) {
+    decode(statement.axes);
+    std::string value = reference_value(program_, statement.body, true);
+    // Where an input is read at the output's own place, dividing out the axes would be in vain.
+    const std::string own = reference_offset(program_, statement.name, axes_of(statement));
+    if (statement.axes.size() > 1) value = replace_all(value, ", " + own + ")", ", q_e)");
+    if (is_float(statement.type)) {
+      text_.add(fmt::format("const T q_x = (T)({});", value));
+      text_.add("const Answer q_a = {to_double(q_x), scale_of(q_x)};");
+    } else {
+      text_.add(fmt::format("const Answer q_a = {{(double)({})to_double({}), 0}};",
+                            device_type(statement.type), value));
+    }
+  }
+
+  static std::vector<IntExpr> axes_of(const Statement& statement) {
     std::vector<IntExpr> indices;
     for (const ir::Axis& axis : statement.axes) indices.push_back(ir::int_axis(axis.name));
+    return indices;
+  }
+
+  void store(const Statement& statement, bool result, const std::string& value,
+             const std::string& accumulator) {
     text_.add("{");
-    text_.add(
-        fmt::format("const long q_at = {};", reference_offset(program_, statement.name, indices)));
+    text_.add(fmt::format("const long q_at = {};",
+                          reference_offset(program_, statement.name, axes_of(statement))));
     const bool real = is_float(statement.type);
     const std::string type = real ? scalar_ : device_type(statement.type);
     text_.add(real || is_position(statement)
@@ -237,13 +293,12 @@ class OraclePrinter {
     if (!result) {
       text_.add("q_kept[q_at] = q_x;");
     } else if (real) {
-      text_.add("q_value[q_at] = to_double(q_x);");
-      text_.add("q_scale[q_at] = scale_of(q_x);");
+      text_.add("q_answer[q_at] = {to_double(q_x), scale_of(q_x)};");
     } else {
-      text_.add("q_value[q_at] = (double)q_x;");
-      text_.add(fmt::format(
-          "q_scale[q_at] = {};",
-          is_position(statement) ? accumulator + ".certain() ? 0 : doubtful(T())" : "0"));
+      text_.add(fmt::format("q_answer[q_at] = {{(double)q_x, {}}};",
+                            is_position(statement)
+                                ? fmt::format("{}.certain() ? 0 : doubtful(T())", accumulator)
+                                : "0.0"));
     }
     text_.add("}");
   }
@@ -291,7 +346,7 @@ class OraclePrinter {
   const ir::Sizes& sizes_;
   std::string scalar_;
   std::vector<Statement> statements_;
-  std::string plan_;
+  DeviceOracle made_;
   Lines text_;
 };
 
@@ -307,12 +362,20 @@ std::string scalar_text() {
 
 }  // namespace
 
-std::string emit_device_oracle(const Program& program, const ir::Sizes& sizes,
-                               OracleScalar scalar) {
-  const std::string printed = OraclePrinter(program, sizes, scalar).print();
-  const size_t kernels = printed.find("extern \"C\"");
-  return "// quern: target = cuda\n" + printed.substr(0, kernels) + kQuernDeviceOracleHead +
-         scalar_text() + kQuernDeviceOracleTail + "\n" + printed.substr(kernels);
+std::string oracle_found(const std::string& output) { return "q_found_" + output; }
+
+DeviceOracle emit_device_oracle(const Program& program, const ir::Sizes& sizes,
+                                OracleScalar scalar) {
+  DeviceOracle oracle = OraclePrinter(program, sizes, scalar).print();
+  oracle.code = fmt::format(
+      "// The oracle of {}: its naive lowering over scalars that carry their error.\n"
+      "{}#include \"{}\"\n{}{}\n{}",
+      program.name, kQuernDeviceOracleHead, kOracleCompareHeader, scalar_text(),
+      kQuernDeviceOracleTail, oracle.code);
+  for (std::string* plan : {&oracle.prepare, &oracle.check}) {
+    if (!plan->empty()) plan->insert(0, "// quern: target = cuda\n");
+  }
+  return oracle;
 }
 
 }  // namespace quern

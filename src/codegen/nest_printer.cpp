@@ -256,6 +256,7 @@ RowStyle NestPrinter::style() const {
     return !stage.space.empty() || !stage.reduce.empty();
   });
   if (passes == 1) style.prefetch_lanes = kPageElements * style.prefetch_rows;
+  style.approximate = group_.param("approximate", 0) != 0;
   style.streamed = streamed();
   for (const std::string& name : joined()) style.joined.insert(name);
   if (in_windows_) style.window = statements_[0].name;

@@ -108,6 +108,7 @@ Kernel kernel(const std::string& name, const ir::Program& program, int64_t paral
                   {"prefetch", 1},
                   {"pipeline", pipeline},
                   {"late", count == 3},
+                  {"approximate", pipeline == 3},
                   {"nt.y", 1},
                   {"nt.z", 1}};
   return {fmt::format("{}_{}_{}_{}", name, parallel, count, pipeline), program, group};

@@ -158,7 +158,8 @@ Text PointPrinter::division(const Expr& expr) {
   if (a.lanes && !b.lanes && guarded_ == 0 && expr.args[1].kind != Expr::Kind::kConstant) {
     const std::string divisor = hoisted(b);
     const std::string reciprocal = hoisted({fmt::format("(1.0f / {})", divisor), false});
-    return {fmt::format("q_div({}, {}, {})", a.code, divisor, reciprocal), true};
+    const char* name = approximate_ ? "q_div_approximate" : "q_div";
+    return {fmt::format("{}({}, {}, {})", name, a.code, divisor, reciprocal), true};
   }
   if (!a.lanes && !b.lanes) return {fmt::format("({} / {})", a.code, b.code), false};
   return {fmt::format("({} / {})", hoisted(a), hoisted(b)), true};
@@ -177,7 +178,11 @@ Text PointPrinter::operation(const Expr& expr) {
   const ir::OpInfo& info = ir::op_info(expr.op);
   if (expr.op == Op::kNeg) return {fmt::format("(-{})", args[0].code), lanes};
   if (info.infix) return {fmt::format("({} {} {})", args[0].code, info.name, args[1].code), lanes};
-  if (info.arity == 1) return {fmt::format("{}({})", function_name(expr.op), args[0].code), lanes};
+  if (info.arity == 1) {
+    const bool cheaper = approximate_ && expr.op == Op::kExp;
+    const std::string name = function_name(expr.op) + (cheaper ? "_approximate" : "");
+    return {fmt::format("{}({})", name, args[0].code), lanes};
+  }
   if (lanes) {
     for (Text& arg : args) arg.code = widened(arg);
   }

@@ -49,6 +49,9 @@ class PointPrinter {
   const std::vector<std::pair<ir::IntExpr, ir::IntExpr>>& guards() const { return guards_; }
   /// Names of invariants start with this; lets several printers share a scope.
   void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
+  /// Exponentials, and divisions by what is the same for all lanes, in fewer instructions and one
+  /// or two ulp more error.
+  void set_approximate(bool approximate) { approximate_ = approximate; }
 
  private:
   Text condition(const ir::Expr& expr);
@@ -71,6 +74,7 @@ class PointPrinter {
   const ir::Program& program_;
   std::string lane_;
   bool guarding_;
+  bool approximate_ = false;
   Resolve resolve_;
   int guarded_ = 0;  ///< inside a side of a select: nothing may be computed ahead
   std::vector<std::string> invariants_;

@@ -87,7 +87,9 @@ PointPrinter RowPrinter::printer_for(const Stage& stage, const Item& item, bool 
     place.indices = load.indices;
     return place;
   };
-  return PointPrinter(program_, lanes ? stage.lane : "", item.guarding, resolve);
+  PointPrinter printer(program_, lanes ? stage.lane : "", item.guarding, resolve);
+  printer.set_approximate(style_.approximate);
+  return printer;
 }
 
 /// The value of an integer-typed map, computed as an integer.

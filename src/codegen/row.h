@@ -18,6 +18,7 @@ struct RowStyle {
   int tile = 1;                ///< vectors side by side in reductions along outer axes
   int prefetch_rows = 0;       ///< rows ahead that later stages ask for what the first one loads
   int prefetch_lanes = 0;      ///< elements ahead that a nest of one pass asks for
+  bool approximate = false;    ///< exponentials and divisions by a row value, one or two ulp off
   bool keeps_scalars = false;  ///< values of a row are assigned to variables that exist already
   std::string window;          ///< a row of partial window results; "" for none
   bool pairs = false;          ///< it holds each combined with the one before it

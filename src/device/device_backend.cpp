@@ -11,12 +11,27 @@ Result<bool> DeviceBackend::all_guards_intact(const std::vector<BufferId>& ids) 
   return true;
 }
 
-Result<void> DeviceBackend::draw(BufferId, DType, const FillSpec&, uint64_t) {
+Result<void> DeviceBackend::draw(BufferId, const DrawOrder&) {
   return Error{ErrorKind::kUsage, "this device does not draw inputs", ""};
 }
 
-Result<CompareCounts> DeviceBackend::compare(const CompareOrder&) {
-  return Error{ErrorKind::kUsage, "this device does not compare outputs", ""};
+Result<void> DeviceBackend::alter(BufferId, const DrawOrder&, uint64_t) {
+  return Error{ErrorKind::kUsage, "this device does not draw inputs", ""};
+}
+
+Result<Inspection> DeviceBackend::inspect(const InspectOrder& order) {
+  if (!order.compares.empty() || !order.digested.empty()) {
+    return Error{ErrorKind::kUsage, "this device does not compare outputs", ""};
+  }
+  Inspection found;
+  QUERN_ASSIGN(found.intact, all_guards_intact(order.guarded));
+  if (!found.intact || order.scratch_of == 0) return found;
+  QUERN_ASSIGN(found.intact, scratch_guards_intact(order.scratch_of));
+  return found;
+}
+
+Result<void> DeviceBackend::apply(ProgramId, uint32_t) {
+  return Error{ErrorKind::kUsage, "this device runs no programs of ours", ""};
 }
 
 }  // namespace quern

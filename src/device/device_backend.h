@@ -60,9 +60,24 @@ struct BufferSet {
   std::vector<BufferId> inputs, outputs;
 };
 
+/// How a buffer is drawn: as `quern::fill` does, then what the structure of a matrix demands.
+struct DrawOrder {
+  enum class Structure : uint32_t { kNone, kLower, kUpper, kSymmetric };  ///< as ir::Distribution
+  DType type = DType::kF32;
+  FillSpec spec;
+  uint64_t seed = 0;
+  Structure structure = Structure::kNone;
+  uint64_t side = 0;  ///< of the square matrices that have the structure
+};
+
+/// With a program of ours (`oracle` not 0) that has one output, which begins with what was found:
+/// its call on the set of buffers `set` is what compares. Without one, `value` and `scale` say what
+/// must be.
 struct CompareOrder {
   BufferId got = 0, value = 0, scale = 0;  ///< f64 value and rounding scale of each element
-  DType type = DType::kF32;                ///< of `got`
+  ProgramId oracle = 0;
+  uint32_t set = 0, output = 0;  ///< of the program: which set, which of its outputs
+  DType type = DType::kF32;      ///< of `got`
   uint64_t elements = 0;
   double factor = 4;  ///< accepted error in units of scale times the unit roundoff
   bool bitwise = false;
@@ -74,6 +89,22 @@ struct CompareCounts {
   double max_error = 0, rms_error = 0;
   uint64_t worst = 0;  ///< index of the element furthest off, where any is wrong
   double worst_got = 0, worst_expected = 0;
+  uint64_t inexact = 0;  ///< elements with a scale other than 0
+};
+
+/// Everything that is looked at after a call, in one order.
+struct InspectOrder {
+  std::vector<BufferId> guarded;  ///< whose neighbourhood must be untouched
+  ProgramId scratch_of = 0;       ///< and that of its scratch; 0: none
+  std::vector<CompareOrder> compares;
+  std::vector<BufferId> digested;
+  uint64_t digest_seed = 0;  ///< secret, or a candidate could aim at a digest
+};
+struct Inspection {
+  bool intact = true;  ///< otherwise nothing else was looked at
+  std::vector<CompareCounts> counts;
+  /// Equal for equal bytes, and for different ones with a probability of 2^-64.
+  std::vector<uint64_t> digests;
 };
 
 /// A device source to build.
@@ -83,6 +114,8 @@ struct DeviceCompileJob {
   std::vector<std::pair<std::string, int64_t>> macros;       ///< specialised sizes: name, value
   bool fast_math = false;
   int max_registers = 0;  ///< 0: the compiler decides
+  /// A source of ours, in which functions without a mark are the device's (CUDA).
+  bool ours = false;
 };
 
 struct DeviceBinary {
@@ -121,9 +154,13 @@ class DeviceBackend {
   virtual Result<bool> all_guards_intact(const std::vector<BufferId>& ids);
 
   /// Draws every element as `quern::fill` does, bit for bit. Errors: kUsage where it cannot.
-  virtual Result<void> draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed);
-  /// Compares an output with what is expected. Errors: kUsage where it cannot.
-  virtual Result<CompareCounts> compare(const CompareOrder& order);
+  virtual Result<void> draw(BufferId id, const DrawOrder& order);
+  /// Draws every `altered_place` (tensor/fill.h) as `draw` does, and leaves the rest.
+  virtual Result<void> alter(BufferId id, const DrawOrder& order, uint64_t places);
+  /// Guards, comparisons and digests. Errors: kUsage where it cannot.
+  virtual Result<Inspection> inspect(const InspectOrder& order);
+  /// Calls a program of ours, which may touch everything in that set of its buffers.
+  virtual Result<void> apply(ProgramId id, uint32_t set);
 
   /// Loads a binary, allocates the plan's scratch (poisoned), makes its tensor maps and whatever
   /// makes launches quick, for every set of buffers. Verdict `LaunchFailed`: a kernel is missing,

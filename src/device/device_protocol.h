@@ -32,13 +32,13 @@ enum class DeviceOrder : uint32_t {
   kDownload,       ///< id, bytes → data in staging memory
   kCopy,           ///< to, from
   kFill,           ///< id, byte
-  kGuards,         ///< ids → bool
-  kDraw,           ///< id, type, spec, seed
-  kCompare,        ///< CompareOrder → CompareCounts
+  kDraw,           ///< id, DrawOrder
+  kAlter,          ///< id, DrawOrder, places
+  kInspect,        ///< InspectOrder → Inspection
   kLoad,           ///< id, plan, sets; image → resources
   kUnload,         ///< id
   kPoisonScratch,  ///< id, byte
-  kScratchGuards,  ///< id → bool
+  kApply,          ///< id, set
   kRun,            ///< id, calls, first → ns
 };
 
@@ -64,21 +64,36 @@ void wire(W& w, BufferSet& set) {
 }
 template <class W>
 void wire(W& w, CompareOrder& order) {
-  w(order.got), w(order.value), w(order.scale), w(order.type), w(order.elements);
-  w(order.factor), w(order.bitwise);
+  w(order.got), w(order.value), w(order.scale), w(order.oracle), w(order.set), w(order.output);
+  w(order.type), w(order.elements), w(order.factor), w(order.bitwise);
 }
 template <class W>
 void wire(W& w, CompareCounts& counts) {
   w(counts.wrong), w(counts.unwritten), w(counts.compared), w(counts.max_error);
   w(counts.rms_error), w(counts.worst), w(counts.worst_got), w(counts.worst_expected);
+  w(counts.inexact);
+}
+template <class W>
+void wire(W& w, InspectOrder& order) {
+  w(order.guarded), w(order.scratch_of), w(order.compares), w(order.digested);
+  w(order.digest_seed);
+}
+template <class W>
+void wire(W& w, Inspection& found) {
+  w(found.intact), w(found.counts), w(found.digests);
 }
 template <class W>
 void wire(W& w, FillSpec& spec) {
   w(spec.kind), w(spec.a), w(spec.b);
 }
 template <class W>
+void wire(W& w, DrawOrder& order) {
+  w(order.type), w(order.spec), w(order.seed), w(order.structure), w(order.side);
+}
+template <class W>
 void wire(W& w, DeviceCompileJob& job) {
   w(job.source), w(job.headers), w(job.macros), w(job.fast_math), w(job.max_registers);
+  w(job.ours);
 }
 template <class W>
 void wire(W& w, Build& build) {

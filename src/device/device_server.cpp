@@ -66,7 +66,7 @@ Frame DeviceServer::dispatch(const Frame& frame) {
     case DeviceOrder::kLoad:
     case DeviceOrder::kUnload:
     case DeviceOrder::kPoisonScratch:
-    case DeviceOrder::kScratchGuards:
+    case DeviceOrder::kApply:
     case DeviceOrder::kRun:
       return program_order(order, arguments, frame);
     default:
@@ -101,17 +101,17 @@ Frame DeviceServer::memory_order(uint32_t order, std::string_view arguments) {
     case DeviceOrder::kFill:
       return with<Id, uint8_t>(arguments,
                                [&](Id id, uint8_t byte) { return backend_.fill(id, byte); });
-    case DeviceOrder::kGuards:
-      return with<std::vector<Id>>(
-          arguments, [&](const std::vector<Id>& ids) { return backend_.all_guards_intact(ids); });
     case DeviceOrder::kDraw:
-      return with<Id, DType, FillSpec, uint64_t>(
-          arguments, [&](Id id, DType type, const FillSpec& spec, uint64_t seed) {
-            return backend_.draw(id, type, spec, seed);
-          });
-    case DeviceOrder::kCompare:
-      return with<CompareOrder>(
-          arguments, [&](const CompareOrder& compare) { return backend_.compare(compare); });
+      return with<Id, DrawOrder>(
+          arguments, [&](Id id, const DrawOrder& draw) { return backend_.draw(id, draw); });
+    case DeviceOrder::kAlter:
+      return with<Id, DrawOrder, uint64_t>(arguments,
+                                           [&](Id id, const DrawOrder& draw, uint64_t places) {
+                                             return backend_.alter(id, draw, places);
+                                           });
+    case DeviceOrder::kInspect:
+      return with<InspectOrder>(
+          arguments, [&](const InspectOrder& inspect) { return backend_.inspect(inspect); });
     default:
       return malformed();
   }
@@ -131,8 +131,9 @@ Frame DeviceServer::program_order(uint32_t order, std::string_view arguments, co
     case DeviceOrder::kPoisonScratch:
       return with<Id, uint8_t>(
           arguments, [&](Id id, uint8_t byte) { return backend_.poison_scratch(id, byte); });
-    case DeviceOrder::kScratchGuards:
-      return with<Id>(arguments, [&](Id id) { return backend_.scratch_guards_intact(id); });
+    case DeviceOrder::kApply:
+      return with<Id, uint32_t>(arguments,
+                                [&](Id id, uint32_t set) { return backend_.apply(id, set); });
     case DeviceOrder::kRun:
       return with<Id, int, int>(
           arguments, [&](Id id, int calls, int first) { return backend_.run(id, calls, first); });

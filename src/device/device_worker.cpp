@@ -274,8 +274,16 @@ void DeviceWorker::fill(BufferId id, uint8_t byte) { post(to_wire(DeviceOrder::k
 
 void DeviceWorker::copy(BufferId to, BufferId from) { post(to_wire(DeviceOrder::kCopy, to, from)); }
 
-void DeviceWorker::draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed) {
-  post(to_wire(DeviceOrder::kDraw, id, type, spec, seed));
+void DeviceWorker::draw(BufferId id, const DrawOrder& order) {
+  post(to_wire(DeviceOrder::kDraw, id, order));
+}
+
+void DeviceWorker::alter(BufferId id, const DrawOrder& order, uint64_t places) {
+  post(to_wire(DeviceOrder::kAlter, id, order, places));
+}
+
+void DeviceWorker::apply(ProgramId id, uint32_t set) {
+  post(to_wire(DeviceOrder::kApply, id, set));
 }
 
 Outcome<Done> DeviceWorker::settle() {
@@ -304,18 +312,24 @@ Outcome<Done> DeviceWorker::download(BufferId id, std::span<std::byte> bytes) {
   return Done{};
 }
 
-Outcome<bool> DeviceWorker::guards_intact(const std::vector<BufferId>& ids) {
-  post(to_wire(DeviceOrder::kGuards, ids));
-  auto answer = ask<bool>(kHousekeepingS, Blame::kLoaded);
+Outcome<Inspection> DeviceWorker::inspect(const InspectOrder& order) {
+  post(to_wire(DeviceOrder::kInspect, order));
+  auto answer = ask<Inspection>(kHousekeepingS, Blame::kLoaded);
   if (!answer) return pass_on(answer);
-  return std::get<0>(answer.value());
+  Inspection& found = std::get<0>(answer.value());
+  if (!found.intact || (found.counts.size() == order.compares.size() &&
+                        found.digests.size() == order.digested.size())) {
+    return std::move(found);
+  }
+  return Error{ErrorKind::kInternal, "the device worker did not look at everything", ""};
 }
 
-Outcome<CompareCounts> DeviceWorker::compare(const CompareOrder& order) {
-  post(to_wire(DeviceOrder::kCompare, order));
-  auto answer = ask<CompareCounts>(kHousekeepingS, Blame::kLoaded);
+Outcome<Done> DeviceWorker::load_own(ProgramId id, const std::string& image, const BoundPlan& plan,
+                                     const std::vector<BufferSet>& sets) {
+  post(to_wire(DeviceOrder::kLoad, id, plan, sets), image);
+  auto answer = ask<std::vector<KernelResources>>(kHousekeepingS, Blame::kLoaded);
   if (!answer) return pass_on(answer);
-  return std::get<0>(answer.value());
+  return Done{};
 }
 
 Outcome<std::vector<KernelResources>> DeviceWorker::load(ProgramId id, const std::string& image,
@@ -340,15 +354,11 @@ void DeviceWorker::poison_scratch(ProgramId id, uint8_t byte) {
   post(to_wire(DeviceOrder::kPoisonScratch, id, byte));
 }
 
-Outcome<bool> DeviceWorker::scratch_guards_intact(ProgramId id) {
-  post(to_wire(DeviceOrder::kScratchGuards, id));
-  auto answer = ask<bool>(kHousekeepingS, Blame::kLoaded);
-  if (!answer) return pass_on(answer);
-  return std::get<0>(answer.value());
-}
-
 Outcome<double> DeviceWorker::run(ProgramId id, int calls, int first, double limit_s) {
-  if (auto settled = settle(); !settled) return pass_on(settled);
+  // Where the clock is ours, nothing else may be under way; elsewhere that costs a round trip.
+  if (properties_.shares_host) {
+    if (auto settled = settle(); !settled) return pass_on(settled);
+  }
   post(to_wire(DeviceOrder::kRun, id, calls, first));
   auto answer = ask<double>(limit_s, Blame::kCandidate);
   const int64_t end_ns = steady_now_ns();

@@ -54,11 +54,11 @@ class DeviceWorker {
   void allow(BufferId id, DeviceAccess access);
   void fill(BufferId id, uint8_t byte);
   void copy(BufferId to, BufferId from);
-  void draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed);
+  void draw(BufferId id, const DrawOrder& order);
+  void alter(BufferId id, const DrawOrder& order, uint64_t places);
   Outcome<Done> upload(BufferId id, std::span<const std::byte> bytes);
   Outcome<Done> download(BufferId id, std::span<std::byte> bytes);
-  Outcome<bool> guards_intact(const std::vector<BufferId>& ids);
-  Outcome<CompareCounts> compare(const CompareOrder& order);
+  Outcome<Inspection> inspect(const InspectOrder& order);
   /// Waits until everything sent is done.
   Outcome<Done> settle();
 
@@ -67,9 +67,12 @@ class DeviceWorker {
   Outcome<std::vector<KernelResources>> load(ProgramId id, const std::string& image,
                                              const BoundPlan& plan,
                                              const std::vector<BufferSet>& sets, double limit_s);
+  /// The same for a program of ours; to be called by `apply` and `inspect`.
+  Outcome<Done> load_own(ProgramId id, const std::string& image, const BoundPlan& plan,
+                         const std::vector<BufferSet>& sets);
+  void apply(ProgramId id, uint32_t set);
   void unload(ProgramId id);
   void poison_scratch(ProgramId id, uint8_t byte);
-  Outcome<bool> scratch_guards_intact(ProgramId id);
   /// Nanoseconds of the batch: on the device's clock, or on ours, from order to answer, where the
   /// device shares the worker's address space. Verdict `TimedOut` after `limit_s`.
   Outcome<double> run(ProgramId id, int calls, int first, double limit_s);

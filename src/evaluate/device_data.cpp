@@ -58,8 +58,8 @@ Outcome<bool> DeviceData::load(const ir::Program& program, const Workload& workl
   return true;
 }
 
-Outcome<std::optional<CompareReport>> DeviceData::compare(const Workload& workload, int dataset,
-                                                          size_t output, BufferId got) {
+Outcome<std::optional<CompareOrder>> DeviceData::ask(const Workload& workload, int dataset,
+                                                     size_t output, BufferId got) {
   const auto at = static_cast<size_t>(dataset);
   const ExpectedOutput& expected = workload.datasets[at].outputs[output];
   const ComparePolicy& policy = workload.policies[at];
@@ -67,14 +67,14 @@ Outcome<std::optional<CompareReport>> DeviceData::compare(const Workload& worklo
   if (!values_.contains(key)) {
     auto value = keep(bytes_of(expected.value), "what " + expected.name + " must be");
     if (!value) return pass_on(value);
-    if (!value->has_value()) return std::optional<CompareReport>();
+    if (!value->has_value()) return std::optional<CompareOrder>();
     values_[key] = **value;
   }
   // Bit for bit there is no scale to look at; any array of that length will do.
   if (!scales_.contains(key) && !policy.bitwise) {
     auto scale = keep(bytes_of(expected.scale), "the scale of " + expected.name);
     if (!scale) return pass_on(scale);
-    if (!scale->has_value()) return std::optional<CompareReport>();
+    if (!scale->has_value()) return std::optional<CompareOrder>();
     scales_[key] = **scale;
   }
   CompareOrder order;
@@ -85,23 +85,23 @@ Outcome<std::optional<CompareReport>> DeviceData::compare(const Workload& worklo
   order.elements = expected.value.size();
   order.factor = policy.factor;
   order.bitwise = policy.bitwise;
-  auto counts = worker_->compare(order);
-  if (!counts) return pass_on(counts);
+  return std::optional<CompareOrder>(order);
+}
+
+CompareReport report_of(const CompareCounts& counts, const ExpectedOutput& expected) {
   CompareReport report;
-  report.wrong = static_cast<int64_t>(counts->wrong);
-  report.unwritten = static_cast<int64_t>(counts->unwritten);
-  report.compared = static_cast<int64_t>(counts->compared);
-  report.max_error = counts->max_error;
-  report.rms_error = counts->rms_error;
+  report.wrong = static_cast<int64_t>(counts.wrong);
+  report.unwritten = static_cast<int64_t>(counts.unwritten);
+  report.compared = static_cast<int64_t>(counts.compared);
+  report.max_error = counts.max_error;
+  report.rms_error = counts.rms_error;
   report.ok = report.wrong == 0;
-  if (!report.ok) {
-    const std::string text =
-        report.unwritten == report.wrong ? "" : number_text(counts->worst_got, expected.type);
-    report.worst =
-        describe_element(expected.name, expected.shape, static_cast<int64_t>(counts->worst), text,
-                         counts->worst_expected, report.max_error);
-  }
-  return std::optional<CompareReport>(std::move(report));
+  if (report.ok) return report;
+  const std::string text =
+      report.unwritten == report.wrong ? "" : number_text(counts.worst_got, expected.type);
+  report.worst = describe_element(expected.name, expected.shape, static_cast<int64_t>(counts.worst),
+                                  text, counts.worst_expected, report.max_error);
+  return report;
 }
 
 }  // namespace quern

@@ -26,9 +26,10 @@ class DeviceData {
   Outcome<bool> load(const ir::Program& program, const Workload& workload, int dataset,
                      const BufferSet& set);
 
-  /// Compares one output; nothing when what is expected is not on the device and does not fit.
-  Outcome<std::optional<CompareReport>> compare(const Workload& workload, int dataset,
-                                                size_t output, BufferId got);
+  /// How one output is compared; nothing when what is expected is not on the device and does not
+  /// fit.
+  Outcome<std::optional<CompareOrder>> ask(const Workload& workload, int dataset, size_t output,
+                                           BufferId got);
 
  private:
   using Key = std::tuple<const Workload*, int, size_t>;
@@ -40,5 +41,8 @@ class DeviceData {
   BufferId next_;
   std::map<Key, BufferId> inputs_, values_, scales_;
 };
+
+/// What a device has found of an output, in the words of the host.
+CompareReport report_of(const CompareCounts& counts, const ExpectedOutput& expected);
 
 }  // namespace quern

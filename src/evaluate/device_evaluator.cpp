@@ -7,9 +7,12 @@
 #include <cmath>
 
 #include "base/clock.h"
+#include "base/hash.h"
+#include "device/device_protocol.h"
+#include "evaluate/device_evaluator_built.h"
 #include "evaluate/task_workloads.h"
-#include "evaluate/worker_kernel.h"
 #include "ir/counts.h"
+#include "tensor/fill.h"
 #include "verify/plan_workload.h"
 
 namespace quern {
@@ -23,6 +26,21 @@ Verdict bad_plan(const Error& error) {
   return LaunchFailed{"the launch plan: " + error.message, error.hint};
 }
 
+/// A plan whose launches are all of one kernel needs no name for it.
+BoundPlan without_names(BoundPlan plan) {
+  std::set<std::string> names;
+  for (const BoundStep& step : plan.steps) {
+    if (const auto* launch = std::get_if<BoundLaunch>(&step)) names.insert(launch->kernel);
+  }
+  for (BoundStep& step : plan.steps) {
+    auto* launch = std::get_if<BoundLaunch>(&step);
+    if (launch != nullptr && names.size() == 1) launch->kernel.clear();
+  }
+  for (BoundScratch& scratch : plan.scratch) scratch.name.clear();
+  for (BoundTensorMap& map : plan.maps) map.name.clear();
+  return plan;
+}
+
 /// Sets of buffers that calls take in turn: together twice as large as the device's cache, so that
 /// no call finds its inputs there because the one before it left them.
 int slots_on(const DeviceProperties& device, double io_bytes) {
@@ -33,25 +51,6 @@ int slots_on(const DeviceProperties& device, double io_bytes) {
 
 }  // namespace
 
-/// A candidate with its plan and its binaries: one for all workloads, or one each when it is
-/// specialised.
-struct DeviceEvaluator::Built {
-  std::optional<Verdict> verdict;  ///< set when there is nothing to run
-  LaunchPlan plan;
-  Build build;
-  std::vector<std::pair<const Workload*, uint64_t>> begun;  ///< builds to collect
-  std::map<const Workload*, std::string> images;  ///< of the first workload for all, where shared
-  std::optional<DeviceCompileJob> later;  ///< the build for the second hidden workload, if another
-  bool trusted = false;
-  double compile_ms = 0;
-
-  void take(const Workload& workload, DeviceBinary binary) {
-    build = std::move(binary.build);
-    compile_ms += build.cached ? 0 : build.compile_ms;
-    images[&workload] = std::move(binary.image);
-  }
-};
-
 Result<std::unique_ptr<DeviceEvaluator>> DeviceEvaluator::make(const ir::Program& program,
                                                                const ir::Sizes& sizes,
                                                                Options options) {
@@ -60,15 +59,36 @@ Result<std::unique_ptr<DeviceEvaluator>> DeviceEvaluator::make(const ir::Program
   std::unique_ptr<DeviceEvaluator> self(new DeviceEvaluator(program, sizes, std::move(options)));
   const Options& use = self->options_;
   QUERN_ASSIGN(self->sessions_, DeviceSessions::make(use.worker, use.spares));
-  QUERN_ASSIGN(const auto host_compiler, CpuCompiler::make(use.host_compiler));
-  QUERN_ASSIGN(TaskWorkloads workloads,
-               make_workloads(program, sizes, use.seed, *host_compiler, use.threads));
-  self->hidden_ = std::move(workloads.hidden);
-  self->timed_ = std::move(workloads.timed);
+  QUERN_TRY(self->make_tests());
   const DeviceProperties& device = self->sessions_->properties();
   self->options_.environment.device =
       fmt::format("{} ({}, driver {})", device.name, device.platform, device.driver);
   return self;
+}
+
+Result<void> DeviceEvaluator::make_tests() {
+  const DeviceProperties& device = sessions_->properties();
+  const bool here = device.draws && device.compares && !device.shares_host &&
+                    !options_.compare_header.empty() && !options_.naive.empty();
+  QUERN_ASSIGN(const auto compiler, CpuCompiler::make(options_.host_compiler));
+  const auto make = [&](bool timed) {
+    return make_workloads(program_, sizes_, options_.seed, *compiler, options_.threads, timed);
+  };
+  QUERN_ASSIGN(TaskWorkloads made, make(!here));
+  hidden_ = std::move(made.hidden);
+  timed_ = std::move(made.timed);
+  if (!here) return {};
+  auto drawn = draw_timed(probe_level_of(hidden_.front()));
+  if (drawn) {
+    timed_ = std::move(*drawn);
+    return {};
+  }
+  timed_oracle_.reset();
+  oracle_note_ = "the timed shape is judged on the host: " + drawn.error().message;
+  QUERN_ASSIGN(made, make(true));
+  hidden_ = std::move(made.hidden);
+  timed_ = std::move(made.timed);
+  return {};
 }
 
 std::optional<Verdict> DeviceEvaluator::read_plan(const Candidate& candidate, Built& built) const {
@@ -149,6 +169,20 @@ Result<std::vector<Evaluation>> DeviceEvaluator::evaluate(const std::vector<Cand
   return evaluate_batch(candidates, request, cache_, stages);
 }
 
+/// What two candidates have in common that only differ in names and comments; "" where that cannot
+/// be said.
+std::string DeviceEvaluator::machine_key(const Built& built) const {
+  if (built.verdict || built.code.empty()) return "";
+  Hasher hasher;
+  hasher.add(built.code);
+  for (const Workload* workload : {&hidden_.front(), &timed_}) {
+    auto plan = bind_plan(built.plan, plan_workload(program_, workload->sizes), options_.target);
+    if (!plan) return "";
+    hasher.add(to_wire(without_names(std::move(*plan))));
+  }
+  return hasher.hex();
+}
+
 Result<Evaluation> DeviceEvaluator::evaluate_built(const Candidate& candidate, Built& built,
                                                    double incumbent_ns) {
   QUERN_TRY(finish_build(built));
@@ -156,6 +190,16 @@ Result<Evaluation> DeviceEvaluator::evaluate_built(const Candidate& candidate, B
   evaluation.candidate_id = candidate.id;
   evaluation.build = built.build;
   const int64_t start = steady_now_ns();
+  const std::string key = machine_key(built);
+  if (const auto twin = twins_.find(key); twin != twins_.end()) {
+    Evaluation same = twin->second;
+    same.notes.push_back("has the machine code and the launches of " + same.candidate_id);
+    same.candidate_id = candidate.id;
+    same.build = built.build;
+    same.cached = true;
+    same.stages_ms = {{"compile", built.compile_ms}, {"total", built.compile_ms}};
+    return same;
+  }
   if (built.verdict) {
     evaluation.verdict = *built.verdict;
   } else {
@@ -174,6 +218,7 @@ Result<Evaluation> DeviceEvaluator::evaluate_built(const Candidate& candidate, B
   evaluation.stages_ms["compile"] = built.compile_ms;
   evaluation.stages_ms["total"] = run_ms + built.compile_ms;
   evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
+  if (!key.empty()) twins_[key] = evaluation;
   return evaluation;
 }
 
@@ -203,6 +248,7 @@ Outcome<Passed> DeviceEvaluator::judge_in(DeviceSession& session, Built& built, 
   auto call_ns = verify_timed(**kernel, built.trusted, evaluation);
   verified_so_far();
   evaluation.notes = (*kernel)->notes();
+  if (!oracle_note_.empty()) evaluation.notes.push_back(oracle_note_);
   Passed passed;
   passed.level = level_of(evaluation.checks);
   if (call_ns && options_.clock != "simulated") {
@@ -253,6 +299,8 @@ Outcome<std::unique_ptr<RunnableKernel>> DeviceEvaluator::start(DeviceSession& s
   if (!image) return pass_on(image);
   WorkerKernel::Options options;
   const bool timed = &workload == &timed_;
+  if (timed && timed_oracle_) options.oracle = &*timed_oracle_;
+  options.digest_seed = mix_seed(options_.seed, 29);
   options.slots = timed ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
                         : static_cast<int>(workload.datasets.size());
   options.placement = timed ? Placement::kLeft : Placement::kRight;

@@ -14,6 +14,7 @@
 #include "evaluate/device_session.h"
 #include "evaluate/stages.h"
 #include "evaluate/time.h"
+#include "evaluate/worker_kernel.h"
 #include "record/evaluator.h"
 #include "record/launch_plan.h"
 #include "verify/workload.h"
@@ -22,7 +23,8 @@ namespace quern {
 
 /// The referee of one task at one size on a device that a worker drives: class A, no line of a
 /// candidate runs on the host. Compile → load → hidden shape → timed shape → time → second hidden
-/// shape. What outputs must be comes from the oracle on this machine's CPU.
+/// shape. What outputs of hidden shapes must be comes from the oracle on this machine's CPU; those
+/// of the timed shape are judged by the same oracle on the device, where it has one.
 class DeviceEvaluator : public Evaluator {
  public:
   struct Options {
@@ -31,6 +33,8 @@ class DeviceEvaluator : public Evaluator {
     int spares = 1;  ///< warm workers beside the one at work
     std::shared_ptr<DeviceCompiler> compiler;
     std::vector<std::pair<std::string, std::string>> headers;  ///< house headers: name, text
+    /// What the device's oracle includes (cuda::compare_source); "": the device has none.
+    std::string compare_header;
     std::string naive;              ///< source of the naive lowering, the baseline; "": none
     CompilerOptions host_compiler;  ///< for the oracle
     int threads = 0;                ///< of the oracle; 0: all of the machine
@@ -61,11 +65,19 @@ class DeviceEvaluator : public Evaluator {
   DeviceEvaluator(const ir::Program& program, const ir::Sizes& sizes, Options options)
       : program_(program), sizes_(sizes), options_(std::move(options)) {}
 
+  Result<void> make_tests();
+  Result<Workload> draw_timed(int probe_level);
+  Result<void> measure_naive(Workload& trial, WorkerKernel& kernel);
+  Result<void> check_oracle(const BuiltOracle& oracle, DeviceSession& session, Built& naive);
+  Result<std::unique_ptr<WorkerKernel>> start_naive(DeviceSession& session, Built& naive,
+                                                    const Workload& workload,
+                                                    const BuiltOracle::Bound* oracle);
   Result<std::vector<Built>> build(const std::vector<Candidate>& candidates);
   Result<void> finish_build(Built& built) const;
   std::optional<Verdict> read_plan(const Candidate& candidate, Built& built) const;
   DeviceCompileJob job_for(const Built& built, const Candidate& candidate,
                            const ir::Sizes& sizes) const;
+  std::string machine_key(const Built& built) const;
   Result<Evaluation> evaluate_built(const Candidate& candidate, Built& built, double incumbent_ns);
   Outcome<Passed> judge(Built& built, double incumbent_ns, Evaluation& evaluation);
   Outcome<Passed> judge_in(DeviceSession& session, Built& built, double incumbent_ns,
@@ -82,8 +94,11 @@ class DeviceEvaluator : public Evaluator {
   std::unique_ptr<DeviceSessions> sessions_;
   std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
   Workload timed_;
-  std::map<std::string, Evaluation> cache_;  ///< by candidate id
-  std::set<std::string> trusted_;            ///< ids of our own baselines
+  std::optional<BuiltOracle::Bound> timed_oracle_;  ///< where the device draws the timed shape
+  std::string oracle_note_;                         ///< why it does not
+  std::map<std::string, Evaluation> cache_;         ///< by candidate id
+  std::map<std::string, Evaluation> twins_;         ///< by machine code and launches
+  std::set<std::string> trusted_;                   ///< ids of our own baselines
 };
 
 }  // namespace quern

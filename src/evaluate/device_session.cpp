@@ -42,6 +42,22 @@ DeviceSession::Resident& DeviceSession::resident(const ir::Program& program,
   return resident;
 }
 
+Outcome<ResidentOracle*> DeviceSession::oracle(const ir::Program& program, const Workload& workload,
+                                               const BuiltOracle::Bound& oracle,
+                                               const Resident& resident) {
+  std::unique_ptr<ResidentOracle>& made = oracles_[&workload];
+  if (made == nullptr) {
+    const auto memory = static_cast<double>(worker_->properties().memory_bytes);
+    auto making = ResidentOracle::make(
+        *worker_, program, workload, oracle, resident.sets,
+        static_cast<uint64_t>(kDataShare * memory), [this] { return ++buffers_; },
+        [this] { return ++programs_; });
+    if (!making) return pass_on(making);
+    made = std::move(*making);
+  }
+  return made.get();
+}
+
 Result<std::unique_ptr<DeviceSessions>> DeviceSessions::make(WorkerOptions options, int spares) {
   std::unique_ptr<DeviceSessions> sessions(new DeviceSessions(std::move(options), spares));
   QUERN_TRY(sessions->staff());

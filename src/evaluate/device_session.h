@@ -9,6 +9,7 @@
 
 #include "device/device_worker.h"
 #include "evaluate/device_data.h"
+#include "evaluate/resident_oracle.h"
 #include "verify/workload.h"
 
 namespace quern {
@@ -31,12 +32,16 @@ class DeviceSession {
                      Placement placement);
   /// Data sets on the device itself; null where it cannot compare.
   DeviceData* data();
+  /// What compares the outputs of a workload that is drawn on the device, made at its first use.
+  Outcome<ResidentOracle*> oracle(const ir::Program& program, const Workload& workload,
+                                  const BuiltOracle::Bound& oracle, const Resident& resident);
   ProgramId next_program() { return ++programs_; }
 
  private:
   std::unique_ptr<DeviceWorker> worker_;
   std::map<const Workload*, Resident> residents_;
   std::unique_ptr<DeviceData> data_;
+  std::map<const Workload*, std::unique_ptr<ResidentOracle>> oracles_;
   BufferId buffers_ = 0;
   ProgramId programs_ = 0;
 };

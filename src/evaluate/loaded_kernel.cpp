@@ -131,7 +131,7 @@ bool LoadedKernel::repeats(int slot) {
   return true;
 }
 
-Outcome<Done> LoadedKernel::hold() {
+Outcome<Done> LoadedKernel::hold(int) {
   // Frozen, a candidate that reported itself done too early cannot finish behind our back.
   if (auto frozen = process_->freeze(); !frozen) return frozen;
   if (process_->canaries_ok()) return Done{};

@@ -65,7 +65,7 @@ class LoadedKernel : public RunnableKernel {
       : RunnableKernel(program, workload, options.slots), options_(options) {}
   void alter(int slot, const Dataset& data);
   bool repeats(int slot) override;
-  Outcome<Done> hold() override;
+  Outcome<Done> hold(int slots) override;
   void let_go() override { process_->thaw(); }
   Outcome<CompareReport> compare_output(int slot, size_t index) override;
 

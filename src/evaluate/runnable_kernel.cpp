@@ -50,7 +50,7 @@ Outcome<Done> RunnableKernel::verify_slot(int slot, const std::string& what,
     if (found.ok) continue;
     check.passed = false;
     check.detail = fmt::format("{} of {} elements wrong; {}", found.wrong,
-                               data.outputs[i].value.size(), found.worst);
+                               element_count(data.outputs[i].shape), found.worst);
     break;
   }
   if (checks != nullptr) checks->push_back(check);
@@ -62,7 +62,7 @@ Outcome<Done> RunnableKernel::verify_slot(int slot, const std::string& what,
 
 Outcome<Done> RunnableKernel::verify(int slots, const std::string& what,
                                      std::vector<Check>* checks) {
-  Outcome<Done> result = hold();
+  Outcome<Done> result = hold(slots);
   for (int slot = 0; slot < slots && result; ++slot) {
     // What agrees bit for bit with a right result needs no second comparison with the oracle.
     if (checks == nullptr && slot > 0 && repeats(slot)) continue;

@@ -38,7 +38,8 @@ class RunnableKernel {
   /// given, gets one record a slot.
   Outcome<Done> verify(int slots, const std::string& what, std::vector<Check>* checks);
 
-  /// Copies of all outputs of the first `slots` slots, for comparing two runs bit for bit.
+  /// All outputs of the first `slots` slots, or a digest of them, for comparing two runs bit for
+  /// bit.
   virtual Outcome<std::vector<std::byte>> outputs(int slots) = 0;
 
   /// Sentences about what confines the candidate less than it should.
@@ -51,8 +52,9 @@ class RunnableKernel {
   RunnableKernel(RunnableKernel&&) = default;
   RunnableKernel& operator=(RunnableKernel&&) = delete;
 
-  /// Keeps outputs as they are until `let_go`, and looks at what lies beside the buffers.
-  virtual Outcome<Done> hold() = 0;
+  /// Keeps outputs as they are until `let_go`, and looks at what lies beside the buffers. The
+  /// outputs of the first `slots` slots will be compared.
+  virtual Outcome<Done> hold(int slots) = 0;
   virtual void let_go() {}
   virtual Outcome<CompareReport> compare_output(int slot, size_t index) = 0;
   /// Whether a slot's results need no look, since they agree with the first one's bit for bit.

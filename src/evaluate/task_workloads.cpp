@@ -26,9 +26,10 @@ Result<void> check_memory(const ir::Program& program, const ir::Sizes& sizes) {
 }  // namespace
 
 Result<TaskWorkloads> make_workloads(const ir::Program& program, const ir::Sizes& sizes,
-                                     uint64_t seed, CpuCompiler& compiler, int threads) {
+                                     uint64_t seed, CpuCompiler& compiler, int threads,
+                                     bool timed) {
   QUERN_TRY(ir::check_sizes(program, sizes));
-  QUERN_TRY(check_memory(program, sizes));
+  if (timed) QUERN_TRY(check_memory(program, sizes));
   QUERN_ASSIGN(const Oracle oracle, Oracle::make(program, compiler, threads));
   CompileJob job;
   job.source = emit_naive(program);
@@ -47,10 +48,13 @@ Result<TaskWorkloads> make_workloads(const ir::Program& program, const ir::Sizes
     QUERN_ASSIGN(Workload hidden, maker.hidden(mix_seed(seed, stream), smallest));
     made.hidden.push_back(std::move(hidden));
   }
+  if (!timed) return made;
   QUERN_ASSIGN(made.timed,
-               maker.timed(sizes, mix_seed(seed, 3), probe_level_of(made.hidden.front())));
+               maker.timed(sizes, timed_seed(seed), probe_level_of(made.hidden.front())));
   return made;
 }
+
+uint64_t timed_seed(uint64_t seed) { return mix_seed(seed, 3); }
 
 std::vector<std::pair<std::string, int64_t>> size_macros(const ir::Program& program,
                                                          const ir::Sizes& sizes) {

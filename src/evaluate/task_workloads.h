@@ -15,10 +15,14 @@ struct TaskWorkloads {
   double naive_compile_ms = 0;  ///< of the naive lowering
 };
 
-/// Builds the oracle, draws all workloads and computes what they demand. Errors: not enough memory
-/// (says how much it takes), sizes that do not check, a lowering that does not compile.
+/// Builds the oracle, draws all workloads and computes what they demand. `timed`: without it, that
+/// one stays empty. Errors: not enough memory (says how much it takes), sizes that do not check, a
+/// lowering that does not compile.
 Result<TaskWorkloads> make_workloads(const ir::Program& program, const ir::Sizes& sizes,
-                                     uint64_t seed, CpuCompiler& compiler, int threads);
+                                     uint64_t seed, CpuCompiler& compiler, int threads,
+                                     bool timed = true);
+/// The seed of the timed workload.
+uint64_t timed_seed(uint64_t seed);
 
 /// `QUERN_SIZE_<name>` and value, for every free size: what a specialised candidate is compiled
 /// with.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate/worker_kernel.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "verify/oracle.h"
@@ -12,6 +14,17 @@ namespace {
 /// gives different results.
 constexpr uint8_t kScratchPatterns[] = {0xff, 0x7f};
 
+DrawOrder order_of(const InputDraw& draw) {
+  DrawOrder order;
+  order.type = draw.type;
+  order.spec = draw.spec;
+  order.seed = draw.seed;
+  if (draw.shape.size() < 2) return order;
+  order.structure = static_cast<DrawOrder::Structure>(draw.structure);
+  order.side = static_cast<uint64_t>(draw.shape.back());
+  return order;
+}
+
 }  // namespace
 
 Outcome<std::unique_ptr<WorkerKernel>> WorkerKernel::start(
@@ -20,6 +33,11 @@ Outcome<std::unique_ptr<WorkerKernel>> WorkerKernel::start(
   std::unique_ptr<WorkerKernel> kernel(new WorkerKernel(program, workload, session, options));
   kernel->resident_ = &session.resident(program, workload, options.slots, options.placement);
   kernel->assigned_ = kernel->resident_->assigned;
+  if (options.oracle != nullptr) {
+    auto oracle = session.oracle(program, workload, *options.oracle, *kernel->resident_);
+    if (!oracle) return pass_on(oracle);
+    kernel->oracle_ = *oracle;
+  }
   for (int slot = 0; slot < options.slots; ++slot) {
     const int datasets = static_cast<int>(workload.datasets.size());
     kernel->load(slot, workload.twin >= 0 ? 0 : slot % datasets);
@@ -42,7 +60,8 @@ WorkerKernel::~WorkerKernel() {
 void WorkerKernel::load(int slot, int dataset) {
   int& assigned = assigned_[static_cast<size_t>(slot)];
   if (assigned == dataset || failure_) return;
-  assigned = dataset;
+  const int before = std::exchange(assigned, dataset);
+  if (oracle_ != nullptr) return draw_inputs(slot, before, dataset);
   if (DeviceData* kept = session_->data()) {
     auto loaded = kept->load(*program_, *workload_, dataset, set(slot));
     if (!loaded) failure_ = pass_on(loaded);
@@ -60,6 +79,40 @@ void WorkerKernel::load(int slot, int dataset) {
   }
 }
 
+/// A data set and its twin differ in few places: from one to the other, those alone are drawn.
+void WorkerKernel::draw_inputs(int slot, int before, int dataset) {
+  const int twin = workload_->twin;
+  const bool is_twin = dataset == twin && twin >= 0;
+  const Dataset& origin = workload_->datasets[is_twin ? 0 : static_cast<size_t>(dataset)];
+  const std::vector<InputDraw> draws =
+      input_draws(*program_, workload_->sizes, origin.mix, origin.seed);
+  const bool from_origin = is_twin && before == 0, from_twin = before == twin && dataset == 0;
+  if (!from_origin && !(twin >= 0 && from_twin)) draw_all(slot, draws);
+  if (is_twin) {
+    const uint64_t seed = workload_->datasets[static_cast<size_t>(twin)].twin_seed;
+    alter(slot, input_draws(*program_, workload_->sizes, origin.mix, seed));
+  } else if (twin >= 0 && from_twin) {
+    alter(slot, draws);
+  }
+}
+
+void WorkerKernel::draw_all(int slot, const std::vector<InputDraw>& draws) {
+  for (size_t i = 0; i < draws.size(); ++i) {
+    worker().draw(set(slot).inputs[i], order_of(draws[i]));
+    worker().allow(set(slot).inputs[i], DeviceAccess::kRead);
+  }
+}
+
+/// Draws the places in which a data set and its twin differ.
+void WorkerKernel::alter(int slot, const std::vector<InputDraw>& draws) {
+  const uint64_t places = workload_->datasets[static_cast<size_t>(workload_->twin)].twin_seed;
+  for (size_t i = 0; i < draws.size(); ++i) {
+    if (!draws[i].alters) continue;
+    worker().alter(set(slot).inputs[i], order_of(draws[i]), places);
+    worker().allow(set(slot).inputs[i], DeviceAccess::kRead);
+  }
+}
+
 void WorkerKernel::poison(int slot) {
   for (const BufferId id : set(slot).outputs) worker().fill(id, 0xff);
   if (slot == 0) worker().poison_scratch(program_id_, kScratchPatterns[poisonings_++ % 2]);
@@ -72,22 +125,39 @@ Outcome<double> WorkerKernel::run(int calls) {
   return ran;
 }
 
-Outcome<bool> WorkerKernel::guards_intact() {
-  std::vector<BufferId> ids;
-  for (const BufferSet& one : resident_->sets) {
-    ids.insert(ids.end(), one.inputs.begin(), one.inputs.end());
-    ids.insert(ids.end(), one.outputs.begin(), one.outputs.end());
+Outcome<bool> WorkerKernel::ask(int slots, InspectOrder& order) {
+  DeviceData* kept = session_->data();
+  for (int slot = 0; slot < slots; ++slot) {
+    if (oracle_ != nullptr) {
+      oracle_->ask(slot, dataset(slot), order);
+      continue;
+    }
+    for (size_t i = 0; i < set(slot).outputs.size(); ++i) {
+      if (kept == nullptr) return false;
+      auto compare = kept->ask(*workload_, dataset(slot), i, set(slot).outputs[i]);
+      if (!compare) return pass_on(compare);
+      if (!compare->has_value()) return false;
+      order.compares.push_back(**compare);
+    }
   }
-  auto intact = worker().guards_intact(ids);
-  if (!intact || !*intact) return intact;
-  return worker().scratch_guards_intact(program_id_);
+  return true;
 }
 
-Outcome<Done> WorkerKernel::hold() {
+Outcome<Done> WorkerKernel::hold(int slots) {
   if (failure_) return *failure_;
-  auto intact = guards_intact();
-  if (!intact) return pass_on(intact);
-  if (*intact) return Done{};
+  InspectOrder order;
+  for (const BufferSet& one : resident_->sets) {
+    order.guarded.insert(order.guarded.end(), one.inputs.begin(), one.inputs.end());
+    order.guarded.insert(order.guarded.end(), one.outputs.begin(), one.outputs.end());
+  }
+  order.scratch_of = program_id_;
+  auto asked = ask(slots, order);
+  if (!asked) return pass_on(asked);
+  if (!*asked) order.compares.clear();
+  auto inspection = worker().inspect(order);
+  if (!inspection) return pass_on(inspection);
+  found_ = std::move(inspection->counts);
+  if (inspection->intact) return Done{};
   return Verdict(Rejected{"out_of_bounds_write", "wrote outside its outputs and scratch",
                           "guard bytes beside a buffer, or an input, were changed"});
 }
@@ -101,18 +171,29 @@ Outcome<std::vector<std::byte>> WorkerKernel::read_output(int slot, size_t index
 
 Outcome<CompareReport> WorkerKernel::compare_output(int slot, size_t index) {
   const auto data = static_cast<size_t>(dataset(slot));
-  if (DeviceData* kept = session_->data()) {
-    auto compared = kept->compare(*workload_, dataset(slot), index, set(slot).outputs[index]);
-    if (!compared) return pass_on(compared);
-    if (compared->has_value()) return std::move(**compared);
+  const ExpectedOutput& expected = workload_->datasets[data].outputs[index];
+  if (!found_.empty()) {
+    const size_t at = static_cast<size_t>(slot) * set(slot).outputs.size() + index;
+    return report_of(found_[at], expected);
   }
   auto bytes = read_output(slot, index);
   if (!bytes) return pass_on(bytes);
-  return compare(*bytes, workload_->datasets[data].outputs[index], workload_->policies[data]);
+  return compare(*bytes, expected, workload_->policies[data]);
 }
 
 Outcome<std::vector<std::byte>> WorkerKernel::outputs(int slots) {
   std::vector<std::byte> all;
+  if (session_->data() != nullptr) {
+    InspectOrder order;
+    order.digest_seed = options_.digest_seed;
+    for (int slot = 0; slot < slots; ++slot) {
+      std::ranges::copy(set(slot).outputs, std::back_inserter(order.digested));
+    }
+    auto inspection = worker().inspect(order);
+    if (!inspection) return pass_on(inspection);
+    std::ranges::copy(std::as_bytes(std::span(inspection->digests)), std::back_inserter(all));
+    return all;
+  }
   const size_t count = program_->outputs().size();
   for (int slot = 0; slot < slots; ++slot) {
     for (size_t i = 0; i < count; ++i) {

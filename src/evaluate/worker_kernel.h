@@ -19,6 +19,8 @@ class WorkerKernel : public RunnableKernel {
     Placement placement = Placement::kLeft;
     double hang_s = 2;   ///< a batch hangs when it takes this and 20 times what its calls should
     double load_s = 30;  ///< to load the binary
+    const BuiltOracle::Bound* oracle = nullptr;  ///< of workloads that are drawn on the device
+    uint64_t digest_seed = 0;
   };
 
   /// All must outlive the kernel. Slots start as `LoadedKernel`'s do. Verdicts: those of
@@ -35,6 +37,8 @@ class WorkerKernel : public RunnableKernel {
   Outcome<std::vector<std::byte>> outputs(int slots) override;
   std::vector<std::string> notes() const override { return worker().sandbox_notes(); }
   const std::vector<KernelResources>& resources() const { return resources_; }
+  /// What the last comparison on the device found, one a slot and output.
+  const std::vector<CompareCounts>& found() const { return found_; }
 
  private:
   WorkerKernel(const ir::Program& program, const Workload& workload, DeviceSession& session,
@@ -42,10 +46,13 @@ class WorkerKernel : public RunnableKernel {
       : RunnableKernel(program, workload, options.slots), session_(&session), options_(options) {}
   DeviceWorker& worker() const { return session_->worker(); }
   const BufferSet& set(int slot) const { return resident_->sets[static_cast<size_t>(slot)]; }
-  Outcome<Done> hold() override;
-  Outcome<bool> guards_intact();
+  Outcome<Done> hold(int slots) override;
   Outcome<CompareReport> compare_output(int slot, size_t index) override;
   Outcome<std::vector<std::byte>> read_output(int slot, size_t index);
+  Outcome<bool> ask(int slots, InspectOrder& order);
+  void draw_inputs(int slot, int before, int dataset);
+  void draw_all(int slot, const std::vector<InputDraw>& draws);
+  void alter(int slot, const std::vector<InputDraw>& draws);
 
   DeviceSession* session_;
   Options options_;
@@ -54,6 +61,8 @@ class WorkerKernel : public RunnableKernel {
   std::vector<KernelResources> resources_;
   std::optional<Stopped> failure_;  ///< of a call without an answer
   int poisonings_ = 0;
+  ResidentOracle* oracle_ = nullptr;
+  std::vector<CompareCounts> found_;  ///< of the held slots; empty: compare on the host
 };
 
 }  // namespace quern

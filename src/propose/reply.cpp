@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cctype>
 #include <functional>
-#include <optional>
 
 #include "base/strings.h"
 #include "base/suggest.h"
@@ -91,17 +90,17 @@ bool looks_like_code(std::string_view line) {
 
 std::vector<CodeBlock> code_blocks(std::string_view reply) {
   std::vector<CodeBlock> blocks;
-  std::optional<Fence> open;
+  Fence open;  // of length 0: none is
   for (std::string_view line : lines_of(reply)) {
     const Fence fence = fence_of(line);
-    if (!open && fence.length > 0) {
+    if (open.length == 0 && fence.length > 0) {
       open = fence;
       blocks.push_back({language_of(fence.info), "", false});
-    } else if (open && fence.mark == open->mark && fence.length >= open->length &&
+    } else if (open.length > 0 && fence.mark == open.mark && fence.length >= open.length &&
                fence.info.empty()) {
-      open.reset();
+      open = {};
       blocks.back().closed = true;
-    } else if (open) {
+    } else if (open.length > 0) {
       blocks.back().text += std::string(line) + "\n";
     }
   }

@@ -31,6 +31,7 @@ constexpr Knob kKnobs[] = {
     {"prefetch", false, {{"distance", {0, 1, 2, -1, -1, -1, -1}}, {"late", {0, 1, 0, 1, 0, 1, 0}}}},
     {"software_pipeline", false, {{"stages", {2, 3, -1, -1, -1, -1, -1}}}},
     {"rfactor", false, {{"parts", {0, 2, 4, 8, -1, -1, -1}}}},
+    {"approximate_math", false, {}},
     {"unroll_and_jam", true, {{"mr", {4, 6, 8, 10, 12, 13, 14}}, {"nr", {1, 2, 3, 4, -1, -1, -1}}}},
     {"pack_panels",
      true,
@@ -67,7 +68,7 @@ std::span<const Knob> knobs_for(ScheduleTarget target) {
 /// Steps that may be dropped: the plan stays whole without them.
 constexpr const char* kOptional[] = {
     "fuse_loops", "non_temporal_store", "rfactor", "compute_inline", "interleave_accumulators",
-    "software_pipeline",
+    "software_pipeline", "approximate_math",
     // on devices
     "cache_read", "online_rewrite", "cross_thread_reduction", "coarsen", "register_transpose"};
 

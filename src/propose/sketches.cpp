@@ -24,6 +24,7 @@ struct Options {
   bool late = false;      ///< … while this one is stored
   int pipeline = 0;       ///< passes over rows that run in one loop, each a row behind the other
   int accumulators = 4;
+  bool approximate = false;  ///< exponentials and divisions one or two ulp off
 };
 
 /// A reduction with too few results to occupy the threads, and enough terms to share.
@@ -54,6 +55,7 @@ void set_parameters(SketchBuilder* builder, const Options& options) {
       if (options.pipeline > 1) {
         builder->add("software_pipeline", name, {{"stages", std::to_string(options.pipeline)}});
       }
+      if (options.approximate) builder->add("approximate_math", name);
       if (options.parts && wants_parts(*builder, statements[0])) builder->add("rfactor", name);
     }
     if (!options.stream || group.skeleton != Skeleton::kNest) continue;
@@ -95,6 +97,9 @@ std::vector<Sketch> sketches(const Program& program, const ir::Sizes& sizes,
       {{.prefetch = true, .accumulators = 8}, "fused rows, fetched ahead, eight accumulators"},
       {{.prefetch = true, .late = true}, "fused rows, fetched ahead while storing"},
       {{.prefetch = true, .pipeline = 2}, "fused rows, two passes pipelined, fetched ahead"},
+      {{.prefetch = true, .pipeline = 2, .approximate = true},
+       "fused rows, two passes pipelined, fetched ahead, cheaper exponentials"},
+      {{.prefetch = true, .approximate = true}, "fused rows, fetched ahead, cheaper exponentials"},
       {{.pipeline = 3}, "fused rows, three passes pipelined"},
       {{.stream = false}, "fused rows"},
       {{.inline_costly = true}, "fused rows, everything recomputed"},

@@ -167,8 +167,8 @@ constexpr std::array<ActionInfo, 51> kActions = {{
   {50, "emulate_precision", "compensate sums or split operands", {{"method", "word"}}, "the contract states it",
    kNumeric, kPrecision, kCpu, kGpu, kLater, "the only contract so far is fp32",
    kLater, "the only contract so far is fp32"},
-  {51, "approximate_math", "use a cheaper division or special function", {}, "the contract allows it",
-   kNumeric, kArithmetic, kCpu, kGpu, kLater, "the only contract so far is fp32; division by a row value multiplies and corrects",
+  {51, "approximate_math", "use a cheaper division or special function", {}, "an exponential or a division, in nests; a few ulp off",
+   kNumeric, kArithmetic, kCpu, kGpu, kApplied, "",
    kLater, "the only contract so far is fp32"},
 }};
 // clang-format on

@@ -175,6 +175,23 @@ Reason pointwise_epilogue(ScheduleState* state, int target, int into) {
   return merge_groups(state, into, target);
 }
 
+bool has_approximate_form(const ir::Expr& expr) {
+  const bool here =
+      expr.kind == ir::Expr::Kind::kOp && (expr.op == ir::Op::kExp || expr.op == ir::Op::kDiv);
+  return here || std::any_of(expr.args.begin(), expr.args.end(), has_approximate_form);
+}
+
+Reason approximate_math(ScheduleState* state, int target) {
+  Group& group = owner_group(*state, target);
+  if (group.skeleton != Skeleton::kNest) return "a contraction has no special functions of its own";
+  const std::vector<Statement> statements = inline_group(state->program, group);
+  const bool found = std::any_of(statements.begin(), statements.end(),
+                                 [](const Statement& s) { return has_approximate_form(s.body); });
+  if (!found) return "its group has no exponential and no division";
+  group.params["approximate"] = 1;
+  return "";
+}
+
 Reason vectorize(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
   if (const std::string* axis = step.find("axis")) {
     if (Reason reason = set_axis(state, target, *axis); !reason.empty()) return reason;
@@ -316,6 +333,7 @@ Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, co
   if (name == "rfactor") return rfactor(state, target, step);
   if (name == "non_temporal_store") return non_temporal(state, target);
   if (name == "tensorize") return tensorize(state, target);
+  if (name == "approximate_math") return approximate_math(state, target);
   if (name == "software_pipeline") return software_pipeline(state, target, step);
   if (name == "parallel" || name == "fuse_loops" || name == "unroll" ||
       name == "interleave_accumulators" || name == "prefetch") {

@@ -66,6 +66,25 @@ void fill_parallel(std::byte* data, int64_t count, const FillSpec& spec, uint64_
 
 }  // namespace
 
+namespace {
+
+int64_t altered_margin(int64_t count) { return std::min(kAlterOneIn, count / 3); }
+
+}  // namespace
+
+int64_t altered_blocks(int64_t count) {
+  const int64_t inner = count - 2 * altered_margin(count);
+  return inner <= 0 ? 0 : (inner + kAlterOneIn - 1) / kAlterOneIn;
+}
+
+int64_t altered_place(int64_t count, uint64_t places, int64_t block) {
+  const int64_t margin = altered_margin(count);
+  const int64_t first = margin + block * kAlterOneIn;
+  const int64_t room = std::min(kAlterOneIn, count - margin - first);
+  return first + static_cast<int64_t>(mix_seed(places, static_cast<uint64_t>(first)) %
+                                      static_cast<uint64_t>(room));
+}
+
 uint64_t mix_seed(uint64_t seed, uint64_t stream) { return mix(mix(seed) ^ mix(~stream)); }
 
 double draw(const FillSpec& spec, uint64_t seed, uint64_t index) {

@@ -35,6 +35,12 @@ void fill(std::span<std::byte> buffer, DType type, const FillSpec& spec, uint64_
 /// The value of element `index`, before conversion to a dtype.
 double draw(const FillSpec& spec, uint64_t seed, uint64_t index);
 
+/// Which elements of a tensor an alteration draws anew: one in each block of 64, chosen by
+/// `places`, and none among the first and the last 64. There are `altered_blocks` of them.
+inline constexpr int64_t kAlterOneIn = 64;
+int64_t altered_blocks(int64_t count);
+int64_t altered_place(int64_t count, uint64_t places, int64_t block);
+
 /// A well-mixed 64-bit word for (seed, stream): how seeds are derived from seeds.
 uint64_t mix_seed(uint64_t seed, uint64_t stream);
 

@@ -59,12 +59,11 @@ FillSpec spec_for(const InputMix& mix, const ir::InputDecl& input, int index,
   }
 }
 
-void impose(const ir::InputDecl& input, const Shape& shape, std::vector<std::byte>& buffer) {
-  const auto structure = input.distribution.structure;
-  if (dtype_bytes(input.type) == 4) {  // bits move, whatever they mean
-    ir::impose(structure, shape, reinterpret_cast<uint32_t*>(buffer.data()));
+void impose(const InputDraw& draw, std::vector<std::byte>& buffer) {
+  if (dtype_bytes(draw.type) == 4) {  // bits move, whatever they mean
+    ir::impose(draw.structure, draw.shape, reinterpret_cast<uint32_t*>(buffer.data()));
   } else {
-    ir::impose(structure, shape, reinterpret_cast<uint64_t*>(buffer.data()));
+    ir::impose(draw.structure, draw.shape, reinterpret_cast<uint64_t*>(buffer.data()));
   }
 }
 
@@ -156,18 +155,33 @@ std::string input_mix_name(const InputMix& mix, const ir::Program& program) {
   return "";
 }
 
+std::vector<InputDraw> input_draws(const ir::Program& program, const ir::Sizes& sizes,
+                                   const InputMix& mix, uint64_t seed) {
+  std::vector<InputDraw> draws;
+  for (size_t i = 0; i < program.inputs.size(); ++i) {
+    const ir::InputDecl& input = program.inputs[i];
+    InputDraw draw;
+    draw.type = input.type;
+    draw.shape = ir::evaluate_shape(input.shape, sizes);
+    draw.structure = input.distribution.structure;
+    draw.spec = spec_for(mix, input, static_cast<int>(i), sizes);
+    draw.seed = mix_seed(seed, i + 1);
+    draw.alters = is_float(input.type) && draw.structure == ir::Distribution::Structure::kNone;
+    draws.push_back(std::move(draw));
+  }
+  return draws;
+}
+
 Dataset draw_dataset(const ir::Program& program, const ir::Sizes& sizes, const InputMix& mix,
                      uint64_t seed) {
   Dataset data;
   data.mix = mix;
   data.seed = seed;
-  for (size_t i = 0; i < program.inputs.size(); ++i) {
-    const ir::InputDecl& input = program.inputs[i];
-    const int64_t count = element_count(ir::evaluate_shape(input.shape, sizes));
-    std::vector<std::byte> buffer(static_cast<size_t>(count * dtype_bytes(input.type)));
-    fill(buffer, input.type, spec_for(mix, input, static_cast<int>(i), sizes),
-         mix_seed(seed, i + 1));
-    impose(input, ir::evaluate_shape(input.shape, sizes), buffer);
+  for (const InputDraw& draw : input_draws(program, sizes, mix, seed)) {
+    std::vector<std::byte> buffer(
+        static_cast<size_t>(element_count(draw.shape) * dtype_bytes(draw.type)));
+    fill(buffer, draw.type, draw.spec, draw.seed);
+    impose(draw, buffer);
     data.inputs.push_back(std::move(buffer));
   }
   return data;
@@ -175,25 +189,21 @@ Dataset draw_dataset(const ir::Program& program, const ir::Sizes& sizes, const I
 
 Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Dataset& original,
                 uint64_t seed) {
-  constexpr size_t kOneIn = 64;
   Dataset twin = draw_dataset(program, sizes, original.mix, seed);
+  const std::vector<InputDraw> draws = input_draws(program, sizes, original.mix, seed);
   twin.mix.kind = Kind::kTwin;
+  twin.seed = original.seed;
+  twin.twin_seed = seed;
   twin.altered.resize(program.inputs.size());
   for (size_t i = 0; i < program.inputs.size(); ++i) {
     const auto size = static_cast<size_t>(dtype_bytes(program.inputs[i].type));
-    const size_t count = original.inputs[i].size() / size;
-    const size_t margin = std::min(kOneIn, count / 3);
+    const auto count = static_cast<int64_t>(original.inputs[i].size() / size);
     std::vector<std::byte> altered = original.inputs[i];
-    const bool plain =
-        program.inputs[i].distribution.structure == ir::Distribution::Structure::kNone;
-    if (is_float(program.inputs[i].type) && plain && count > 2 * margin) {
-      for (size_t block = margin; block < count - margin; block += kOneIn) {
-        const size_t room = std::min(kOneIn, count - margin - block);
-        const size_t at = block + mix_seed(seed, block) % room;
-        std::copy_n(twin.inputs[i].begin() + static_cast<long>(at * size), size,
-                    altered.begin() + static_cast<long>(at * size));
-        twin.altered[i].push_back(static_cast<int64_t>(at));
-      }
+    for (int64_t block = 0; draws[i].alters && block < altered_blocks(count); ++block) {
+      const int64_t at = altered_place(count, seed, block);
+      std::copy_n(twin.inputs[i].begin() + at * static_cast<int64_t>(size), size,
+                  altered.begin() + at * static_cast<int64_t>(size));
+      twin.altered[i].push_back(at);
     }
     twin.inputs[i] = std::move(altered);
   }

@@ -33,10 +33,22 @@ struct InputMix {
 
 std::string input_mix_name(const InputMix& mix, const ir::Program& program);
 
+/// How one input of a data set is drawn: `fill`, then `ir::impose`, then, for a twin, every
+/// `altered_place` anew.
+struct InputDraw {
+  DType type = DType::kF32;
+  Shape shape;
+  ir::Distribution::Structure structure = ir::Distribution::Structure::kNone;
+  FillSpec spec;
+  uint64_t seed = 0;
+  bool alters = false;  ///< the twin of this input differs from it
+};
+
 /// The inputs of one call, with what each output must be.
 struct Dataset {
   InputMix mix;
   uint64_t seed = 0;
+  uint64_t twin_seed = 0;  ///< of a twin: of what is drawn anew, and of its places
   std::vector<std::vector<std::byte>> inputs;
   std::vector<ExpectedOutput> outputs;
   /// Twins: which elements of each input differ from the original's.
@@ -44,6 +56,10 @@ struct Dataset {
   /// Probes: every element exact, so that outputs must agree bit for bit.
   bool exact = false;
 };
+
+/// How `draw_dataset` draws each input.
+std::vector<InputDraw> input_draws(const ir::Program& program, const ir::Sizes& sizes,
+                                   const InputMix& mix, uint64_t seed);
 
 /// Draws the inputs; `outputs` stays empty.
 Dataset draw_dataset(const ir::Program& program, const ir::Sizes& sizes, const InputMix& mix,

@@ -14,11 +14,9 @@ namespace {
 using Kind = InputMix::Kind;
 
 constexpr int64_t kHiddenElements = 200'000;
-constexpr int kProbeLevels = 7;
 constexpr double kBaseFactor = 4;     // beta of research 07 section 6
 constexpr double kTrustedFactor = 3;  // alpha
 constexpr double kLargestFactor = 64;
-constexpr double kSlowNaiveNs = 5e8;
 
 /// Runs a trusted binary on one data set and compares with what is expected of it.
 Result<std::vector<CompareReport>> run_trusted(const WorkloadMaker& maker, Workload& workload,
@@ -63,19 +61,12 @@ Result<std::optional<double>> accepted_factor(const WorkloadMaker& maker, Worklo
     compared += report.compared;
   }
   if (!std::isfinite(worst) || compared == 0) return std::optional<double>();
-  return std::optional(std::clamp(kTrustedFactor * worst, kBaseFactor, kLargestFactor));
+  return std::optional(bound_policy(worst).factor);
 }
 
 void add(Workload& workload, Dataset data, const ComparePolicy& policy) {
   workload.datasets.push_back(std::move(data));
   workload.policies.push_back(policy);
-}
-
-ComparePolicy bitwise() {
-  ComparePolicy policy;
-  policy.bitwise = true;
-  policy.factor = 0;
-  return policy;
 }
 
 /// Adds the strongest exact data set of this kind, if the program admits one.
@@ -85,13 +76,38 @@ Result<bool> add_exact(const WorkloadMaker& maker, Workload& workload, InputMix 
     Dataset data = draw_dataset(maker.program, workload.sizes, mix, seed);
     QUERN_TRY(maker.oracle.expect_exact(workload.sizes, data));
     if (!data.exact) continue;
-    add(workload, std::move(data), bitwise());
+    add(workload, std::move(data), exact_policy());
     return true;
   }
   return false;
 }
 
 }  // namespace
+
+ComparePolicy bound_policy(double trusted_error) {
+  ComparePolicy policy;
+  policy.factor = std::clamp(kTrustedFactor * trusted_error, kBaseFactor, kLargestFactor);
+  return policy;
+}
+
+ComparePolicy exact_policy() {
+  ComparePolicy policy;
+  policy.bitwise = true;
+  policy.factor = 0;
+  return policy;
+}
+
+std::vector<ExpectedOutput> describe_outputs(const ir::Program& program, const ir::Sizes& sizes) {
+  std::vector<ExpectedOutput> outputs;
+  for (const ir::Statement* output : program.outputs()) {
+    ExpectedOutput expected;
+    expected.name = output->name;
+    expected.type = output->type;
+    expected.shape = ir::shape_of(program, output->name, sizes);
+    outputs.push_back(std::move(expected));
+  }
+  return outputs;
+}
 
 std::string sizes_name(const ir::Program& program, const ir::Sizes& sizes) {
   std::string text;
@@ -161,7 +177,7 @@ Result<Workload> WorkloadMaker::timed(const ir::Sizes& sizes, uint64_t seed,
     Dataset data = draw_dataset(program, sizes, {Kind::kProbe, level}, mix_seed(seed, ++stream));
     QUERN_TRY(oracle.expect_exact(sizes, data));
     if (!data.exact) continue;
-    add(workload, std::move(data), bitwise());
+    add(workload, std::move(data), exact_policy());
     break;
   }
   return workload;

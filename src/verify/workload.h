@@ -38,6 +38,17 @@ struct WorkloadMaker {
   Result<Workload> timed(const ir::Sizes& sizes, uint64_t seed, int probe_level) const;
 };
 
+/// The policy where the trusted implementation has that error (in units of the rounding scale), and
+/// that of exact probes.
+ComparePolicy bound_policy(double trusted_error);
+ComparePolicy exact_policy();
+inline constexpr int kProbeLevels = 7;
+/// A naive lowering slower than this is run on one data set only.
+inline constexpr double kSlowNaiveNs = 5e8;
+
+/// Name, type and shape of every output; what they must be stays empty.
+std::vector<ExpectedOutput> describe_outputs(const ir::Program& program, const ir::Sizes& sizes);
+
 /// Level of the exact probe a workload has; -1: none.
 int probe_level_of(const Workload& workload);
 

@@ -15,6 +15,7 @@
 #include <numeric>
 
 #include "cuda_testing.h"
+#include "ir/program.h"
 #include "verify/compare.h"
 
 namespace quern::cuda {
@@ -54,7 +55,7 @@ class CudaBackend : public CudaTest {
       const auto x = static_cast<BufferId>(2 * i), y = x + 1;
       EXPECT_TRUE(backend_->allocate(x, bytes, placement));
       EXPECT_TRUE(backend_->allocate(y, bytes, placement));
-      EXPECT_TRUE(backend_->draw(x, DType::kF32, {FillKind::kNormal, 0, 1}, 17 + x));
+      EXPECT_TRUE(backend_->draw(x, {DType::kF32, {FillKind::kNormal, 0, 1}, 17 + x}));
       EXPECT_TRUE(backend_->fill(y, 0xff));
       EXPECT_TRUE(backend_->allow(x, DeviceAccess::kRead));
       made.push_back({{x}, {y}});
@@ -100,7 +101,7 @@ TEST_F(CudaBackend, DrawsTheSameNumbersAsTheHost) {
     ASSERT_TRUE(backend_->allocate(7, bytes, Placement::kRight));
     for (int kind = 0; kind <= static_cast<int>(FillKind::kOddIntegers); ++kind) {
       FillSpec spec{static_cast<FillKind>(kind), 0.25, 900.5};
-      auto drawn = backend_->draw(7, type, spec, 0x1234'5678'9abc'def0ull);
+      auto drawn = backend_->draw(7, {type, spec, 0x1234'5678'9abc'def0ull});
       ASSERT_TRUE(drawn) << drawn.error().message;
       std::vector<std::byte> got(bytes), want(bytes);
       ASSERT_TRUE(backend_->download(7, got));
@@ -138,9 +139,12 @@ TEST_F(CudaBackend, ComparesAsTheHostDoes) {
     ASSERT_TRUE(backend_->upload(1, std::as_bytes(std::span(got))));
     ASSERT_TRUE(backend_->upload(2, std::as_bytes(std::span(expected.value))));
     ASSERT_TRUE(backend_->upload(3, std::as_bytes(std::span(expected.scale))));
-    CompareOrder order{1, 2, 3, DType::kF32, kCount, 4, bitwise};
-    auto counts = backend_->compare(order);
-    ASSERT_TRUE(counts) << counts.error().message;
+    CompareOrder order{1, 2, 3, 0, 0, 0, DType::kF32, kCount, 4, bitwise};
+    auto inspection = backend_->inspect({{}, 0, {order, order}});
+    ASSERT_TRUE(inspection) << inspection.error().message;
+    ASSERT_EQ(inspection->counts.size(), 2u);
+    const CompareCounts* counts = &inspection->counts[1];
+    EXPECT_EQ(inspection->counts[0].wrong, counts->wrong);
     EXPECT_EQ(static_cast<int64_t>(counts->wrong), want.wrong);
     EXPECT_EQ(static_cast<int64_t>(counts->unwritten), want.unwritten);
     EXPECT_EQ(static_cast<int64_t>(counts->compared), want.compared);
@@ -148,6 +152,54 @@ TEST_F(CudaBackend, ComparesAsTheHostDoes) {
     EXPECT_NEAR(counts->rms_error, want.rms_error, 1e-9 * want.rms_error);
     EXPECT_EQ(counts->worst_expected, expected.value[counts->worst]);
   }
+}
+
+TEST_F(CudaBackend, DrawsTwinsAndStructuresAsTheHostDoes) {
+  constexpr int64_t kSide = 101;
+  constexpr uint64_t kPlaces = 77;
+  std::vector<float> want(kSide * kSide), other(want.size());
+  const FillSpec spec{FillKind::kNormal, 0, 1};
+  ASSERT_TRUE(backend_->allocate(7, 4 * want.size(), Placement::kRight));
+  fill(std::as_writable_bytes(std::span(want)), DType::kF32, spec, 5);
+  fill(std::as_writable_bytes(std::span(other)), DType::kF32, spec, 6);
+  const auto count = static_cast<int64_t>(want.size());
+  for (int64_t block = 0; block < altered_blocks(count); ++block) {
+    const auto at = static_cast<size_t>(altered_place(count, kPlaces, block));
+    want[at] = other[at];
+  }
+  ASSERT_TRUE(backend_->draw(7, {DType::kF32, spec, 5}));
+  ASSERT_TRUE(backend_->alter(7, {DType::kF32, spec, 6}, kPlaces));
+  EXPECT_EQ(floats(7, count), want);
+  using Structure = DrawOrder::Structure;
+  for (Structure structure : {Structure::kLower, Structure::kUpper, Structure::kSymmetric}) {
+    fill(std::as_writable_bytes(std::span(want)), DType::kF32, spec, 5);
+    ir::impose(static_cast<ir::Distribution::Structure>(structure), {kSide, kSide}, want.data());
+    ASSERT_TRUE(backend_->draw(7, {DType::kF32, spec, 5, structure, kSide}));
+    EXPECT_EQ(floats(7, count), want);
+  }
+}
+
+TEST_F(CudaBackend, DigestsTellOutputsApart) {
+  ASSERT_TRUE(backend_->allocate(7, 4000, Placement::kRight));
+  const auto digest = [&] {
+    InspectOrder order;
+    order.digested = {7};
+    order.digest_seed = 3;
+    auto found = backend_->inspect(order);
+    EXPECT_TRUE(found) << found.error().message;
+    return found ? found->digests.at(0) : 0;
+  };
+  std::vector<float> values(1000, 1);
+  ASSERT_TRUE(backend_->upload(7, std::as_bytes(std::span(values))));
+  const uint64_t first = digest();
+  EXPECT_EQ(digest(), first);
+  std::swap(values[3], values[5] = 2);
+  ASSERT_TRUE(backend_->upload(7, std::as_bytes(std::span(values))));
+  const uint64_t second = digest();
+  EXPECT_NE(second, first);
+  std::swap(values[3], values[5]);
+  ASSERT_TRUE(backend_->upload(7, std::as_bytes(std::span(values))));
+  EXPECT_NE(digest(), second);
 }
 
 TEST_F(CudaBackend, RunsACandidateOnEverySetOfBuffers) {

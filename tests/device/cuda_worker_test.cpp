@@ -40,7 +40,7 @@ class CudaWorker : public CudaTest {
   Outcome<double> run(DeviceWorker& worker, const char* source, double limit_s) {
     worker.allocate(1, 4 * kCount, Placement::kLeft, "x");
     worker.allocate(2, 4 * kCount, Placement::kLeft, "y");
-    worker.draw(1, DType::kF32, {FillKind::kNormal, 0, 1}, 5);
+    worker.draw(1, {DType::kF32, {FillKind::kNormal, 0, 1}, 5});
     worker.fill(2, 0xff);
     worker.allow(1, DeviceAccess::kRead);
     auto loaded = worker.load(1, cubin(source), plan(source, kCount), {{{1}, {2}}}, 30);

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 using namespace quern;
+/// What an element of an output must be, and the rounding-error scale around it.
+struct Answer {
+  double value, scale;
+};
 inline double scale_of(RunningError x) { return x.e; }
 inline double scale_of(Exact x) { return x.ok ? 0 : 1; }
 inline double slack_of(RunningError x) { return 16 * 0x1p-24 * x.e; }

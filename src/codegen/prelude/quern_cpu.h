@@ -514,6 +514,13 @@ QI qv q_div(qv x, float d, float r) {
   return y == y ? y : q;  // infinities have no remainder
 }
 
+/// x / d for many x: r is 1 / d. Within 2 ulp: a product, where r has all its bits.
+QI float q_div_approximate(float x, float d, float) { return x / d; }
+QI qv q_div_approximate(qv x, float d, float r) {
+  if (!(__builtin_fabsf(r) > 1e-37f && __builtin_fabsf(r) < 1e37f)) return x / d;
+  return x * r;
+}
+
 /// x * 2^n for whole n in [-300, 300], right into the denormals.
 QI qv q_scale(qv x, qv n) {
 #if defined(__AVX512F__)
@@ -537,6 +544,20 @@ QI qv q_exp(qv x) {
   p = p * r + 0.499999934f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
+  return q_scale(p, n);
+}
+/// exp(x): within 2.5 + |x| / 4 ulp, where x - m with a rounding error makes |x| / 2 of them; else
+/// as q_exp.
+QI qv q_exp_approximate(qv x) {
+  x = q_min(q_splat(89.0f), q_max(q_splat(-104.0f), x));
+  const qv n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+  const qv f = x * 1.44269504f - n;
+  qv p = q_splat(0.00132647273f);
+  p = p * f + 0.00967151299f;
+  p = p * f + 0.0555073358f;
+  p = p * f + 0.240222424f;
+  p = p * f + 0.693147004f;
+  p = p * f + 1.0f;
   return q_scale(p, n);
 }
 /// log(x): within 1 ulp; log(0) = -inf, negative gives NaN.
@@ -678,6 +699,7 @@ QI qv q_pow(qv a, qv b) {
 }
 // One value at a time: the same algorithm, so that tails and bodies agree.
 QI float q_exp(float x) { return q_exp(q_splat(x))[0]; }
+QI float q_exp_approximate(float x) { return q_exp_approximate(q_splat(x))[0]; }
 QI float q_log(float x) { return q_log(q_splat(x))[0]; }
 QI float q_log1p(float x) { return q_log1p(q_splat(x))[0]; }
 QI float q_expm1(float x) { return q_expm1(q_splat(x))[0]; }

@@ -186,6 +186,7 @@ std::vector<std::string> CompilePool::job_options(const CudaJob& job) const {
   std::vector<std::string> options;
   if (job.fast_math) options.emplace_back("--use_fast_math");
   if (job.separate) options.emplace_back("--fmad=false");
+  if (job.ours) options.emplace_back("--device-as-default-execution-space");
   if (job.max_registers > 0) {
     options.push_back(fmt::format("--maxrregcount={}", job.max_registers));
   }
@@ -294,6 +295,14 @@ void CompilePool::staff() {
   while (!queue_.empty() && workers_.size() < wanted) {
     auto worker = start_worker();
     if (!worker) return fail_queue(worker.error());
+    workers_.push_back(std::move(*worker));
+  }
+}
+
+void CompilePool::warm() {
+  while (workers_.size() < static_cast<size_t>(std::max(1, options_.workers))) {
+    auto worker = start_worker();
+    if (!worker) return;  // the first job will say why
     workers_.push_back(std::move(*worker));
   }
 }

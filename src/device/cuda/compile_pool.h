@@ -38,6 +38,7 @@ struct CudaJob {
   std::vector<std::pair<std::string, std::string>> headers;  ///< name and text, to be included
   bool fast_math = false;
   bool separate = false;  ///< multiplications and additions are not contracted
+  bool ours = false;      ///< functions without a mark are the device's
   int max_registers = 0;  ///< of a thread; 0: the compiler decides
   /// Leaves most optimisation out: to see whether a source is right, never to time it.
   bool quick = false;
@@ -76,6 +77,9 @@ class CompilePool {
   /// Several jobs, answers in their order. Not while tickets are out.
   std::vector<Outcome<CudaBinary>> compile_all(std::vector<CudaJob> jobs);
   Outcome<CudaBinary> compile(CudaJob job);
+
+  /// Starts all workers now, which takes them longer than most compilations.
+  void warm();
 
   const std::string& version() const { return version_; }  ///< "NVRTC 13.0"
   bool precompiled() const { return precompiled_; }        ///< the prelude is

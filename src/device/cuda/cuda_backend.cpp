@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 
@@ -25,7 +26,7 @@ constexpr uint8_t kGuard = 0xa5;
 constexpr double kGraphBelowNs = 200e3;
 constexpr int kLargestGraph = 512;
 /// Long enough for the host to queue events and a graph behind it.
-constexpr double kHoldUs = 12;
+constexpr double kHoldUs = 25;
 
 Access access_of(DeviceAccess access) {
   switch (access) {
@@ -48,6 +49,7 @@ struct Program {
   GpuModule module;
   std::vector<GpuMemory> scratch;
   std::vector<GpuCall> calls;
+  std::vector<BufferSet> sets;                      ///< of the calls
   std::map<std::pair<int, int>, CallGraph> graphs;  ///< by number of calls and first set
   double call_ns = 0;                               ///< of the shortest call so far; 0: none yet
 };
@@ -70,8 +72,10 @@ class CudaBackend : public DeviceBackend {
   Result<void> fill(BufferId id, uint8_t byte) override;
   Result<bool> guards_intact(BufferId id) override { return all_guards_intact({id}); }
   Result<bool> all_guards_intact(const std::vector<BufferId>& ids) override;
-  Result<void> draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed) override;
-  Result<CompareCounts> compare(const CompareOrder& order) override;
+  Result<void> draw(BufferId id, const DrawOrder& order) override;
+  Result<void> alter(BufferId id, const DrawOrder& order, uint64_t places) override;
+  Result<Inspection> inspect(const InspectOrder& order) override;
+  Result<void> apply(ProgramId id, uint32_t set) override;
 
   Outcome<std::vector<KernelResources>> load(ProgramId id, const std::string& image,
                                              const BoundPlan& plan,
@@ -85,7 +89,13 @@ class CudaBackend : public DeviceBackend {
   Result<Program*> program(ProgramId id);
   Result<void> set_bytes(DevicePointer at, uint64_t bytes, uint8_t value);
   Result<void> fill_memory(GpuMemory& memory, uint8_t byte);
+  Result<std::vector<const GpuMemory*>> memories_of(const std::vector<BufferId>& ids);
+  std::vector<const GpuMemory*> scratch_of(const Program& program) const;
   Result<bool> intact(const std::vector<const GpuMemory*>& memories);
+  Result<void> queue_guards(Referee& judge, const std::vector<const GpuMemory*>& memories);
+  Result<void> queue_comparison(Referee& judge, const CompareOrder& order);
+  Result<CompareCounts> counts_of(Referee& judge, const CompareOrder& order,
+                                  const GpuComparison& found);
   Result<Referee*> referee();
   Result<CallBuffers> call_buffers(const BufferSet& set, const BoundPlan& plan,
                                    const std::vector<GpuMemory>& scratch);
@@ -206,62 +216,148 @@ Result<void> CudaBackend::fill(BufferId id, uint8_t byte) {
   return memory != nullptr ? fill_memory(*memory, byte) : set_bytes(view.data, view.bytes, byte);
 }
 
-Result<bool> CudaBackend::intact(const std::vector<const GpuMemory*>& memories) {
-  QUERN_ASSIGN(Referee * judge, referee());
+Result<void> CudaBackend::queue_guards(Referee& judge,
+                                       const std::vector<const GpuMemory*>& memories) {
   std::vector<Referee::Stretch> stretches;
   for (const GpuMemory* memory : memories) {
     stretches.push_back({memory->before(), memory->before_bytes()});
     stretches.push_back({memory->after(), memory->after_bytes()});
   }
-  QUERN_ASSIGN(const uint64_t others, judge->count_other_bytes(stretches, kGuard));
-  return others == 0;
+  return judge.count_other_bytes(stretches, kGuard);
 }
 
-Result<bool> CudaBackend::all_guards_intact(const std::vector<BufferId>& ids) {
+Result<bool> CudaBackend::intact(const std::vector<const GpuMemory*>& memories) {
+  QUERN_ASSIGN(Referee * judge, referee());
+  QUERN_TRY(gpu_->check(judge->begin_findings(), "guards"));
+  QUERN_TRY(queue_guards(*judge, memories));
+  QUERN_ASSIGN(const auto found, judge->findings());
+  return found.other_bytes == 0;
+}
+
+/// The memory of those that candidates may write: a write to others would have faulted.
+Result<std::vector<const GpuMemory*>> CudaBackend::memories_of(const std::vector<BufferId>& ids) {
   std::vector<const GpuMemory*> memories;
   for (const BufferId id : ids) {
     QUERN_ASSIGN(const GpuMemory* memory, buffers_->writable(id));
-    if (memory != nullptr) memories.push_back(memory);  // a write to others would have faulted
+    if (memory != nullptr) memories.push_back(memory);
   }
+  return memories;
+}
+
+std::vector<const GpuMemory*> CudaBackend::scratch_of(const Program& program) const {
+  std::vector<const GpuMemory*> memories;
+  for (const GpuMemory& memory : program.scratch) memories.push_back(&memory);
+  return memories;
+}
+
+Result<bool> CudaBackend::all_guards_intact(const std::vector<BufferId>& ids) {
+  QUERN_ASSIGN(const auto memories, memories_of(ids));
   return intact(memories);
 }
 
-Result<void> CudaBackend::draw(BufferId id, DType type, const FillSpec& spec, uint64_t seed) {
+Result<void> CudaBackend::draw(BufferId id, const DrawOrder& order) {
   QUERN_ASSIGN(const auto to, buffers_->touch(id, Access::kReadWrite));
   QUERN_ASSIGN(Referee * judge, referee());
-  if (spec.kind != FillKind::kWide) return judge->fill(to.data, to.bytes, type, spec, seed);
-  // Its exp and log are the C library's, which the GPU's do not match in the last place.
-  std::vector<std::byte> drawn(to.bytes);
-  quern::fill(drawn, type, spec, seed);
-  return upload(id, drawn);
+  if (order.spec.kind == FillKind::kWide) {
+    // Its exp and log are the C library's, which the GPU's do not match in the last place.
+    std::vector<std::byte> drawn(to.bytes);
+    quern::fill(drawn, order.type, order.spec, order.seed);
+    QUERN_TRY(upload(id, drawn));
+  } else {
+    QUERN_TRY(judge->fill(to.data, to.bytes, order.type, order.spec, order.seed));
+  }
+  return judge->impose(to.data, to.bytes, order.type, static_cast<uint32_t>(order.structure),
+                       order.side);
 }
 
-Result<CompareCounts> CudaBackend::compare(const CompareOrder& order) {
+Result<void> CudaBackend::alter(BufferId id, const DrawOrder& order, uint64_t places) {
+  if (order.spec.kind == FillKind::kWide) {
+    return Error{ErrorKind::kUsage, "a wide range is not drawn in places", ""};
+  }
+  QUERN_ASSIGN(const auto to, buffers_->touch(id, Access::kReadWrite));
+  QUERN_ASSIGN(Referee * judge, referee());
+  return judge->alter(to.data, to.bytes, order.type, order.spec, order.seed, places);
+}
+
+Result<void> CudaBackend::apply(ProgramId id, uint32_t set) {
+  QUERN_ASSIGN(Program * found, program(id));
+  if (set >= found->calls.size()) return no_such("set of program", id);
+  for (const BufferId input : found->sets[set].inputs) {
+    QUERN_TRY(buffers_->touch(input, Access::kRead));
+  }
+  for (const BufferId output : found->sets[set].outputs) {
+    QUERN_TRY(buffers_->touch(output, Access::kReadWrite));
+  }
+  return gpu_->check(found->calls[set].enqueue(*gpu_), "a program of ours");
+}
+
+Result<void> CudaBackend::queue_comparison(Referee& judge, const CompareOrder& order) {
   QUERN_ASSIGN(const auto got, buffers_->touch(order.got, Access::kRead));
+  const auto size = static_cast<uint64_t>(dtype_bytes(order.type));
+  bool fits = order.elements <= got.bytes / size;
+  if (order.oracle != 0) {
+    QUERN_ASSIGN(Program * oracle, program(order.oracle));
+    if (!fits || order.set >= oracle->sets.size() ||
+        order.output >= oracle->sets[order.set].outputs.size()) {
+      return no_such("such outputs of oracle", order.oracle);
+    }
+    const BufferId found = oracle->sets[order.set].outputs[order.output];
+    QUERN_ASSIGN(const auto view, buffers_->touch(found, Access::kReadWrite));
+    // One call looks at all outputs.
+    if (order.output == 0) QUERN_TRY(apply(order.oracle, order.set));
+    return judge.note_found(view.data);
+  }
   QUERN_ASSIGN(const auto value, buffers_->touch(order.value, Access::kRead));
   QUERN_ASSIGN(const auto scale, buffers_->touch(order.scale, Access::kRead));
-  QUERN_ASSIGN(Referee * judge, referee());
-  const auto size = static_cast<uint64_t>(dtype_bytes(order.type));
-  if (order.elements > got.bytes / size || order.elements > value.bytes / 8 ||
-      order.elements > scale.bytes / 8) {
-    return no_such("as many elements to compare in buffer", order.got);
-  }
-  QUERN_ASSIGN(GpuComparison found,
-               judge->compare(got.data, order.elements * size, order.type, value.data, scale.data,
-                              order.factor, order.bitwise));
+  fits = fits && order.elements <= value.bytes / 8 && order.elements <= scale.bytes / 8;
+  if (!fits) return no_such("as many elements to compare in buffer", order.got);
+  return judge.compare(got.data, order.elements * size, order.type, value.data, scale.data,
+                       order.factor, order.bitwise);
+}
+
+Result<CompareCounts> CudaBackend::counts_of(Referee& judge, const CompareOrder& order,
+                                             const GpuComparison& found) {
   CompareCounts counts;
   counts.wrong = static_cast<uint64_t>(found.wrong);
   counts.unwritten = static_cast<uint64_t>(found.unwritten);
   counts.compared = static_cast<uint64_t>(found.compared);
+  counts.inexact = static_cast<uint64_t>(found.inexact);
   counts.max_error = found.max_error;
   if (found.compared > 0) {
     counts.rms_error = std::sqrt(found.sum_squares / static_cast<double>(found.compared));
   }
   if (found.worst_index < 0) return counts;
   counts.worst = static_cast<uint64_t>(found.worst_index);
-  QUERN_ASSIGN(counts.worst_got, judge->element(got.data, order.type, counts.worst));
-  QUERN_ASSIGN(counts.worst_expected, judge->element(value.data, DType::kF64, counts.worst));
+  counts.worst_expected = found.worst_expected;
+  QUERN_ASSIGN(const auto got, buffers_->touch(order.got, Access::kRead));
+  QUERN_ASSIGN(counts.worst_got, judge.element(got.data, order.type, counts.worst));
   return counts;
+}
+
+/// Everything is queued before anything is waited for.
+Result<Inspection> CudaBackend::inspect(const InspectOrder& order) {
+  QUERN_ASSIGN(Referee * judge, referee());
+  QUERN_ASSIGN(auto guarded, memories_of(order.guarded));
+  if (order.scratch_of != 0) {
+    QUERN_ASSIGN(Program * owner, program(order.scratch_of));
+    std::ranges::copy(scratch_of(*owner), std::back_inserter(guarded));
+  }
+  QUERN_TRY(gpu_->check(judge->begin_findings(), "inspecting"));
+  QUERN_TRY(queue_guards(*judge, guarded));
+  for (const CompareOrder& compare : order.compares) QUERN_TRY(queue_comparison(*judge, compare));
+  for (const BufferId id : order.digested) {
+    QUERN_ASSIGN(const auto view, buffers_->touch(id, Access::kRead));
+    QUERN_TRY(judge->digest(view.data, view.bytes, order.digest_seed));
+  }
+  QUERN_ASSIGN(auto found, judge->findings());
+  Inspection inspection;
+  inspection.intact = found.other_bytes == 0;
+  inspection.digests = std::move(found.digests);
+  for (size_t i = 0; i < order.compares.size(); ++i) {
+    QUERN_ASSIGN(CompareCounts counts, counts_of(*judge, order.compares[i], found.comparisons[i]));
+    inspection.counts.push_back(counts);
+  }
+  return inspection;
 }
 
 Result<CallBuffers> CudaBackend::call_buffers(const BufferSet& set, const BoundPlan& plan,
@@ -297,7 +393,7 @@ Outcome<std::vector<KernelResources>> CudaBackend::load(ProgramId id, const std:
                                                         const std::vector<BufferSet>& sets) {
   auto module = GpuModule::load(*gpu_, image);
   if (!module) return pass_on(module);
-  Program made{std::move(*module), {}, {}, {}, 0};
+  Program made{std::move(*module), {}, {}, {}, {}, 0};
   // What another candidate has told the L2 cache to keep does not concern this one.
   if (auto reset = gpu_->check(gpu_->driver().context_reset_persisting_l2(), "the L2 cache");
       !reset) {
@@ -317,6 +413,7 @@ Outcome<std::vector<KernelResources>> CudaBackend::load(ProgramId id, const std:
     if (!call) return pass_on(call);
     made.calls.push_back(std::move(*call));
   }
+  made.sets = sets;
   std::vector<KernelResources> resources;
   if (!made.calls.empty()) {
     for (const LaunchFit& fit : made.calls[0].fit(*gpu_)) {
@@ -342,10 +439,8 @@ Result<void> CudaBackend::poison_scratch(ProgramId id, uint8_t byte) {
 
 Result<bool> CudaBackend::scratch_guards_intact(ProgramId id) {
   QUERN_ASSIGN(Program * found, program(id));
-  std::vector<const GpuMemory*> memories;
-  for (const GpuMemory& memory : found->scratch) memories.push_back(&memory);
-  if (memories.empty()) return true;
-  return intact(memories);
+  if (found->scratch.empty()) return true;
+  return intact(scratch_of(*found));
 }
 
 template <class T>

@@ -7,37 +7,31 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/check.h"
 #include "device/cuda/gpu_timer.h"
 
 namespace quern::cuda {
 
+extern "C" const char kQuernCudaCompare[];
 extern "C" const char kQuernCudaReferee[];
 
 namespace {
 
 constexpr unsigned kThreads = 256;
 constexpr uint64_t kRoomBytes = 1 << 20;
+// What lies in that room: the sentinel's results, then findings, then what blocks found.
+constexpr uint64_t kOthersAt = 4096, kDigestsAt = kOthersAt + 8;
+constexpr size_t kMostFindings = 1000;
+constexpr uint64_t kComparisonsAt = kDigestsAt + 8 * kMostFindings;
+constexpr uint64_t kPartialsAt = kComparisonsAt + sizeof(GpuComparison) * kMostFindings;
 constexpr int kSentinelRounds = 160;  ///< of 64 dependent multiply-adds, 4 cycles each
 
-static_assert(sizeof(GpuComparison) == 56);
-
-void add(GpuComparison& sum, const GpuComparison& part) {
-  sum.max_error = std::max(sum.max_error, part.max_error);
-  sum.sum_squares += part.sum_squares;
-  sum.wrong += part.wrong;
-  sum.unwritten += part.unwritten;
-  sum.compared += part.compared;
-  const bool worse = part.worst_error > sum.worst_error ||
-                     (part.worst_error == sum.worst_error && part.worst_index >= 0 &&
-                      (sum.worst_index < 0 || part.worst_index < sum.worst_index));
-  if (!worse) return;
-  sum.worst_error = part.worst_error;
-  sum.worst_index = part.worst_index;
-}
+static_assert(sizeof(GpuComparison) == 72);
 
 }  // namespace
 
-const char* referee_source() { return kQuernCudaReferee; }
+std::string referee_source() { return std::string(kQuernCudaCompare) + kQuernCudaReferee; }
+const char* compare_source() { return kQuernCudaCompare; }
 
 Result<Referee> Referee::load(Gpu& gpu, const std::string& image) {
   QUERN_ASSIGN(GpuMemory room, GpuMemory::make(gpu, kRoomBytes, GpuMemory::Place::kLeft));
@@ -49,7 +43,8 @@ Result<Referee> Referee::load(Gpu& gpu, const std::string& image) {
 }
 
 Result<FunctionHandle> Referee::function(const std::string& name) {
-  FunctionHandle found = nullptr;
+  FunctionHandle& found = functions_[name];
+  if (found != nullptr) return found;
   QUERN_TRY(gpu_->check(gpu_->driver().module_function(&found, module_, name.c_str()), name));
   return found;
 }
@@ -83,24 +78,83 @@ Result<void> Referee::fill(DevicePointer at, uint64_t bytes, DType type, const F
   return run(fmt::format("fill_{}", dtype_name(type)), blocks_for(count), arguments);
 }
 
-Result<GpuComparison> Referee::compare(DevicePointer got, uint64_t bytes, DType type,
-                                       DevicePointer values, DevicePointer scales, double factor,
-                                       bool bitwise) {
+Result<void> Referee::alter(DevicePointer at, uint64_t bytes, DType type, const FillSpec& spec,
+                            uint64_t seed, uint64_t places) {
   int64_t count = static_cast<int64_t>(bytes) / dtype_bytes(type);
-  const auto blocks = static_cast<unsigned>(
-      std::min<uint64_t>(blocks_for(count), kRoomBytes / sizeof(GpuComparison)));
+  int64_t blocks = altered_blocks(count);
+  if (blocks == 0) return {};
+  int kind = static_cast<int>(spec.kind);
+  double a = spec.a, b = spec.b;
+  void* arguments[] = {&at, &count, &blocks, &places, &kind, &a, &b, &seed};
+  return run(fmt::format("alter_{}", dtype_name(type)), blocks_for(blocks), arguments);
+}
+
+Result<void> Referee::impose(DevicePointer at, uint64_t bytes, DType type, uint32_t structure,
+                             uint64_t side) {
+  if (structure == 0 || side == 0) return {};
+  auto elements = static_cast<int64_t>(bytes) / dtype_bytes(type);
+  auto n = static_cast<int64_t>(side);
+  int which = static_cast<int>(structure);
+  void* arguments[] = {&at, &elements, &n, &which};
+  return run(fmt::format("impose_{}", dtype_bytes(type)), blocks_for(elements), arguments);
+}
+
+Status Referee::begin_findings() {
+  comparisons_ = digests_ = 0;
+  return gpu_->driver().set_bytes(room_.data() + kOthersAt, 0, kComparisonsAt - kOthersAt,
+                                  gpu_->stream());
+}
+
+Result<void> Referee::compare(DevicePointer got, uint64_t bytes, DType type, DevicePointer values,
+                              DevicePointer scales, double factor, bool bitwise) {
+  int64_t count = static_cast<int64_t>(bytes) / dtype_bytes(type);
+  const auto blocks = static_cast<unsigned>(std::min<uint64_t>(
+      blocks_for(count), (kRoomBytes - kPartialsAt) / sizeof(GpuComparison) - 1));
   int exact = bitwise ? 1 : 0;
-  DevicePointer partials = room_.data();
+  DevicePointer partials = room_.data() + kPartialsAt;
   void* arguments[] = {&got, &values, &scales, &count, &factor, &exact, &partials};
   QUERN_TRY(run(fmt::format("compare_{}", dtype_name(type)), blocks, arguments));
-  std::vector<GpuComparison> parts(blocks);
-  QUERN_TRY(gpu_->check(gpu_->driver().copy_to_host(parts.data(), partials,
-                                                    blocks * sizeof(GpuComparison), gpu_->stream()),
-                        "a comparison"));
-  QUERN_TRY(gpu_->synchronize("a comparison"));
-  GpuComparison sum;
-  for (const GpuComparison& part : parts) add(sum, part);
-  return sum;
+  auto parts = int64_t{blocks};
+  void* sum_arguments[] = {&partials, &parts};
+  QUERN_TRY(run("sum_found", 1, sum_arguments));
+  return note_found(partials);
+}
+
+Result<void> Referee::note_found(DevicePointer found) {
+  QUERN_CHECK(comparisons_ < kMostFindings, "too many comparisons at once");
+  const DevicePointer to = room_.data() + kComparisonsAt + sizeof(GpuComparison) * comparisons_++;
+  return gpu_->check(
+      gpu_->driver().copy_on_device(to, found, sizeof(GpuComparison), gpu_->stream()),
+      "a comparison");
+}
+
+Result<void> Referee::digest(DevicePointer at, uint64_t bytes, uint64_t seed) {
+  QUERN_CHECK(digests_ < kMostFindings, "too many digests at once");
+  DevicePointer to = room_.data() + kDigestsAt + 8 * digests_++;
+  auto words = static_cast<int64_t>(bytes / 4);
+  void* arguments[] = {&at, &words, &seed, &to};
+  return run("digest", blocks_for(words), arguments);
+}
+
+Result<Referee::Findings> Referee::findings() {
+  const uint64_t bytes =
+      kComparisonsAt - kOthersAt + sizeof(GpuComparison) * std::max<size_t>(comparisons_, 1);
+  std::vector<char> room(bytes);
+  QUERN_TRY(gpu_->check(
+      gpu_->driver().copy_to_host(room.data(), room_.data() + kOthersAt, bytes, gpu_->stream()),
+      "findings"));
+  QUERN_TRY(gpu_->synchronize("findings"));
+  Findings found;
+  found.comparisons.resize(comparisons_);
+  found.digests.resize(digests_);
+  std::memcpy(&found.other_bytes, room.data(), 8);
+  const auto take = [&](auto& list, uint64_t at) {
+    if (!list.empty())
+      std::memcpy(list.data(), room.data() + (at - kOthersAt), list.size() * sizeof(list[0]));
+  };
+  take(found.digests, kDigestsAt);
+  take(found.comparisons, kComparisonsAt);
+  return found;
 }
 
 Result<double> Referee::element(DevicePointer at, DType type, uint64_t index) {
@@ -126,12 +180,9 @@ Result<double> Referee::element(DevicePointer at, DType type, uint64_t index) {
   return 0.0;
 }
 
-Result<uint64_t> Referee::count_other_bytes(const std::vector<Stretch>& stretches,
-                                            uint8_t pattern) {
-  const Driver& api = gpu_->driver();
+Result<void> Referee::count_other_bytes(const std::vector<Stretch>& stretches, uint8_t pattern) {
   int value = pattern;
-  DevicePointer others = room_.data();
-  QUERN_TRY(gpu_->check(api.set_bytes(others, 0, 8, gpu_->stream()), "a count"));
+  DevicePointer others = room_.data() + kOthersAt;
   for (const Stretch& stretch : stretches) {
     if (stretch.bytes == 0) continue;
     DevicePointer at = stretch.at;
@@ -139,10 +190,7 @@ Result<uint64_t> Referee::count_other_bytes(const std::vector<Stretch>& stretche
     void* arguments[] = {&at, &count, &value, &others};
     QUERN_TRY(run("count_other_bytes", blocks_for(count), arguments));
   }
-  uint64_t found = 0;
-  QUERN_TRY(gpu_->check(api.copy_to_host(&found, others, 8, gpu_->stream()), "a count"));
-  QUERN_TRY(gpu_->synchronize("a count"));
-  return found;
+  return {};
 }
 
 Status Referee::hold(double us) {

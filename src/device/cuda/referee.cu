@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Kernels of the referee's own: they draw inputs and compare outputs where the data is. They follow
-// tensor/fill.cpp and verify/compare.cpp line by line; compiled without contraction, so that the
-// draws agree bit for bit (but for kWide, which takes exp and log from another library).
+// tensor/fill.cpp and verify/dataset.cpp line by line; compiled behind compare.cuh, without
+// contraction, so that the draws agree bit for bit (but for kWide, which takes exp and log from
+// another library).
 
 typedef unsigned long long u64;
 typedef long long i64;
@@ -85,9 +86,6 @@ __device__ double converted<double>(double value) {
   return value;
 }
 
-__device__ i64 thread_index() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
-__device__ i64 thread_count() { return (i64)gridDim.x * blockDim.x; }
-
 template <class T>
 __device__ void fill(T* out, i64 count, int kind, double a, double b, u64 seed) {
   for (i64 i = thread_index(); i < count; i += thread_count()) {
@@ -95,111 +93,38 @@ __device__ void fill(T* out, i64 count, int kind, double a, double b, u64 seed) 
   }
 }
 
-/// What a block found; the host adds the blocks up (referee.h has the same layout).
-struct Partial {
-  double max_error, sum_squares, worst_error;
-  i64 wrong, unwritten, compared, worst_index;
-};
-
-__device__ Partial better(Partial one, const Partial& other) {
-  one.max_error = fmax(one.max_error, other.max_error);
-  one.sum_squares += other.sum_squares;
-  one.wrong += other.wrong;
-  one.unwritten += other.unwritten;
-  one.compared += other.compared;
-  const bool worse = other.worst_error > one.worst_error ||
-                     (other.worst_error == one.worst_error && other.worst_index >= 0 &&
-                      (one.worst_index < 0 || other.worst_index < one.worst_index));
-  if (worse) {
-    one.worst_error = other.worst_error;
-    one.worst_index = other.worst_index;
-  }
-  return one;
-}
-
+/// Draws the elements of an alteration anew (tensor/fill.h).
 template <class T>
-struct Traits;
-template <>
-struct Traits<float> {
-  static constexpr double unit = 0x1p-24, tiny = 0x1p-126;
-  static constexpr bool floating = true, narrow = true;
-};
-template <>
-struct Traits<double> {
-  static constexpr double unit = 0x1p-53, tiny = 0x1p-1022;
-  static constexpr bool floating = true, narrow = false;
-};
-template <>
-struct Traits<int> {
-  static constexpr double unit = 0x1p-24, tiny = -2147483648.0;
-  static constexpr bool floating = false, narrow = false;
-};
-template <>
-struct Traits<i64> {
-  static constexpr double unit = 0x1p-24, tiny = -0x1p63;
-  static constexpr bool floating = false, narrow = false;
-};
-
-template <class T>
-__device__ bool is_poison(const T* at) {
-  if constexpr (sizeof(T) == 4) {
-    return *(const unsigned*)at == 0xffffffffu;
-  } else {
-    return *(const u64*)at == ~0ull;
+__device__ void alter(T* out, i64 count, i64 blocks, u64 places, int kind, double a, double b,
+                      u64 seed) {
+  const i64 margin = count / 3 < 64 ? count / 3 : 64;
+  for (i64 block = thread_index(); block < blocks; block += thread_count()) {
+    const i64 first = margin + 64 * block, left = count - margin - first;
+    const u64 room = left < 64 ? left : 64;
+    const i64 at = first + (i64)(mix(mix(places) ^ mix(~(u64)first)) % room);
+    out[at] = converted<T>(draw(kind, a, b, seed, (u64)at));
   }
 }
 
-__device__ double infinity() { return __longlong_as_double(0x7ff0000000000000ll); }
-
+/// Square matrices, lower (1), upper (2) or symmetric (3).
 template <class T>
-__device__ double error_of(T got, double value, double scale, bool bitwise) {
-  const double candidate = (double)got;
-  if (candidate == value) return 0;
-  if (isnan(candidate) && isnan(value)) return 0;
-  if (bitwise || !isfinite(value) || !isfinite(candidate)) return infinity();
-  const double bound = Traits<T>::unit * scale + Traits<T>::tiny;
-  if (bound <= 0) return infinity();
-  return fabs(candidate - value) / bound;
-}
-
-template <class T>
-__device__ void look(const T* at, double value, double scale, double factor, bool bitwise, i64 i,
-                     Partial& partial) {
-  if (is_poison(at) && (Traits<T>::floating || (double)*at != value)) {
-    ++partial.unwritten;
-    ++partial.wrong;
-    if (partial.worst_error < 0) partial.worst_error = 0, partial.worst_index = i;
-    return;
+__device__ void impose(T* data, i64 elements, i64 n, int structure) {
+  for (i64 e = thread_index(); e < elements; e += thread_count()) {
+    const i64 i = e / n % n, j = e % n;
+    if (structure == 1 && j > i) data[e] = 0;
+    if (structure == 2 && j < i) data[e] = 0;
+    if (structure == 3 && j > i) data[e] = data[e + (j - i) * n - (j - i)];
   }
-  if (!bitwise) {
-    if (!isfinite(scale) && !isinf(value)) return;
-    if (Traits<T>::narrow && fabs(value) > 3e38 && isfinite(value)) return;
-  }
-  ++partial.compared;
-  const double error = error_of(*at, value, scale, bitwise);
-  partial.max_error = fmax(partial.max_error, error);
-  if (isfinite(error)) partial.sum_squares += error * error;
-  if (error <= factor) return;
-  ++partial.wrong;
-  if (error > partial.worst_error) partial.worst_error = error, partial.worst_index = i;
 }
 
 template <class T>
 __device__ void compare(const T* got, const double* values, const double* scales, i64 count,
-                        double factor, int bitwise, Partial* partials) {
-  Partial mine = {0, 0, -1, 0, 0, 0, -1};
+                        double factor, int bitwise, Partial* found) {
+  Partial mine = nothing_found();
   for (i64 i = thread_index(); i < count; i += thread_count()) {
     look(got + i, values[i], scales[i], factor, bitwise != 0, i, mine);
   }
-  __shared__ Partial shared[256];
-  shared[threadIdx.x] = mine;
-  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (threadIdx.x < half) {
-      shared[threadIdx.x] = better(shared[threadIdx.x], shared[threadIdx.x + half]);
-    }
-  }
-  if (threadIdx.x == 0) partials[blockIdx.x] = shared[0];
+  gather(mine, found + 1 + blockIdx.x);
 }
 
 }  // namespace
@@ -209,16 +134,36 @@ __device__ void compare(const T* got, const double* values, const double* scales
                                            u64 seed) {                                            \
     fill(out, count, kind, a, b, seed);                                                           \
   }                                                                                               \
+  extern "C" __global__ void alter_##suffix(T* out, i64 count, i64 blocks, u64 places, int kind,   \
+                                            double a, double b, u64 seed) {                       \
+    alter(out, count, blocks, places, kind, a, b, seed);                                          \
+  }                                                                                               \
   extern "C" __global__ void __launch_bounds__(256)                                               \
       compare_##suffix(const T* got, const double* values, const double* scales, i64 count,       \
-                       double factor, int bitwise, Partial* partials) {                           \
-    compare(got, values, scales, count, factor, bitwise, partials);                               \
+                       double factor, int bitwise, Partial* found) {                           \
+    compare(got, values, scales, count, factor, bitwise, found);                                  \
   }
 
 QUERN_REFEREE(float, f32)
 QUERN_REFEREE(double, f64)
 QUERN_REFEREE(int, i32)
 QUERN_REFEREE(i64, i64)
+
+extern "C" __global__ void impose_4(unsigned* data, i64 elements, i64 n, int structure) {
+  impose(data, elements, n, structure);
+}
+extern "C" __global__ void impose_8(u64* data, i64 elements, i64 n, int structure) {
+  impose(data, elements, n, structure);
+}
+
+/// The same for the same words in the same places, whatever the order of threads.
+extern "C" __global__ void digest(const unsigned* words, i64 count, u64 seed, u64* sum) {
+  u64 mine = 0;
+  for (i64 i = thread_index(); i < count; i += thread_count()) {
+    mine += mix(mix(seed ^ (u64)i) ^ words[i]);
+  }
+  if (mine != 0) atomicAdd(sum, mine);
+}
 
 /// Counts bytes that differ from a pattern: canaries, and poison that should have gone.
 extern "C" __global__ void count_other_bytes(const unsigned char* at, i64 count, int pattern,

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
-#include "device/opencl/opencl_peaks.h"
+#include "device/device_peaks.h"
 #include "device/opencl/opencl_testing.h"
 #include "device/worker_compiler.h"
 
@@ -37,7 +37,7 @@ TEST_F(OpenClWorkerTest, RunsAKernelAndGivesItsResults) {
     const std::vector<float> y = output();
     EXPECT_EQ(y[0], 0);
     EXPECT_EQ(y[999], 499);
-    EXPECT_TRUE(worker->guards_intact({kY}).value());
+    EXPECT_TRUE(worker->inspect({{kY}}).value().intact);
   }
 }
 
@@ -72,7 +72,7 @@ __kernel void whole(__global const float* sums, __global const int* zeros, __glo
   const std::vector<float> y = output();
   EXPECT_NEAR(y[0], -0.5, 1e-5);
   EXPECT_EQ(y[1], 1000);
-  EXPECT_TRUE(worker->scratch_guards_intact(kProgram).value());
+  EXPECT_TRUE(worker->inspect({{}, kProgram}).value().intact);
 }
 
 TEST_F(OpenClWorkerTest, ASpareMayWaitLongerThanAStartMayTake) {
@@ -174,7 +174,7 @@ TEST_F(OpenClWorkerTest, MeasuresWhatTheDeviceCanDo) {
   options.cache_dir = scratch_dir() + "-cache";
   const auto compiler = WorkerCompiler::make(options);
   ASSERT_TRUE(compiler) << compiler.error().message;
-  const auto peaks = measure_opencl_peaks(**compiler, options.worker);
+  const auto peaks = measure_device_peaks(**compiler, options.worker);
   ASSERT_TRUE(peaks) << peaks.error().message << peaks.error().hint;
   EXPECT_GT(peaks->fma_gflops, 0);
   ASSERT_GE(peaks->curve.size(), 3U);

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "device/opencl/opencl_peaks.h"
+#include "device/device_peaks.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 
 namespace quern {
 namespace {
 
 constexpr uint64_t kSmallest = uint64_t{1} << 20;  // of working sets: both buffers together
-constexpr uint64_t kLargest = uint64_t{256} << 20;
+constexpr uint64_t kLargest = uint64_t{4} << 30;   // a GPU takes that long to reach its pace
+constexpr uint64_t kLargestOnHost = uint64_t{256} << 20;
 constexpr int kGroupsAUnit = 16;
 constexpr uint32_t kItems = 256;  // of a work-group
 constexpr int kRepeats = 5;
 constexpr double kLimitS = 20;
 constexpr BufferId kX = 1, kY = 2;
 
-constexpr const char* kProbe = R"code(
+constexpr const char* kOpenClProbe = R"code(
 __kernel void copy_quads(__global const float4* x, __global float4* y, long quads) {
   for (long i = get_global_id(0); i < quads; i += get_global_size(0)) y[i] = x[i];
 }
@@ -31,7 +33,54 @@ __kernel void multiply_add(__global const float4* x, __global float4* y, long st
   y[get_global_id(0)] = all;
 }
 )code";
+/// The same in CUDA, and tiles of 16 by 8 by 8 on the tensor cores (a warp each, four in turn).
+constexpr const char* kCudaProbe = R"code(
+__device__ long index() { return blockIdx.x * (long)blockDim.x + threadIdx.x; }
+extern "C" __global__ void copy_quads(const float4* x, float4* y, long quads) {
+  const long all = (long)gridDim.x * blockDim.x;
+  long i = index();
+  for (; i + 3 * all < quads; i += 4 * all) {
+    const float4 a = x[i], b = x[i + all], c = x[i + 2 * all], d = x[i + 3 * all];
+    y[i] = a, y[i + all] = b, y[i + 2 * all] = c, y[i + 3 * all] = d;
+  }
+  for (; i < quads; i += all) y[i] = x[i];
+}
+extern "C" __global__ void multiply_add(const float* x, float* y, long steps) {
+  const float a = x[0] * 0.0f + 0.999f;
+  float v[32];
+#pragma unroll
+  for (int k = 0; k < 32; ++k) v[k] = k + index();
+  for (long i = 0; i < steps; ++i) {
+#pragma unroll
+    for (int k = 0; k < 32; ++k) v[k] = fmaf(v[k], a, a);
+  }
+  float all = 0;
+#pragma unroll
+  for (int k = 0; k < 32; ++k) all += v[k];
+  y[index()] = all;
+}
+extern "C" __global__ void tensor_tiles(const unsigned* x, float* y, long steps) {
+  unsigned a[4] = {x[0], x[1], x[2], x[3]}, b[2] = {x[4], x[5]};
+  float c[4][4] = {};
+  for (long i = 0; i < steps; ++i) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      asm volatile(
+          "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+          "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+          : "+f"(c[k][0]), "+f"(c[k][1]), "+f"(c[k][2]), "+f"(c[k][3])
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    }
+  }
+  float all = 0;
+  for (int k = 0; k < 4; ++k) all += c[k][0] + c[k][1] + c[k][2] + c[k][3];
+  y[index()] = all;
+}
+)code";
 constexpr double kFlopsAStep = 8 * 4 * 2;
+constexpr double kTensorFlopsAStep = 4 * 2.0 * 16 * 8 * 8 / 32;  // of a thread
+constexpr double kTensorPasses = 3;                              // that make an f32 product
+constexpr int kFirstTensorCores = 80;                            // with TF32: capability 8.0
 
 Error failed(const Verdict& verdict) {
   return Error{ErrorKind::kEnvironment, "the device cannot be measured: " + verdict_reason(verdict),
@@ -45,6 +94,12 @@ Result<T> must(Outcome<T> outcome) {
   return std::move(*outcome);
 }
 
+/// "sm_90a": NVIDIA's architectures count in tens of a capability.
+bool has_tensor_cores(const DeviceProperties& device) {
+  return device.kind == "cuda" && device.architecture.starts_with("sm_") &&
+         std::atoi(device.architecture.c_str() + 3) >= kFirstTensorCores;
+}
+
 /// A worker with the two buffers, both filled.
 class Probe {
  public:
@@ -55,7 +110,8 @@ class Probe {
     probe.image_ = std::move(image);
     const DeviceProperties& device = probe.worker_->properties();
     probe.groups_ = static_cast<uint32_t>(std::max(1, device.compute_units) * kGroupsAUnit);
-    probe.bytes_ = std::min(kLargest, device.memory_bytes / 16) / 2;
+    probe.bytes_ =
+        std::min(device.shares_host ? kLargestOnHost : kLargest, device.memory_bytes / 16) / 2;
     for (const BufferId id : {kX, kY}) {
       probe.worker_->allocate(id, probe.bytes_, Placement::kLeft, "a buffer of the probe");
       probe.worker_->fill(id, 0);
@@ -103,9 +159,9 @@ class Probe {
 
 }  // namespace
 
-Result<Peaks> measure_opencl_peaks(DeviceCompiler& compiler, const WorkerOptions& worker) {
+Result<Peaks> measure_device_peaks(DeviceCompiler& compiler, const WorkerOptions& worker) {
   DeviceCompileJob job;
-  job.source = kProbe;
+  job.source = worker.kind == "cuda" ? kCudaProbe : kOpenClProbe;
   QUERN_ASSIGN(DeviceBinary binary, must(std::move(compiler.compile_all({job}).front())));
   QUERN_ASSIGN(Probe probe, Probe::make(worker, std::move(binary.image)));
   Peaks peaks;
@@ -120,6 +176,10 @@ Result<Peaks> measure_opencl_peaks(DeviceCompiler& compiler, const WorkerOptions
   constexpr int64_t kSteps = 256;
   QUERN_ASSIGN(const double ns, probe.shortest("multiply_add", kSteps));
   peaks.fma_gflops = kFlopsAStep * kSteps * probe.items() / ns;
+  if (!has_tensor_cores(probe.device())) return peaks;
+  QUERN_ASSIGN(const double tensor_ns, probe.shortest("tensor_tiles", kSteps));
+  const double tensor = kTensorFlopsAStep * kSteps * probe.items() / tensor_ns;
+  peaks.fma_gflops = std::max(peaks.fma_gflops, tensor / kTensorPasses);
   return peaks;
 }
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""usage: python -m quern.torch_lane MODULE.py [CANDIDATE.py ...] [--stream] [options]
+
+Judges candidates for a PyTorch module; one JSON value a candidate on stdout (docs/torch_lane.md).
+With --stream, candidates come as lines {"id", "source"} on descriptor 3, answers go to 4.
+"""
+from __future__ import annotations
+
+import os
+
+# Threads that wait must not spin: several processes of the lane share the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse  # noqa: E402
+import glob  # noqa: E402
+import json  # noqa: E402
+import pathlib  # noqa: E402
+import sys  # noqa: E402
+from typing import Any, TextIO  # noqa: E402
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="quern eval")
+    parser.add_argument("module", type=pathlib.Path)
+    parser.add_argument("candidates", nargs="*", type=pathlib.Path)
+    parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--device", default="")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--protocol", default="strict", choices=("strict", "kernelbench"))
+    parser.add_argument("--baselines", default="eager")
+    parser.add_argument("--cache", default="")
+    parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--plain-builds", action="store_true")
+    return parser.parse_args()
+
+
+def has_device() -> bool:
+    """Without asking CUDA: a process that did could not fork users of it."""
+    import torch
+
+    return bool(torch.version.cuda and glob.glob("/dev/nvidia[0-9]*"))
+
+
+def make_options(given: argparse.Namespace) -> Any:
+    from quern.torch_lane.lane import Options
+
+    device = given.device or ("cuda" if has_device() else "cpu")
+    if device.startswith("cuda"):
+        if not has_device():
+            sys.exit("quern: no CUDA device that PyTorch can use; give --device cpu")
+        device = "cuda:0" if device == "cuda" else device
+    names = () if given.no_baselines else tuple(given.baselines.split(","))
+    return Options(device=device, seed=given.seed, cache=given.cache, baselines=names,
+                   fast_builds=not given.plain_builds)
+
+
+def judge_one(lane: Any, source: str, protocol: str) -> dict[str, Any]:
+    report = lane.evaluate(source)
+    if protocol == "kernelbench":
+        report["kernelbench"] = lane.kernelbench(source)
+    return report
+
+
+def stream(lane: Any, protocol: str, lines: TextIO, out: TextIO) -> None:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            source = row["source"]
+        except (ValueError, TypeError, KeyError):
+            sys.exit(f'stdin, line {number}: expected {{"id": …, "source": "…"}}')
+        answer = {"id": row.get("id", number), **judge_one(lane, str(source), protocol)}
+        out.write(json.dumps(answer) + "\n")
+        out.flush()
+
+
+def main() -> int:
+    given = arguments()
+    options = make_options(given)
+    from quern.importer.source import BadModule
+    from quern.torch_lane.lane import Lane, ReferenceUnfit
+
+    try:
+        source = given.module.read_text()
+        with Lane(source, given.module.name, options) as lane:
+            if given.stream:
+                stream(lane, given.protocol, os.fdopen(3), os.fdopen(4, "w"))
+            for path in given.candidates:
+                report = judge_one(lane, path.read_text(errors="replace"), given.protocol)
+                print(json.dumps({"module": given.module.name, "candidate": path.name, **report}),
+                      flush=True)
+    except (ReferenceUnfit, BadModule) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

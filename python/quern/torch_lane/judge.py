@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that knows the answers: it draws inputs, computes what is right, and compares.
+
+It runs the reference module, which is the user's own. No code of a candidate runs here, and no
+answer leaves it before the candidate's is in.
+"""
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+import traceback
+from typing import Any
+
+import torch
+
+from quern.importer.source import BadModule, Module
+from quern.torch_lane import draws
+from quern.torch_lane.block import Block, Place, flatten, lay_out, unflatten
+from quern.torch_lane.channel import Channel, Gone, Message
+
+POISON = 0xA5
+# A candidate may err by so many times what the reference errs by in its own precision, and by this
+# share of the largest value anyway: a sum in another order is no fault, TF32 in place of FP32 is.
+ERROR_FACTOR = 24.0
+FLOOR = {"float32": 2.0 ** -20, "float64": 2.0 ** -46, "float16": 2.0 ** -9, "bfloat16": 2.0 ** -6}
+
+
+class Judge:
+    """State of this process. Orders are methods whose names are in `ORDERS`."""
+
+    ORDERS = ("prepare", "reserve", "draw", "check", "poison", "resized", "restore")
+
+    def __init__(self, settings: Message) -> None:
+        self.settings = settings
+        self.device: str = settings["device"]
+        self.seed: int = settings["seed"]
+        self.pristine: dict[int, Any] = {}
+        self.drawn: dict[int, tuple[str, int]] = {}
+        self.expected: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self.blocks: list[Block] = []
+        self.outputs: list[Block] = []
+        self.history: list[list[torch.Tensor]] = []
+
+    def _build(self) -> None:
+        source = Module(self.settings["source"], self.settings["name"])
+        self.space = source.namespace({})
+        kind = self.space.get("Model")
+        get = self.space.get("get_inputs", self.space.get("example_inputs"))
+        if not isinstance(kind, type) or not callable(get):
+            raise BadModule(f"{self.settings['name']}: needs a class Model and get_inputs()")
+        self.get_inputs = get
+        start = self.space.get("get_init_inputs", list)
+        torch.manual_seed(self.seed)
+        self.init = list(start())
+        args, kwargs = self.init, {}
+        if len(args) == 2 and isinstance(args[0], list) and isinstance(args[1], dict):
+            args, kwargs = args
+        torch.manual_seed(self.seed)
+        self.model = kind(*args, **kwargs).to(self.device)
+
+    def prepare(self, message: Message) -> Message:
+        """Makes the reference; says what inputs and outputs look like."""
+        self._build()
+        with torch.no_grad():
+            first = draws.draw(self.get_inputs, "published", self.seed + 1, self.device)
+            kept = copy.deepcopy(first)
+            one = self._reference(first)
+            changes_inputs = not _same(kept, first)
+            torch.manual_seed(self.seed + 77)
+            two = self._reference(copy.deepcopy(kept))
+        random = not _close_enough(one, two)
+        self._make_double()
+        self.tree, tensors = flatten(first)
+        self.places, size = lay_out(tensors)
+        _, outputs = flatten(one)
+        self.out_tree = flatten(one)[0]
+        self.out_places, out_size = lay_out(outputs)
+        self.published = (self.places, self.out_places)
+        state = self.model.state_dict()
+        state_places, state_size = lay_out(list(state.values()))
+        self.state = Block.make(state_size, self.device)
+        for place, value in zip(state_places, state.values(), strict=True):
+            self.state.tensor(place).copy_(value)
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        init, stray = flatten(self.init)
+        answer = {"init": init, "tree": self.tree, "size": size, "out_size": out_size,
+                  "places": [vars(place) for place in self.places], "random": random,
+                  "out_tree": self.out_tree,
+                  "out_places": [vars(place) for place in self.out_places],
+                  "changes_inputs": changes_inputs, "double": self.double is not None,
+                  "stray_tensors": len(stray), "call_s": self._time(kept),
+                  "state": {"block": self.state.shared, "places": [
+                      {"key": key, **vars(place)}
+                      for key, place in zip(state, state_places, strict=True)]}}
+        return answer | {"fds": [self.state.fd] if self.state.fd >= 0 else []}
+
+    def _make_double(self) -> None:
+        """The reference in double precision; None where the module does not run in it."""
+        self.double = None
+        try:
+            double = copy.deepcopy(self.model).double()
+            inputs = draws.draw(self.get_inputs, "published", self.seed + 1, self.device)
+            with torch.no_grad():
+                double(*_double(inputs))
+            self.double = double
+        except (RuntimeError, TypeError, ValueError):
+            return
+
+    def _reference(self, inputs: list[Any]) -> Any:
+        return self.model(*inputs)
+
+    def _time(self, inputs: list[Any]) -> float:
+        """Seconds of one call, roughly: it only sizes batches."""
+        best = math.inf
+        with torch.no_grad():
+            for _ in range(4):
+                began = time.perf_counter()
+                self.model(*inputs)
+                if self.device.startswith("cuda"):
+                    torch.cuda.synchronize()
+                best = min(best, time.perf_counter() - began)
+        return best
+
+    def reserve(self, message: Message) -> Message:
+        """Blocks for the inputs of so many slots, and for as many outputs."""
+        self.blocks = [Block.make(message["size"], self.device) for _ in range(message["slots"])]
+        self.outputs = [Block.make(message["out_size"], self.device)
+                        for _ in range(message["outputs"])]
+        fds = [block.fd for block in self.blocks + self.outputs if block.fd >= 0]
+        return {"inputs": [block.shared for block in self.blocks],
+                "outputs": [block.shared for block in self.outputs], "fds": fds}
+
+    def draw(self, message: Message) -> Message:
+        """Fresh inputs in some slots; false where the reference makes no finite answer of them."""
+        finite = True
+        for slot, name, seed in message["draws"]:
+            inputs = draws.draw(self.get_inputs, name, seed, self.device)
+            tensors = flatten(inputs)[1]
+            if [list(t.shape) for t in tensors] != [place.shape for place in self.places]:
+                return {"finite": False, "reason": "get_inputs() gives other shapes each time"}
+            for place, tensor in zip(self.places, tensors, strict=True):
+                self.blocks[slot].tensor(place).copy_(tensor)
+            self.pristine[slot] = inputs
+            self.drawn[slot] = (name, seed)
+            self.expected.pop(slot, None)
+            if name != "published":
+                finite &= all(bool(t.isfinite().all()) for t in self._expect(slot)[0])
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return {"finite": finite}
+
+    def poison(self, message: Message) -> Message:
+        for block in self.outputs:
+            block.flat.fill_(POISON)
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return {}
+
+    def _expect(self, slot: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """(in double where the module allows, in its own precision)."""
+        if slot not in self.expected:
+            inputs = self.pristine[slot]
+            with torch.no_grad():
+                plain = flatten(self._reference(copy.deepcopy(inputs)))[1]
+                exact = plain
+                if self.double is not None:
+                    exact = flatten(self.double(*_double(copy.deepcopy(inputs))))[1]
+            self.expected[slot] = (exact, plain)
+        return self.expected[slot]
+
+    def check(self, message: Message) -> Message:
+        """Is what block `output` holds the answer to what slot `slot` holds? Nothing that the
+        candidate's process says of its output enters here."""
+        slot, block = message["slot"], self.outputs[message["output"]]
+        given = block.tensors(self.out_places)
+        exact, plain = self._expect(slot)
+        worst: Message = {"ok": True, "max_error": 0.0, "allowed": 0.0, "detail": ""}
+        for number, (got, want, own) in enumerate(zip(given, exact, plain, strict=True)):
+            found = compare(got, want, own)
+            if not found["ok"] or (worst["ok"] and found["max_error"] >= worst["max_error"]):
+                worst = {**found, "detail": f"output {number}: {found['detail']}"}
+                if not found["ok"]:
+                    break
+        if not worst["ok"]:
+            worst["stale"] = not _constant(given) and any(
+                _same_bits(given, old) for old in self.history)
+        if message.get("remember"):
+            self.history.append([tensor.clone() for tensor in given])
+            self.history = self.history[-4:]
+        slots = range(len(self.blocks)) if message.get("all_inputs") else [slot]
+        changed = [s for s in slots if s in self.pristine and not _same(
+            self.blocks[s].tensors(self.places), flatten(self.pristine[s])[1])]
+        return {**worst, "changed_inputs": changed, "at": list(self.drawn[slot])}
+
+    def restore(self, message: Message) -> Message:
+        """Back to the published sizes, and nothing remembered of the last candidate."""
+        self.places, self.out_places = self.published
+        self.pristine, self.drawn, self.expected, self.history = {}, {}, {}, []
+        return {}
+
+    def resized(self, message: Message) -> Message:
+        """A smaller or odd leading size of the same module, drawn into slot 0's block, where one
+        number of the file changes the inputs and not the module."""
+        source = Module(self.settings["source"], self.settings["name"])
+        base = flatten(self.init)[0]
+        for knob in source.knobs:
+            value = max(1, knob.value // 2 - 1) if knob.value > 3 else knob.value + 1
+            try:
+                space = source.namespace({knob.name: value})
+                if flatten(list(space.get("get_init_inputs", list)()))[0] != base:
+                    continue
+                inputs = draws.draw(space["get_inputs"], "published", self.seed + 5, self.device)
+                tensors = flatten(inputs)[1]
+                places, size = lay_out(tensors)
+                if [p.shape for p in places] == [p.shape for p in self.places] or \
+                        size > self.blocks[0].size:
+                    continue
+                with torch.no_grad():
+                    answer = flatten(self._reference(copy.deepcopy(inputs)))[1]
+            except (RuntimeError, TypeError, ValueError, KeyError, IndexError):
+                continue
+            out_places, out_size = lay_out(answer)
+            if out_size > self.outputs[0].size:
+                continue
+            self.places, self.out_places = places, out_places
+            for place, tensor in zip(places, tensors, strict=True):
+                self.blocks[0].tensor(place).copy_(tensor)
+            self.pristine = {0: inputs}
+            self.drawn, self.expected = {0: ("resized", value)}, {}
+            if self.device.startswith("cuda"):
+                torch.cuda.synchronize()
+            return {"knob": knob.name, "value": value, "tree": flatten(inputs)[0],
+                    "places": [vars(place) for place in places],
+                    "out_places": [vars(place) for place in out_places]}
+        return {"knob": ""}
+
+
+def _double(inputs: list[Any]) -> list[Any]:
+    tree, tensors = flatten(inputs)
+    return unflatten(tree, [t.double() if t.is_floating_point() else t for t in tensors])
+
+
+def _as_bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().view(-1).view(torch.uint8)
+
+
+def _same_bits(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(
+        x.shape == y.shape and torch.equal(_as_bits(x), _as_bits(y)) for x, y in zip(a, b))
+
+
+def _constant(tensors: list[torch.Tensor]) -> bool:
+    return all(t.numel() < 2 or bool((t == t.flatten()[0]).all()) for t in tensors)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return _same_bits(flatten(a)[1], flatten(b)[1])
+
+
+def _close_enough(a: Any, b: Any) -> bool:
+    """The same but for rounding: atomics may add in another order, random numbers differ more."""
+    for x, y in zip(flatten(a)[1], flatten(b)[1], strict=True):
+        if not torch.allclose(x.double(), y.double(), rtol=1e-3, atol=1e-3, equal_nan=True):
+            return False
+    return True
+
+
+def compare(got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> Message:
+    """`got` with the exact `want`, allowing what the reference's `own` precision explains."""
+    if not got.is_floating_point():
+        wrong = int((got != own).sum())
+        return {"ok": wrong == 0, "max_error": float(wrong), "allowed": 0.0,
+                "detail": f"{wrong} of {got.numel()} differ" if wrong else "equal"}
+    if got.numel() == 0:
+        return {"ok": True, "max_error": 0.0, "allowed": 0.0, "detail": "empty"}
+    exact, plain, given = want.double(), own.double(), got.double()
+    special = ~plain.isfinite()
+    if bool((special != ~given.isfinite()).any()) or \
+            not bool(torch.equal(given[special].nan_to_num(1, 2, 3),
+                                 plain[special].nan_to_num(1, 2, 3))):
+        count = int((special != ~given.isfinite()).sum())
+        return {"ok": False, "max_error": math.inf, "allowed": 0.0, "nan": True,
+                "detail": f"{count} values are NaN or infinite where the reference's are not, "
+                          "or the other way round"}
+    keep = ~special
+    scale = float(exact[keep].abs().max()) if bool(keep.any()) else 0.0
+    rounding = float((plain - exact)[keep].abs().max()) if bool(keep.any()) else 0.0
+    name = str(got.dtype).split(".")[1]
+    allowed = max(ERROR_FACTOR * rounding, FLOOR.get(name, 2.0 ** -6) * scale, 1e-30)
+    difference = torch.where(keep, (given - exact).abs(), torch.zeros_like(exact))
+    error = float(difference.max())
+    detail = f"greatest error {error:.3g}, allowed {allowed:.3g}"
+    if error > allowed:
+        place = int(difference.flatten().argmax())
+        detail += f"; at {_index(place, got.shape)}: {float(given.flatten()[place]):.9g} " \
+                  f"instead of {float(exact.flatten()[place]):.9g}; " \
+                  f"{int((difference > allowed).sum())} of {got.numel()} wrong"
+    return {"ok": error <= allowed, "max_error": error, "allowed": allowed, "detail": detail}
+
+
+def _index(place: int, shape: torch.Size) -> list[int]:
+    index = []
+    for size in reversed(shape):
+        index.append(place % size)
+        place //= size
+    return index[::-1]
+
+
+def serve(settings: Message, channel: Channel) -> None:
+    """Takes orders until the other end closes. Never returns to its caller's stack."""
+    code = 0
+    try:
+        os.setpgid(0, 0)
+        judge = Judge(settings)
+        while True:
+            message = channel.receive()
+            order = message.pop("order")
+            fds: list[int] = []
+            try:
+                answer = getattr(judge, order)(message) if order in Judge.ORDERS else {}
+                fds = answer.pop("fds", [])
+            except Exception as error:  # noqa: BLE001  reported to who asked
+                answer = {"error": f"{type(error).__name__}: {error}"[:2000],
+                          "trace": traceback.format_exc()[-4000:]}
+            channel.send(answer, fds)
+    except Gone:
+        pass
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+        code = 70
+    finally:
+        os._exit(code)

@@ -1,0 +1,515 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lane: one reference module, and the verdict on each candidate for it (docs/torch_lane.md).
+
+Three kinds of process besides this one, all forked from it: a judge that knows the answers, a
+confined runner a candidate, and runners of the baselines. The clock is here, where no module's code
+runs; inputs and outputs pass through memory that the judge fills and compares.
+"""
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import signal
+import statistics
+import time
+from typing import Any
+
+from quern.torch_lane import builder, judge, kernelbench, runner, static_checks
+from quern.torch_lane.process import Died, Process
+
+Report = dict[str, Any]
+
+VERIFIED = ("published", "published", "normal", "wide", "negative")
+# Parameters are drawn under another seed than the one that KernelBench publishes.
+PARAMETER_SEED = 20_011
+LOAD_LIMIT_S, CALL_LIMIT_S = 120.0, 60.0
+BUILD_ALLOWANCE_S = 120.0
+METHOD = ("answers compared with the reference in double precision on fresh inputs of {} "
+          "distributions; clock and comparison outside of the candidate's process; its host code "
+          "ran, so the verdict is provisional")
+
+
+class ReferenceUnfit(Exception):
+    """The module cannot judge anything; the message says why and what to do."""
+
+
+@dataclasses.dataclass
+class Options:
+    """How a lane judges. Times in seconds, sizes in bytes."""
+
+    device: str = "cpu"
+    seed: int = 0
+    rounds: int = 12                 # of timing; each times every baseline beside the candidate
+    timing_s: float = 4.0            # stop after so long, with 5 rounds at least
+    memory_bytes: int = 4 << 30      # a candidate may take, on the CPU
+    slot_bytes: int = 1 << 30        # for inputs and outputs in rotation
+    baselines: tuple[str, ...] = ("eager",)   # and "compile", "max-autotune"
+    fast_builds: bool = True
+    cache: str = ""                  # of built extensions
+
+
+class Stop(Exception):
+    """A candidate's verdict is known."""
+
+    def __init__(self, verdict: str, reason: str, evidence: str = "", breach: str = "") -> None:
+        super().__init__(reason)
+        self.report: Report = {"verdict": verdict, "breach": breach or None, "reason": reason,
+                               "evidence": evidence[-6000:]}
+
+
+class Lane:
+    """Evaluates candidates for one reference module. Not thread-safe."""
+
+    def __init__(self, source: str, name: str, options: Options) -> None:
+        self.options = options
+        self.source, self.name = source, name
+        builder.warm_up()
+        self.builder = builder.Builder(options.cache, options.fast_builds)
+        self.random = random.Random(options.seed)
+        self.baselines: dict[str, Process] = {}
+        self.baseline_notes: list[str] = []
+        self.judge = Process(judge.serve, {"source": source, "name": name,
+                                           "device": options.device,
+                                           "seed": options.seed + PARAMETER_SEED}, capture=False)
+        self._prepare()
+
+    # The reference -------------------------------------------------------------------------
+
+    def _ask_judge(self, order: str, fds: list[int] | None = None, **fields: Any) -> Report:
+        self.judge.send(order, fds, **fields)
+        answer, received = self.judge.receive(600)
+        if "error" in answer:
+            raise ReferenceUnfit(f"{self.name}: {answer['error']}")
+        answer["fds"] = received
+        return answer
+
+    def _prepare(self) -> None:
+        try:
+            self.facts = self._ask_judge("prepare")
+            if self.facts["random"]:
+                raise ReferenceUnfit(f"{self.name}: the module answers differently each time "
+                                     "(live dropout?): no candidate can be compared with it")
+            if self.facts["stray_tensors"]:
+                raise ReferenceUnfit(f"{self.name}: get_init_inputs() gives tensors, which the "
+                                     "lane does not pass on")
+            each = self.facts["size"] + self.facts["out_size"]
+            wanted = math.ceil(0.004 / max(self.facts["call_s"], 1e-6))
+            fitting = self.options.slot_bytes // each
+            self.slots = max(2, min(16, max(4, wanted), fitting))
+            self.blocks = self._ask_judge("reserve", size=self.facts["size"], slots=self.slots,
+                                          out_size=self.facts["out_size"], outputs=self.slots)
+        except Died as death:
+            raise ReferenceUnfit(f"{self.name}: the reference ended with signal {death.signal}, "
+                                 f"exit code {death.exit_code}") from None
+
+    def _start(self, role: str, source: str, entry: str, compile_mode: str = "") -> Process:
+        trusted = role == "baseline"
+        process = Process(runner.serve, {
+            "role": role, "source": source, "entry": entry, "compile": compile_mode,
+            "device": self.options.device, "confined": not trusted,
+            "may_compile": trusted or static_checks.starts_compilers(source),
+            "memory_bytes": self.options.memory_bytes, "readable": self.builder.readable(),
+            "environment": builder.environment(self.options.cache, trusted)}, capture=True)
+        process.source = source
+        return process
+
+    def _load(self, process: Process, limit_s: float) -> Report:
+        """Module made, memory mapped, one call made. Raises Died and Stop."""
+        self._answer(process, None, limit_s, wait_only=True)
+        state = self.facts["state"]
+        loaded = self._answer(process, "load", limit_s, fds=self.facts["fds"], seed=self.options.seed
+                              + PARAMETER_SEED, init=self.facts["init"], state=state)
+        self._answer(process, "bind", CALL_LIMIT_S, fds=self.blocks["fds"],
+                     places=self.facts["places"], tree=self.facts["tree"],
+                     inputs=self.blocks["inputs"], outputs=self.blocks["outputs"])
+        return loaded
+
+    def _answer(self, process: Process, order: str | None, limit_s: float,
+                fds: list[int] | None = None, wait_only: bool = False, **fields: Any) -> Report:
+        """The answer to an order; builds what is asked for meanwhile. Raises Stop where the
+        module raised."""
+        if not wait_only:
+            process.send(str(order), fds, **fields)
+        while True:
+            answer, _ = process.receive(limit_s)
+            if "build" in answer:
+                process.channel.send(self.builder.build(answer["build"]))
+                continue
+            if "raised" in answer:
+                raise _raised(answer)
+            if "missing" in answer:
+                raise Stop("compile_failed", f"the file defines no class {answer['missing']}")
+            if wait_only:
+                process.notes = answer.get("notes", [])
+            return answer
+
+    def baseline(self, kind: str) -> Process | None:
+        """A runner of the reference, warm; None, with a note, where it cannot be made."""
+        if kind in self.baselines:
+            return self.baselines[kind]
+        mode = {"eager": "", "compile": "default"}.get(kind, kind)
+        process = self._start("baseline", self.source, "Model", mode)
+        try:
+            self._load(process, LOAD_LIMIT_S)
+            self._draw_all("published", 3)
+            for _ in range(2):
+                self._answer(process, "run", 300.0, slots=list(range(self.slots)))
+        except (Died, Stop) as error:
+            reason = error.report["reason"] if isinstance(error, Stop) else str(error)
+            self.baseline_notes.append(f"no {kind} baseline: {reason}"[:400])
+            process.close()
+            return None
+        self.baselines[kind] = process
+        return process
+
+    def _draw_all(self, name: str, seed: int) -> bool:
+        draws = [[slot, name, self._seed(seed, slot)] for slot in range(self.slots)]
+        return bool(self._ask_judge("draw", draws=draws)["finite"])
+
+    def _seed(self, *words: int) -> int:
+        value = self.options.seed + 1009
+        for word in words:
+            value = (value * 1_000_003 + word) % (2 ** 62)
+        return value
+
+    # A candidate ---------------------------------------------------------------------------
+
+    def evaluate(self, source: str) -> Report:
+        """The verdict on one candidate, with its timing where it passed."""
+        began = time.monotonic()
+        report: Report = {"class": "C", "provisional": True, "checks": [], "notes": [],
+                          "stages_ms": {}, "verdict": "passed", "breach": None, "reason": "",
+                          "evidence": ""}
+        process: Process | None = None
+        try:
+            self._judge_source(source)
+            process = self._start("candidate", source, "ModelNew")
+            self._evaluate(process, report)
+        except Stop as stop:
+            report.update(stop.report)
+        except Died as death:
+            report.update(_died(death).report)
+        finally:
+            if process is not None:
+                if report["verdict"] != "passed" and not report["evidence"]:
+                    report["evidence"] = process.output()[-2000:]
+                process.close()
+            self._ask_judge("restore")
+        if report["verdict"] != "passed":
+            for name in ("timing", "baselines", "speedup"):
+                report.pop(name, None)
+        report["stages_ms"]["total"] = 1000 * (time.monotonic() - began)
+        report["notes"] += self.baseline_notes
+        return report
+
+    def _judge_source(self, source: str) -> None:
+        try:
+            found = static_checks.findings(source)
+        except (SyntaxError, ValueError) as error:
+            raise Stop("compile_failed", f"not Python: {error}") from None
+        if found:
+            raise Stop("rejected", found[0].reason, "\n".join(f.reason for f in found),
+                       found[0].breach)
+
+    def _evaluate(self, process: Process, report: Report) -> None:
+        clock = _Stages(report["stages_ms"])
+        built = self.builder.spent_s
+        loaded = self._load(process, LOAD_LIMIT_S)
+        report["notes"] += process.notes
+        report["parameters"] = loaded["state"]
+        self._refuse_replaced(loaded["replaced"])
+        clock.mark("load")
+        self._ask_judge("draw", draws=[[0, "published", self._seed(1)]])
+        # Whatever compiles when first called does so here; the answer is only remembered.
+        compiles = static_checks.starts_compilers(process.source)
+        self._answer(process, "run", LOAD_LIMIT_S if compiles else 5 + self._limit_s(1), slots=[0])
+        self._deliver(process, [(0, 0)])
+        self._ask_judge("check", slot=0, output=0, remember=True)
+        report["notes"] += self._answer(process, "confine", CALL_LIMIT_S)["notes"]
+        clock.mark("warm_up")
+        report["stages_ms"]["build"] = 1000 * (self.builder.spent_s - built)
+        self._verify(process, report)
+        clock.mark("verify")
+        self._time(process, report)
+        clock.mark("time")
+        self._try_other_size(process, report)
+        report["method"] = METHOD.format(
+            len({c["distribution"] for c in report["checks"] if "distribution" in c}))
+
+    def _limit_s(self, calls: int) -> float:
+        return 2.0 + 50 * calls * max(self.facts["call_s"], 1e-3)
+
+    def _run(self, process: Process, slots: list[int], **fields: Any) -> float:
+        """Seconds from the order to the answer."""
+        began = time.perf_counter()
+        self._answer(process, "run", self._limit_s(len(slots)), slots=slots, **fields)
+        return time.perf_counter() - began
+
+    def _deliver(self, process: Process, copies: list[tuple[int, int]],
+                 places: list[Report] | None = None) -> tuple[float, Report]:
+        began = time.perf_counter()
+        answer = self._answer(process, "deliver", CALL_LIMIT_S, copies=copies,
+                              places=places or self.facts["out_places"])
+        return time.perf_counter() - began, answer
+
+    def _verify(self, process: Process, report: Report) -> None:
+        for number, name in enumerate(VERIFIED):
+            answer = self._ask_judge("draw", draws=[[0, name, self._seed(2, number)]])
+            if not answer["finite"]:
+                report["notes"].append(f"distribution {name}: the reference gives no finite answer")
+                continue
+            self._check_slots(process, report, [0], name)
+        if self.options.device.startswith("cuda"):
+            self._check_slots(process, report, [0], "as the next operation sees it", ordered=True)
+        self._draw_all("published", 5)
+        self._check_slots(process, report, list(range(self.slots)), "several calls")
+
+    def _check_slots(self, process: Process, report: Report, slots: list[int], name: str,
+                     ordered: bool = False) -> None:
+        self._ask_judge("poison")
+        self._run(process, slots, ordered=ordered)
+        _, told = self._deliver(process, [(i, i) for i in range(len(slots))])
+        self._judge_shape(told["outputs"][0])
+        for index, slot in enumerate(slots):
+            found = self._ask_judge("check", slot=slot, output=index, remember=index == 0,
+                                    all_inputs=index == 0)
+            check = {"name": name, "level": "V1", "passed": found["ok"],
+                     "max_error": found["max_error"] if math.isfinite(found["max_error"]) else -1.0,
+                     "detail": found["detail"]}
+            if name in judge.draws.DISTRIBUTIONS:
+                check["distribution"] = name
+            if index == 0 or not found["ok"]:
+                report["checks"].append(check)
+            self._refuse_changed(found)
+            if not found["ok"]:
+                self._refuse_answer(process, found, name, len(slots), ordered)
+
+    def _judge_shape(self, told: Report) -> None:
+        """What the candidate's process says of its output, where it contradicts the reference."""
+        if told["types"] and any(kind not in ("Tensor", "Parameter") for kind in told["types"]):
+            raise Stop("rejected", f"an output is a {told['types'][0]}, not a Tensor: it may "
+                       "compute when it is looked at", breach="lazy_output")
+        places, wanted = told["places"], self.facts["out_places"]
+        if told["tree"] != self.facts["out_tree"] or len(places) != len(wanted):
+            raise Stop("wrong_result", f"{len(places)} outputs, or their nesting, are not the "
+                       f"reference's {len(wanted)}")
+        for place, want in zip(places, wanted, strict=True):
+            if place["shape"] != want["shape"]:
+                raise Stop("wrong_result", f"shape {place['shape']} instead of {want['shape']}")
+            if place["dtype"] != want["dtype"]:
+                raise Stop("wrong_result", f"type {place['dtype']} instead of {want['dtype']}")
+
+    def _refuse_changed(self, found: Report) -> None:
+        if found["changed_inputs"] and not self.facts["changes_inputs"]:
+            raise Stop("rejected", "the candidate changed its inputs", breach="modified_input")
+
+    def _refuse_answer(self, process: Process, found: Report, name: str, calls: int,
+                       ordered: bool) -> None:
+        detail = f"{name}: {found['detail']}"
+        if found.get("stale"):
+            raise Stop("rejected", "the output is that of earlier inputs", detail, "stale_output")
+        if ordered:
+            raise Stop("rejected", "right only after the whole device has been waited for: it "
+                       "works on a stream that nobody waits for", detail, "unsynchronised_stream")
+        if calls > 1 and self._answer(process, "probe", CALL_LIMIT_S)["overlap"]:
+            raise Stop("rejected", "outputs of several calls share memory: a later call overwrites "
+                       "what an earlier one returned", detail, "overwritten_output")
+        raise Stop("wrong_result", "NaN or infinite where the reference is not" if found.get("nan")
+                   else f"wrong values on inputs drawn {name}", detail)
+
+    def _refuse_replaced(self, names: list[str]) -> None:
+        if names:
+            breach = "patched_timer" if any(
+                name.split(".")[-1] in static_checks.TIMER_NAMES for name in names) else \
+                "patched_torch"
+            raise Stop("rejected", "the candidate replaces " + ", ".join(names[:5]), breach=breach)
+
+    def kernelbench(self, source: str, backend: str = "", precision: str = "fp32",
+                    timed_trials: int = kernelbench.TIMED_TRIALS) -> Report:
+        """What KernelBench's own evaluation says of it (docs/torch_lane.md)."""
+        settings = {"role": "kernelbench", "reference": self.source, "source": source,
+                    "device": self.options.device, "confined": True, "may_compile": True,
+                    "precision": precision, "backend": backend, "timed_trials": timed_trials,
+                    "memory_bytes": self.options.memory_bytes, "fast_builds": True,
+                    "baselines": list(self.options.baselines),
+                    "readable": self.builder.readable(),
+                    "environment": builder.environment(self.options.cache, False)}
+        process = Process(kernelbench.serve, settings, capture=True)
+        until = time.monotonic() + kernelbench.LIMIT_S + BUILD_ALLOWANCE_S
+        try:
+            while True:
+                answer, _ = process.receive(max(0.1, until - time.monotonic()))
+                if "build" not in answer:
+                    return answer
+                process.channel.send(self.builder.build(answer["build"]))
+        except Died as death:
+            return {"result": None, "reason": _died(death).report["reason"]}
+        finally:
+            process.close()
+
+    # Timing --------------------------------------------------------------------------------
+
+    def _time(self, process: Process, report: Report) -> None:
+        runners = {"candidate": process}
+        for kind in self.options.baselines:
+            made = self.baseline(kind)
+            if made is not None:
+                runners[kind] = made
+        samples: dict[str, list[float]] = {name: [] for name in runners}
+        late: dict[str, list[float]] = {name: [] for name in runners}
+        overhead = min(self._run(process, []) for _ in range(5))
+        slots = list(range(self.slots))
+        began = time.monotonic()
+        for number in range(self.options.rounds):
+            if number >= 5 and time.monotonic() - began > self.options.timing_s:
+                break
+            self._draw_all("published", 100 + number)
+            self._ask_judge("poison")
+            order = list(runners)
+            self.random.shuffle(order)
+            whole = number % 3 == 0
+            chosen = self.random.randrange(self.slots)
+            for name in sorted(order, key=lambda name: name == "candidate" and number % 2 == 0):
+                spent = self._run(runners[name], slots)
+                samples[name].append(max(spent - overhead, 1e-9) / len(slots))
+                copies = [(slot, slot) for slot in slots] if whole else [(chosen, chosen)]
+                delivered, _ = self._deliver(runners[name], copies)
+                if whole:
+                    late[name].append(delivered)
+                if name == "candidate":
+                    self._check_timed(process, report, chosen)
+        self._refuse_late(samples, late)
+        probe = self._answer(process, "probe", CALL_LIMIT_S)
+        self._refuse_replaced(probe["replaced"])
+        if probe["threads"] > 0:
+            raise Stop("rejected", f"{probe['threads']} threads of the candidate are still there "
+                       "after its call", breach="left_threads")
+        report["timing"] = summary(samples["candidate"], len(slots))
+        report["baselines"] = {
+            name: {**summary(values, len(slots)), **_paired(values, samples["candidate"])}
+            for name, values in samples.items() if name != "candidate"}
+        for name in ("speedup", "speedup_low", "speedup_high"):
+            report[name] = report["baselines"].get("eager", {}).get(name)
+
+    def _check_timed(self, process: Process, report: Report, slot: int) -> None:
+        """The answer of one timed call, which the candidate could not know would be looked at."""
+        found = self._ask_judge("check", slot=slot, output=slot, all_inputs=True)
+        self._refuse_changed(found)
+        if not found["ok"]:
+            report["checks"].append({"name": "timed call", "level": "V1", "passed": False,
+                                     "max_error": -1.0, "detail": found["detail"]})
+            self._refuse_answer(process, found, "a timed call", self.slots, False)
+
+    def _refuse_late(self, samples: dict[str, list[float]], late: dict[str, list[float]]) -> None:
+        """Work put off until the outputs are asked for."""
+        base = "eager" if "eager" in late else None
+        if base is None or not late[base] or len(late["candidate"]) < 2:
+            return
+        batch = statistics.median(samples[base]) * self.slots
+        own = statistics.median(samples["candidate"]) * self.slots
+        excess = statistics.median(late["candidate"]) - statistics.median(late[base])
+        if excess > 0.5 * batch and own < 0.5 * batch and excess > 0.0005:
+            raise Stop("rejected", f"it answers after {1e3 * own:.3g} ms and its outputs come "
+                       f"{1e3 * excess:.3g} ms later than PyTorch's: the work is put off",
+                       breach="early_done")
+
+    def _try_other_size(self, process: Process, report: Report) -> None:
+        """Whether it also works at another size: knowledge, no condition."""
+        size = self._ask_judge("resized")
+        if not size["knob"]:
+            return
+        what = f"{size['knob']} = {size['value']}"
+        check = {"name": f"other size, {what}", "level": "V1", "passed": False, "max_error": -1.0,
+                 "detail": ""}
+        try:
+            self._ask_judge("poison")
+            self._answer(process, "reshape", CALL_LIMIT_S, places=size["places"],
+                         tree=size["tree"])
+            self._run(process, [0])
+            _, told = self._deliver(process, [(0, 0)], size["out_places"])
+            shapes = [place["shape"] for place in told["outputs"][0]["places"]]
+            if shapes == [place["shape"] for place in size["out_places"]]:
+                found = self._ask_judge("check", slot=0, output=0)
+                check.update(passed=found["ok"], detail=found["detail"])
+            else:
+                check["detail"] = f"shapes {shapes}"
+        except (Stop, Died) as error:
+            check["detail"] = error.report["reason"] if isinstance(error, Stop) else "it crashed"
+        report["checks"].append(check)
+        report["any_size"] = check["passed"]
+        if not check["passed"]:
+            report["notes"].append(f"right at the published sizes only: not at {what}")
+
+    def close(self) -> None:
+        for process in [*self.baselines.values(), self.judge]:
+            process.close()
+
+    def __enter__(self) -> "Lane":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Stages:
+    def __init__(self, stages: dict[str, float]) -> None:
+        self.stages, self.last = stages, time.monotonic()
+
+    def mark(self, name: str) -> None:
+        now = time.monotonic()
+        self.stages[name] = 1000 * (now - self.last)
+        self.last = now
+
+
+def _raised(answer: Report) -> Stop:
+    """The verdict on what a module raised."""
+    from quern.torch_lane.sandbox import BREACH_OF_ERRNO
+
+    text = f"{answer['raised']}: {answer['text']}"[:600]
+    breach = BREACH_OF_ERRNO.get(answer["errno"] or 0)
+    if breach and answer["raised"] in ("PermissionError", "OSError", "ChildProcessError"):
+        return Stop("rejected", f"it may not: {text}", answer["trace"], breach)
+    if answer["build_failed"] or (answer["stage"] == "load" and answer["raised"] in (
+            "SyntaxError", "ImportError", "ModuleNotFoundError", "NameError", "IndentationError")):
+        return Stop("compile_failed", text, answer["trace"])
+    return Stop("launch_failed", f"{answer['stage']} raised {text}", answer["trace"])
+
+
+def _died(death: Died) -> Stop:
+    if death.late:
+        return Stop("timed_out", "no answer in time", death.output)
+    if death.signal:
+        name = signal.Signals(death.signal).name
+        return Stop("crashed", f"ended by {name}", death.output)
+    return Stop("rejected", f"the process ended with exit code {death.exit_code} before it "
+                "answered", death.output, "early_exit")
+
+
+def summary(samples_s: list[float], calls: int) -> Report:
+    """Samples in ns per call with their median and its 95 % interval (order statistics)."""
+    ordered = sorted(1e9 * sample for sample in samples_s)
+    low, high = _median_interval(len(ordered))
+    return {"samples_ns": [1e9 * sample for sample in samples_s], "calls_per_sample": calls,
+            "median_ns": statistics.median(ordered), "low_ns": ordered[low],
+            "high_ns": ordered[high], "clock": "steady"}
+
+
+def _median_interval(count: int) -> tuple[int, int]:
+    """Places of the order statistics that enclose the median with 95 %, or all there is."""
+    mass, low = 0.0, 0
+    for place in range(count // 2):
+        mass += math.comb(count, place) / 2 ** count
+        if mass > 0.025:
+            break
+        low = place + 1
+    low = min(max(low - 1, 0), count // 2)
+    return low, count - 1 - low
+
+
+def _paired(baseline: list[float], candidate: list[float]) -> Report:
+    """The speedup over a baseline: the median of the ratios of pairs, and its interval."""
+    ratios = sorted(b / c for b, c in zip(baseline, candidate, strict=True))
+    low, high = _median_interval(len(ratios))
+    return {"speedup": statistics.median(ratios), "speedup_low": ratios[low],
+            "speedup_high": ratios[high], "pairs": len(ratios)}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "evaluate/device_evaluator.h"
+#include "record/launch_plan.h"
+
+namespace quern {
+
+/// A candidate with its plan and its binaries: one for all workloads, or one each when it is
+/// specialised.
+struct DeviceEvaluator::Built {
+  std::optional<Verdict> verdict;  ///< set when there is nothing to run
+  LaunchPlan plan;
+  Build build;
+  std::vector<std::pair<const Workload*, uint64_t>> begun;  ///< builds to collect
+  std::map<const Workload*, std::string> images;  ///< of the first workload for all, where shared
+  std::optional<DeviceCompileJob> later;  ///< the build for the second hidden workload, if another
+  bool trusted = false;
+  double compile_ms = 0;
+  std::string code;  ///< hashes of the machine code
+
+  void take(const Workload& workload, DeviceBinary binary) {
+    build = std::move(binary.build);
+    compile_ms += build.cached ? 0 : build.compile_ms;
+    images[&workload] = std::move(binary.image);
+    code += build.binary_hash + " ";
+  }
+};
+
+}  // namespace quern
