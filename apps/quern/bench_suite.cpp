@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 
@@ -24,6 +25,8 @@
 
 namespace quern::cli {
 namespace {
+
+constexpr int kLockAttempts = 20;  ///< a tenth of a second apart
 
 struct SuiteArguments {
   SuiteQuery query;
@@ -333,6 +336,15 @@ Result<void> read_environment(Suite& suite, const std::vector<Cell>& cells) {
   return {};
 }
 
+/// A process that was killed lets go of its folder only when its memory is gone.
+Result<DirectoryLock> lock_folder(const std::string& folder) {
+  for (int attempt = 0;; ++attempt) {
+    Result<DirectoryLock> lock = DirectoryLock::acquire(folder);
+    if (lock || lock.error().kind != ErrorKind::kBusy || attempt >= kLockAttempts) return lock;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
 Result<int> bench_suite(const Context& context, SuiteArguments arguments) {
   QUERN_TRY(check_suite(arguments.query));
   if (arguments.out.empty()) {
@@ -341,7 +353,7 @@ Result<int> bench_suite(const Context& context, SuiteArguments arguments) {
     arguments.out = "bench-" + name.substr(name.rfind('/') + 1);
   }
   QUERN_TRY(make_directories(arguments.out + "/runs"));
-  QUERN_ASSIGN(const DirectoryLock lock, DirectoryLock::acquire(arguments.out));
+  QUERN_ASSIGN(const DirectoryLock lock, lock_folder(arguments.out));
   arguments.query.imported = arguments.out + "/tasks";
   catch_interrupts();
   Suite suite{context, arguments};
