@@ -119,8 +119,8 @@ Result<int> bench(const Context& context, const BenchArguments& arguments) {
       say("interrupted; the same command goes on with it\n");
       return kInterrupted;
     }
-    QUERN_ASSIGN(BenchRun read, read_run(run, equal, comparison.environment));
-    comparison.size = run.options.size;
+    QUERN_ASSIGN(BenchRun read, read_run(planned[i], equal, comparison.environment));
+    comparison.size = planned[i].options.size;
     comparison.runs.push_back(std::move(read));
   }
   comparison.scores = score_recipes(comparison.runs);
