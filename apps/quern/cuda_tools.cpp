@@ -103,7 +103,7 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.seed = options.seed;
   device.clock = options.clock;
   device.timing = gpu_timing();
-  device.hang_s = 0.5;
+  device.hang_s = 1;
   Peaks peaks;
   if (options.clock == "steady") {
     QUERN_ASSIGN(peaks, device_peaks(context, *device.compiler, device.worker, gpu.name,

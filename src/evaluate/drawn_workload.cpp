@@ -108,12 +108,14 @@ Result<std::unique_ptr<WorkerKernel>> DeviceEvaluator::start_naive(
   QUERN_ASSIGN(const BoundPlan plan,
                bind_plan(naive.plan, plan_workload(program_, workload.sizes), options_.target));
   WorkerKernel::Options options;
-  options.slots = &workload == &hidden_.front() ? static_cast<int>(workload.datasets.size()) : 1;
+  const bool hidden = &workload == &hidden_.front();
+  const Workload* built_for = hidden || !naive.plan.specialize ? &hidden_.front() : &timed_;
+  options.slots = hidden ? static_cast<int>(workload.datasets.size()) : 1;
   options.placement = options.slots > 1 ? Placement::kRight : Placement::kLeft;
   options.hang_s = kNaiveLimitS;
   options.oracle = oracle;
-  auto kernel = WorkerKernel::start(program_, workload, session, naive.images.at(&hidden_.front()),
-                                    plan, options);
+  auto kernel =
+      WorkerKernel::start(program_, workload, session, naive.images.at(built_for), plan, options);
   if (!kernel) return failure_of(kernel, "the naive lowering does not start");
   return std::move(*kernel);
 }
@@ -169,6 +171,10 @@ Result<void> DeviceEvaluator::measure_naive(Workload& trial, WorkerKernel& kerne
       worst = std::max(worst, count.max_error);
       compared += count.compared;
       inexact += count.inexact;
+      if (probe || count.unwritten == 0) continue;
+      return Error{ErrorKind::kInternal,
+                   fmt::format("the naive lowering leaves {} elements unwritten", count.unwritten),
+                   ""};
     }
     if (probe) {
       probed = inexact == 0;
