@@ -113,8 +113,9 @@ Result<int> bench(const Context& context, const BenchArguments& arguments) {
   comparison.seeds = arguments.seeds;
   QUERN_TRY(make_directories(arguments.out));
   for (size_t i = 0; i < planned.size(); ++i) {
-    say(fmt::format("{}: run {} of {}\n", planned[i].directory, i + 1, planned.size()));
-    QUERN_ASSIGN(const bool ended, make_run(context, planned[i]));
+    Sharing sharing;
+    sharing.note = fmt::format(": run {} of {}", i + 1, planned.size());
+    QUERN_ASSIGN(const bool ended, make_run(context, planned[i], sharing));
     if (!ended || interrupted()) {
       say("interrupted; the same command goes on with it\n");
       return kInterrupted;

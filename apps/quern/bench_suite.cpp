@@ -89,7 +89,7 @@ Result<PlannedRun> plan(const Suite& suite, const Cell& cell) {
   return planned;
 }
 
-Sharing sharing_of(Suite& suite) { return {&suite.machine, suite.arguments.jobs > 1}; }
+Sharing sharing_of(Suite& suite) { return {&suite.machine, suite.arguments.jobs > 1, ""}; }
 
 /// The best kernel of one search. Nothing when the user stopped it.
 Result<std::optional<SuiteSample>> searched(Suite& suite, const PlannedRun& planned,

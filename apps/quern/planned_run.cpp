@@ -87,6 +87,7 @@ Result<bool> make_run(const Context& context, const PlannedRun& planned, const S
                                    ? RunStore::open(planned.directory)
                                    : RunStore::create(planned.directory, planned.options,
                                                       evaluator->environment(), evaluator->work()));
+  say(planned.directory + sharing.note + "\n");
   QUERN_ASSIGN(const SearchResult result,
                search_to_end(context, store, *evaluator, planned.task, sharing.quiet));
   return result.summary.end != SearchEnd::kInterrupted;

@@ -21,6 +21,7 @@ struct PlannedRun {
 struct Sharing {
   std::mutex* machine = nullptr;  ///< held by whoever compiles, runs or times kernels
   bool quiet = false;             ///< no progress line
+  std::string note;               ///< said beside the directory when the run begins
 };
 
 /// Whether the run that is there was asked for with the same options. Errors: kUsage, naming the
