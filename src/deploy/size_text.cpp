@@ -55,7 +55,7 @@ std::string size_text(const ir::IntExpr& expr, SizeLanguage language) {
 std::string shape_text(const std::vector<ir::IntExpr>& shape, SizeLanguage language) {
   std::vector<std::string> parts;
   for (const ir::IntExpr& extent : shape) parts.push_back(size_text(extent, language));
-  const std::string inside = join(parts, ", ");
+  std::string inside = join(parts, ", ");
   if (language == SizeLanguage::kCpp) return inside;
   return parts.size() == 1 ? fmt::format("({},)", inside) : fmt::format("({})", inside);
 }

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -26,15 +28,26 @@ Verdict bad_plan(const Error& error) {
   return LaunchFailed{"the launch plan: " + error.message, error.hint};
 }
 
-/// A plan whose launches are all of one kernel needs no name for it.
-BoundPlan without_names(BoundPlan plan) {
+std::set<std::string> launched_kernels(const BoundPlan& plan) {
   std::set<std::string> names;
   for (const BoundStep& step : plan.steps) {
     if (const auto* launch = std::get_if<BoundLaunch>(&step)) names.insert(launch->kernel);
   }
+  return names;
+}
+
+/// A plan whose launches are all of one kernel needs no name for it, where `images` have a symbol
+/// of that name: a plan may also ask for a kernel that is not there.
+BoundPlan without_names(BoundPlan plan, const std::map<const Workload*, std::string>& images) {
+  const std::set<std::string> names = launched_kernels(plan);
+  const std::string symbol =
+      names.empty() ? "" : std::string(1, '\0') + *names.begin() + std::string(1, '\0');
+  const bool known = names.size() == 1 && std::ranges::all_of(images, [&](const auto& image) {
+                       return image.second.find(symbol) != std::string::npos;
+                     });
   for (BoundStep& step : plan.steps) {
     auto* launch = std::get_if<BoundLaunch>(&step);
-    if (launch != nullptr && names.size() == 1) launch->kernel.clear();
+    if (launch != nullptr && known) launch->kernel.clear();
   }
   for (BoundScratch& scratch : plan.scratch) scratch.name.clear();
   for (BoundTensorMap& map : plan.maps) map.name.clear();
@@ -178,7 +191,7 @@ std::string DeviceEvaluator::machine_key(const Built& built) const {
   for (const Workload* workload : {&hidden_.front(), &timed_}) {
     auto plan = bind_plan(built.plan, plan_workload(program_, workload->sizes), options_.target);
     if (!plan) return "";
-    hasher.add(to_wire(without_names(std::move(*plan))));
+    hasher.add(to_wire(without_names(std::move(*plan), built.images)));
   }
   return hasher.hex();
 }

@@ -176,7 +176,7 @@ Interval interval_of(double value, std::vector<double> draws) {
   if (draws.empty()) return {value, value, value};
   std::sort(draws.begin(), draws.end());
   const auto at = [&](double share) {
-    return draws[static_cast<size_t>(share * static_cast<double>(draws.size() - 1) + 0.5)];
+    return draws[static_cast<size_t>(std::lround(share * static_cast<double>(draws.size() - 1)))];
   };
   return {value, at(0.025), at(0.975)};
 }

@@ -163,7 +163,7 @@ Result<void> read_json_file(const std::string& path, std::vector<OfferedSample>&
 /// A source file: its name or its folder's says which task it is for. False: neither does.
 Result<bool> read_source(const fs::path& path, const fs::path& root,
                          std::vector<OfferedSample>& samples) {
-  static const auto& kName =
+  static const auto& pattern =
       *new std::regex(R"(level_(\d+)_problem_(\d+)_sample_(\d+)_kernel\.\w+)");
   const std::string extension = path.extension().string();
   if (extension.size() < 2 || language_of(extension.substr(1)).empty()) return false;
@@ -171,7 +171,7 @@ Result<bool> read_source(const fs::path& path, const fs::path& root,
   sample.origin = path.string();
   sample.number = -1;
   const std::string name = path.filename().string();
-  if (std::smatch parts; std::regex_match(name, parts, kName) && name.size() < 80) {
+  if (std::smatch parts; std::regex_match(name, parts, pattern) && name.size() < 80) {
     sample.level = std::atoi(parts[1].str().c_str());
     sample.problem = std::atoi(parts[2].str().c_str());
     sample.number = std::atoi(parts[3].str().c_str());

@@ -119,7 +119,7 @@ Result<void> Judging::evaluate_batch(std::vector<Attempt> batch) {
   };
   QUERN_ASSIGN(const std::vector<Evaluation> all, evaluator_.evaluate(candidates, request));
   for (size_t i = 0; i < all.size(); ++i) request.done(i, all[i]);
-  QUERN_TRY(written);
+  if (!written) return written;
   if (told.size() < batch.size()) QUERN_TRY(store_.drop_in_flight());
   return {};
 }
