@@ -150,6 +150,15 @@ TEST_F(DeviceEvaluatorTest, GivesEachFaultInAStreamItsVerdictAndGoesOn) {
   EXPECT_TRUE(std::filesystem::is_empty(workers())) << "a worker was left behind";
 }
 
+TEST_F(DeviceEvaluatorTest, DoesNotTakeAPlanOfAMissingKernelForOneWithTheSameCode) {
+  const std::string honest = kernel("if (i < n) y[i] = 2 * x[i];");
+  std::string astray = honest;
+  astray.replace(astray.find("launch k"), 8, "launch j");
+  EXPECT_TRUE(passed(evaluate(honest).verdict));
+  const Evaluation evaluation = evaluate(astray);
+  EXPECT_EQ(verdict_name(evaluation.verdict), "launch_failed") << story(evaluation);
+}
+
 TEST_F(DeviceEvaluatorTest, CatchesAKernelThatWorksOnlyWhereOutputsArePoisoned) {
   const Evaluation evaluation = evaluate(
       "// quern: launch k grid (ceil_div(n, 64)) block 64 args (x, y, n)\n"
