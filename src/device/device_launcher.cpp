@@ -48,7 +48,9 @@ void confine_opencl(const WorkerOptions& options, const std::string& folder, Com
 /// confines itself once it has the device.
 void prepare_cuda(const std::string& folder, Command& command) {
   command.env = {"LC_ALL=C", "HOME=" + folder, "TMPDIR=" + folder, "CUDA_CACHE_DISABLE=1",
-                 "CUDA_MODULE_LOADING=EAGER"};
+                 "CUDA_MODULE_LOADING=EAGER",
+                 // One stream needs one queue; a context with eight takes three times as long.
+                 "CUDA_DEVICE_MAX_CONNECTIONS=1"};
   // The driver may lie where only this process's environment says.
   if (auto driver = DynamicLibrary::open({"libcuda.so.1"})) {
     const std::string& path = driver->path();
