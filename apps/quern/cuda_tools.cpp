@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <random>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -27,7 +28,7 @@ TimingPolicy gpu_timing() {
   TimingPolicy timing;
   timing.batch_ns = 2e5;
   timing.min_samples = 6;
-  timing.max_samples = 8;
+  timing.max_samples = 20;
   timing.spread = 0.01;
   timing.limit_ns = 1.2e7;
   return timing;
@@ -93,7 +94,7 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.worker.device = options.device;
   device.worker.scratch_dir = context.cache_directory + "/workers";
   QUERN_ASSIGN(device.worker.kernels, kernels_file(*pool, context.cache_directory + "/cuda"));
-  device.spares = 2;
+  device.spares = 3;
   if (!pool->prelude().empty()) device.headers = {{cuda::kPreludeName, pool->prelude()}};
   device.compiler = std::make_shared<cuda::CudaCompiler>(std::move(pool));
   device.compare_header = cuda::compare_source();
@@ -103,7 +104,8 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.seed = options.seed;
   device.clock = options.clock;
   device.timing = gpu_timing();
-  device.hang_s = 1;
+  device.hang_s = 0.7;
+  device.secret = std::random_device()() ^ uint64_t { std::random_device()() } << 32;
   Peaks peaks;
   if (options.clock == "steady") {
     QUERN_ASSIGN(peaks, device_peaks(context, *device.compiler, device.worker, gpu.name,
