@@ -16,7 +16,8 @@ constexpr uint64_t kPageBytes = uint64_t{2} << 20;  // what a buffer takes at le
 /// One spare more than asked for with every worker that ended, as long as their contexts, of half a
 /// gigabyte each, take no more than a sixteenth of the device's memory.
 constexpr uint64_t kMemoryASpare = uint64_t{8} << 30;
-constexpr int kAttempts = 3;  // at starting a worker, before we give up
+constexpr size_t kMostIdle = 8;  // sessions of first looks, of which several may be under way
+constexpr int kAttempts = 3;     // at starting a worker, before we give up
 
 }  // namespace
 
@@ -126,9 +127,11 @@ int DeviceSessions::wanted_spares() const {
 
 Result<std::unique_ptr<DeviceSession>> DeviceSessions::take(Use use) {
   std::erase_if(gone_, [](const auto& session) { return session->worker().gone(); });
-  std::unique_ptr<DeviceSession>& kept = idle(use);
-  if (kept != nullptr && kept->worker().settle()) return std::move(kept);
-  kept.reset();
+  for (auto& kept = idle(use); !kept.empty();) {
+    std::unique_ptr<DeviceSession> session = std::move(kept.back());
+    kept.pop_back();
+    if (session->worker().settle()) return session;
+  }
   // What the one before it held may leave too little memory for another.
   if (use == Use::kTiming) gone_.clear();
   return take_warm();
@@ -156,8 +159,9 @@ Result<std::unique_ptr<DeviceSession>> DeviceSessions::take_warm() {
 void DeviceSessions::give_back(std::unique_ptr<DeviceSession> session, Use use) {
   if (session == nullptr) return;
   const bool usable = session->worker().usable();
-  if (usable && !properties_.shares_host && idle(use) == nullptr) {
-    idle(use) = std::move(session);
+  const size_t most = use == Use::kTiming ? 1 : kMostIdle;  // what is timed may take much memory
+  if (usable && !properties_.shares_host && idle(use).size() < most) {
+    idle(use).push_back(std::move(session));
     return;
   }
   if (!usable) ++ended_;

@@ -88,14 +88,16 @@ class DeviceSessions {
   Result<void> staff(int spares);
   Result<std::unique_ptr<DeviceSession>> take_warm();
   int wanted_spares() const;
-  std::unique_ptr<DeviceSession>& idle(Use use) { return idle_[static_cast<size_t>(use)]; }
+  std::vector<std::unique_ptr<DeviceSession>>& idle(Use use) {
+    return idle_[static_cast<size_t>(use)];
+  }
 
   WorkerOptions options_;
   int spares_;
   int started_ = 0;
   int ended_ = 0;  ///< workers that candidates ended
   DeviceProperties properties_;
-  std::array<std::unique_ptr<DeviceSession>, 2> idle_;
+  std::array<std::vector<std::unique_ptr<DeviceSession>>, 2> idle_;  ///< by use
   std::deque<std::unique_ptr<DeviceWorker>> warm_;
   std::vector<std::unique_ptr<DeviceSession>> gone_;  ///< being ended
 };
