@@ -269,7 +269,7 @@ DeviceText DeviceStages::text_for(const Item& item, const std::vector<Loop>& loo
   return DeviceText(program_, wide, [=, this](const Expr& load) -> std::optional<std::string> {
     const std::string scalar = wide ? "double" : "float";
     if (scalars_.contains(load.name) || (here_.contains(load.name) && load.args.empty())) {
-      const bool same = device_type(program_.type_of(load.name)) == scalar;
+      const bool same = dtype_c_name(program_.type_of(load.name)) == scalar;
       return same ? "q_x_" + load.name : fmt::format("({})q_x_{}", scalar, load.name);
     }
     for (const Access& access : loaded) {
@@ -285,7 +285,7 @@ DeviceText DeviceStages::text_for(const Item& item, const std::vector<Loop>& loo
 
 void DeviceStages::print_row_scalar(const Item& item) {
   const DeviceText text = text_for(item, {}, {});
-  const std::string type = device_type(item.statement.type);
+  const std::string type(dtype_c_name(item.statement.type));
   out_->add(fmt::format("const {} q_x_{} = ({})({});", type, item.statement.name, type,
                         text.value(item.statement.body)));
   scalars_.insert(item.statement.name);
@@ -412,7 +412,7 @@ void DeviceStages::store(const Item& item, const std::string& value) {
 void DeviceStages::print_value(const Stage& stage, const std::vector<Loop>& loops, const Item& item,
                                const std::string& value) {
   const std::string& name = item.statement.name;
-  const std::string type = device_type(item.statement.type);
+  const std::string type(dtype_c_name(item.statement.type));
   out_->add(fmt::format("const {0} q_x_{1} = ({0})({2}); (void)q_x_{1};", type, name, value));
   here_.insert(name);
   auto kept = kept_.find(key(loops, ir::load(name, item.store)));

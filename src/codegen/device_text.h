@@ -48,9 +48,6 @@ class DeviceText {
 /// but for positions among f32 elements.
 bool computed_wide(const ir::Program& program, const ir::Statement& statement);
 
-/// "float", "double", "int", "long": an element in device memory.
-std::string device_type(DType type);
-
 /// The product of the extents, at least 1 factor; derived sizes are written out.
 ir::IntExpr element_product(const ir::Program& program, const std::vector<ir::Axis>& axes);
 /// An expression over free sizes alone.
