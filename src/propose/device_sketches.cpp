@@ -62,8 +62,10 @@ int64_t row_threads(double terms, int share) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(wanted)));
 }
 
-void tile_parameters(SketchBuilder* builder, const std::string& name, const Options& options) {
-  const auto params = device_tile_params();
+void tile_parameters(SketchBuilder* builder, const Group& group, const Options& options) {
+  const std::string& name = builder->program().statements[static_cast<size_t>(group.root)].name;
+  const auto params =
+      device_tile_params(builder->program(), group, builder->sizes(), builder->machine().threads);
   const auto& tile = params[std::min(options.tile, params.size() - 1)];
   builder->add("unroll_and_jam", name, {{"mr", text(tile.at("mr"))}, {"nr", text(tile.at("nr"))}});
   builder->add(
@@ -73,6 +75,9 @@ void tile_parameters(SketchBuilder* builder, const std::string& name, const Opti
     builder->add("software_pipeline", name, {{"stages", text(tile.at("stages"))}});
   }
   if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
+  if (tile.at("resident") > 0) {
+    builder->add("launch_bounds", name, {{"resident", text(tile.at("resident"))}});
+  }
 }
 
 /// Rows shared by the threads of a block.
@@ -176,7 +181,7 @@ Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine&
     if (group.skeleton == Skeleton::kNest) {
       nest_parameters(&builder, group, options);
     } else {
-      tile_parameters(&builder, program.statements[static_cast<size_t>(group.root)].name, options);
+      tile_parameters(&builder, group, options);
     }
   }
   return {builder.trace(), std::move(note)};

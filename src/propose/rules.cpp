@@ -61,6 +61,7 @@ constexpr Knob kDeviceKnobs[] = {
       {"nc", {32, 64, 64, 128, 128, 256, -1}}}},
     {"software_pipeline", true, {{"stages", {2, -1, -1, -1, -1, -1, -1}}}},
     {"vectorize", true, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
+    {"launch_bounds", true, {{"resident", {1, 1, 2, 2, 3, 4, -1}}}},
 };
 
 std::span<const Knob> knobs_for(ScheduleTarget target) {

@@ -291,6 +291,8 @@ Reason apply_on_device(ScheduleState* state, int target, const ActionInfo& actio
     owner_group(*state, target).params["width"] = integer(step, "width", 4);
   } else if (name == "unroll") {
     group.params["unroll"] = integer(step, "factor", 1);
+  } else if (tiles && name == "launch_bounds" && step.find("threads") == nullptr) {
+    group.params["resident"] = integer(step, "resident", 1);
   } else if (tiles) {
     return "the tiles of a contraction decide that";
   } else if (name == "launch_bounds") {

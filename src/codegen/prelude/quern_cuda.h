@@ -8,9 +8,14 @@
 
 // ---- words of the two languages
 #define Q_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+/// … of which at least `blocks` shall fit a multiprocessor.
+#define Q_KERNEL_RESIDENT(threads, blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define Q_GLOBAL
-/// Q_SHARED declares an array of the block, Q_LOCAL stands in types of pointers to it.
+/// Q_SHARED declares an array of the block, Q_SHARED_VECTORS one that is aligned to 16 bytes;
+/// Q_LOCAL stands in types of pointers to it.
 #define Q_SHARED __shared__
+#define Q_SHARED_VECTORS __shared__ __align__(16)
 #define Q_LOCAL
 #define Q_RESTRICT __restrict__
 #define Q_INLINE static __device__ __forceinline__

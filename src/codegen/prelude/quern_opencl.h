@@ -7,9 +7,13 @@
 
 // ---- words of the two languages
 #define Q_KERNEL(threads) __kernel __attribute__((reqd_work_group_size(threads, 1, 1))) void
+/// … of which at least `blocks` shall fit a compute unit: OpenCL C has no word for it.
+#define Q_KERNEL_RESIDENT(threads, blocks) Q_KERNEL(threads)
 #define Q_GLOBAL __global
-/// Q_SHARED declares an array of the block, Q_LOCAL stands in types of pointers to it.
+/// Q_SHARED declares an array of the block, Q_SHARED_VECTORS one that is aligned to 16 bytes;
+/// Q_LOCAL stands in types of pointers to it.
 #define Q_SHARED __local
+#define Q_SHARED_VECTORS __local __attribute__((aligned(16)))
 #define Q_LOCAL __local
 #define Q_RESTRICT restrict
 #define Q_INLINE static inline __attribute__((overloadable))
