@@ -68,8 +68,22 @@ def warm_up() -> None:
         _compiler_version("c++")
 
 
-def torch_link_flags() -> list[str]:
-    return _torch_flags()[1]
+def _link_stand_ins(folder: pathlib.Path) -> list[str]:
+    """Flags that bind a library to PyTorch's by name alone: to read what PyTorch's define takes a
+    linker longer than all the rest, and a library may leave symbols open."""
+    import torch
+
+    for name in ("libtorch_cpu.so", "libtorch_cuda.so"):
+        if not (folder / name).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            made = folder / f"{name}.{os.getpid()}"
+            subprocess.run(["c++", "-shared", "-nostdlib", "-x", "c", "/dev/null",
+                            f"-Wl,-soname,{name}", "-o", str(made)], check=True)
+            os.replace(made, folder / name)
+    real = os.path.join(os.path.dirname(torch.__file__), "lib")
+    names = ["-ltorch_cpu", *(["-ltorch_cuda"] if torch.version.cuda else [])]
+    return ["-L" + str(folder), "-Wl,-rpath," + real, "-Wl,--push-state,--no-as-needed", *names,
+            "-Wl,--pop-state"]
 
 
 class _Failed(Exception):
@@ -137,9 +151,10 @@ class Builder:
                        work: pathlib.Path) -> pathlib.Path | None:
         """None where PyTorch's own header may do better."""
         standards = ["c++17", _torch_flags()[2]]
+        linking = _link_stand_ins(self.cache / "headers" / "stand_ins")
         for standard in dict.fromkeys(standards):
             try:
-                return light.compile_light(request, name, work, self._run, standard)
+                return light.compile_light(request, name, work, self._run, linking, standard)
             except _Failed as failed:
                 if light.explains(str(failed)):
                     return None
