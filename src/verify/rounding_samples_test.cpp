@@ -30,8 +30,8 @@ std::string network(bool residual, int skipped = -1) {
     const std::string next = fmt::format("h{}", layer + 1);
     text += fmt::format("a{0}[i, j < 48] = sum[k] {1}[i, k] * w[{0}, k, j]\n", layer, last);
     text += residual
-                ? fmt::format("{}[i, j < 48] = {}[i, j] + 0.3 * tanh(a{}[i, j] + b[{}, j])\n",
-                              next, last, layer, layer)
+                ? fmt::format("{}[i, j < 48] = {}[i, j] + 0.3 * tanh(a{}[i, j] + b[{}, j])\n", next,
+                              last, layer, layer)
                 : fmt::format("{}[i, j < 48] = max(a{}[i, j] + b[{}, j], 0)\n", next, layer, layer);
     last = next;
   }
