@@ -210,4 +210,5 @@ def main():
     quern.save(options.out, figures)
 
 
-main()
+if __name__ == "__main__":
+    main()

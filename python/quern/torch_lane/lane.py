@@ -335,11 +335,11 @@ class Lane:
     def _refuse_answer(self, process: Process, found: Report, name: str, calls: int,
                        ordered: bool) -> None:
         detail = f"{name}: {found['detail']}"
-        if found.get("stale"):
-            raise Stop("rejected", "the output is that of earlier inputs", detail, "stale_output")
-        if ordered:
+        if ordered:  # right on a device that was waited for: seen just before
             raise Stop("rejected", "right only after the whole device has been waited for: it "
                        "works on a stream that nobody waits for", detail, "unsynchronised_stream")
+        if found.get("stale"):
+            raise Stop("rejected", "the output is that of earlier inputs", detail, "stale_output")
         if calls > 1 and self._answer(process, "probe", CALL_LIMIT_S)["overlap"]:
             raise Stop("rejected", "outputs of several calls share memory: a later call overwrites "
                        "what an earlier one returned", detail, "overwritten_output")
