@@ -3,9 +3,9 @@
 
 #include <filesystem>
 
-#include "base/file.h"
 #include "base/hash.h"
 #include "record/json.h"
+#include "sample_record.h"
 
 namespace quern::cli {
 namespace {
@@ -43,12 +43,6 @@ SuiteSample sample_of(const Json& record) {
   return sample;
 }
 
-Result<Json> load_record(const std::string& path) {
-  if (!file_exists(path)) return Json(Json::object());
-  QUERN_ASSIGN(const std::string text, read_file(path));
-  return parse_json(text);
-}
-
 Result<Json> judge(const DriverCell& cell, const OfferedSample& sample, std::mutex& machine) {
   DriverTask task;
   task.folder = cell.task.driver;
@@ -64,7 +58,7 @@ Result<Json> judge(const DriverCell& cell, const OfferedSample& sample, std::mut
 
 Result<bool> run_driver_cell(const DriverCell& cell, std::mutex& machine,
                              std::vector<SuiteSample>& samples, const std::function<bool()>& stop) {
-  QUERN_ASSIGN(Json record, load_record(cell.record));
+  QUERN_ASSIGN(Json record, load_sample_record(cell.record));
   for (const OfferedSample* offered : cell.offered) {
     SuiteSample sample;
     if (!offered->unsupported.empty() || offered->model.empty()) {
@@ -76,12 +70,13 @@ Result<bool> run_driver_cell(const DriverCell& cell, std::mutex& machine,
       if (!record.contains(key)) {
         if (stop()) return false;
         QUERN_ASSIGN(record[key], judge(cell, *offered, machine));
-        QUERN_TRY(write_file_atomic(cell.record, dump(record, 1) + "\n"));
+        QUERN_TRY(save_sample_record(cell.record, record));
       }
       sample = sample_of(record[key]);
     }
     sample.number = offered->number;
     sample.origin = offered->origin;
+    sample.source = offered->source;
     samples.push_back(sample);
   }
   return true;

@@ -48,7 +48,7 @@ TEST_F(Offered, NamesOfABenchmarksRunsSayLevelProblemAndSample) {
   ASSERT_EQ(samples.size(), 2u);
   EXPECT_EQ(samples[0].problem, 19);
   EXPECT_EQ(samples[0].number, 2);
-  EXPECT_THAT(samples[0].unsupported, HasSubstr("PyTorch"));
+  EXPECT_EQ(samples[0].language, "python");
   EXPECT_EQ(samples[1].language, "cuda");
   EXPECT_EQ(samples[1].unsupported, "");
   EXPECT_TRUE(is_for(samples[0], task("l1_19_relu", 1, 19)));
@@ -82,8 +82,20 @@ TEST_F(Offered, LinesOfJsonNameTheirTaskOrItsPlaceInABenchmark) {
   EXPECT_EQ(samples[0].language, "c++");
   EXPECT_THAT(samples[0].origin, HasSubstr("samples.jsonl:1"));
   EXPECT_EQ(samples[1].number, 4);
-  EXPECT_FALSE(samples[1].unsupported.empty());
+  EXPECT_EQ(samples[1].language, "python");
   EXPECT_TRUE(is_for(samples[1], task("any", 1, 3)));
+}
+
+TEST_F(Offered, ALineWithKernelBenchsClassIsPythonWhateverItsBackEnd) {
+  write("samples.jsonl",
+        R"({"level": 1, "problem_id": 3, "code": "class ModelNew: pass", "backend": "cuda"})"
+        "\n"
+        R"({"level": 1, "problem_id": 3, "code": "class ModelNew: pass"})"
+        "\n");
+  const auto samples = read("samples.jsonl");
+  ASSERT_EQ(samples.size(), 2u);
+  EXPECT_EQ(samples[0].language, "python");
+  EXPECT_EQ(samples[1].language, "python");
 }
 
 TEST_F(Offered, ASolutionOfPlainCodeIsACandidateAndOneWithABindingIsNot) {
