@@ -12,7 +12,7 @@ from quern.torch_lane.channel import Channel, Gone, Message
 from quern.torch_lane.process import Died, Process
 
 LEAST = 2  # of a size that is halved
-MOST_BYTES, MOST_FLOPS = 200e6, 2e9  # of one call, parameters left out
+MOST_BYTES, MOST_FLOPS = 32e6, 1e9  # of one call, parameters left out
 LIMIT_S = 120.0
 
 
