@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "bench.h"
+#include "device/cpu/toolchain.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "progress.h"
@@ -161,7 +162,7 @@ Result<void> prepare(Suite& suite) {
   return {};
 }
 
-/// The machine, from any run that there is.
+/// The machine, from any run that there is, else as the processor says.
 Result<void> read_environment(Suite& suite, const std::vector<Cell>& cells) {
   suite.result.threads = suite.options.threads > 0 ? suite.options.threads : available_processors();
   for (const Cell& cell : cells) {
@@ -173,6 +174,7 @@ Result<void> read_environment(Suite& suite, const std::vector<Cell>& cells) {
     suite.result.threads = run.environment.threads;
     return {};
   }
+  suite.result.environment.cpu = this_processor().model;
   return {};
 }
 

@@ -43,10 +43,22 @@ SuiteSample sample_of(const Json& record) {
   return sample;
 }
 
+/// What the benchmark's own runs set DRIVER_PROBLEM_SIZE to, by task and model; nothing where it
+/// does not say.
+Result<std::string> problem_size(const DriverTask& task, const std::string& model) {
+  const std::string path =
+      std::filesystem::path(task.includes).parent_path() / "problem-sizes.json";
+  QUERN_ASSIGN(const Json sizes, load_sample_record(path));
+  const std::string name = std::filesystem::path(task.folder).filename();
+  return sizes.value(name, Json::object()).value(model, std::string());
+}
+
 Result<Json> judge(const DriverCell& cell, const OfferedSample& sample, std::mutex& machine) {
   DriverTask task;
   task.folder = cell.task.driver;
   task.includes = std::filesystem::path(task.folder).parent_path().parent_path().parent_path();
+  QUERN_ASSIGN(const std::string size, problem_size(task, sample.model));
+  if (!size.empty()) task.problem_size = size;
   DriverOptions options = cell.options;
   options.openmp = sample.model == "omp";
   const std::scoped_lock lock(machine);

@@ -10,10 +10,10 @@
 namespace quern::cli {
 namespace {
 
-std::string key_of(const LaneCell& cell, const std::string& module, const OfferedSample& sample,
+std::string key_of(const LaneCell& cell, const std::string& module, const std::string& source,
                    const LaneServiceOptions& options) {
   return Hasher()
-      .add(sample.source)
+      .add(source)
       .add(module)
       .add(cell.size)
       .add(options.device)
@@ -110,6 +110,16 @@ std::optional<SuiteSample> take(const Result<std::optional<Json>>& answer, Json&
   return std::nullopt;
 }
 
+/// The candidate as the lane takes it: a Solution with what makes a module of it.
+std::string source_for(const SuiteTask& task, const OfferedSample& sample) {
+  if (sample.entry.empty()) return sample.source;
+  std::string adapter = sample.fills_outputs ? task.fill_adapter : task.call_adapter;
+  static constexpr std::string_view kEntry = "ENTRY";
+  const size_t at = adapter.find(kEntry);
+  if (at != std::string::npos) adapter.replace(at, kEntry.size(), sample.entry);
+  return sample.source + "\n" + adapter;
+}
+
 }  // namespace
 
 Result<std::optional<Json>> LaneWorker::ask(const Json& request,
@@ -129,14 +139,15 @@ Result<LaneOutcome> run_lane_cell(const LaneCell& cell, LaneWorker& worker,
   QUERN_ASSIGN(Json record, load_sample_record(cell.record));
   LaneOutcome outcome;
   for (const OfferedSample* offered : cell.offered) {
-    const std::string key = key_of(cell, module, *offered, worker.options());
+    const std::string source = source_for(cell.task, *offered);
+    const std::string key = key_of(cell, module, source, worker.options());
     Json entry = record.value(key, Json::object());
     const Json protocols = missing_protocols(cell, entry);
     std::optional<SuiteSample> failed;
     if (!protocols.empty()) {
       const auto answer = worker.ask({{"module", cell.task.module},
                                       {"size", cell.size},
-                                      {"source", offered->source},
+                                      {"source", source},
                                       {"protocols", protocols}},
                                      stop);
       if (answer && !*answer) {

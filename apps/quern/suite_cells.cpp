@@ -19,7 +19,9 @@ namespace quern::cli {
 namespace {
 
 bool in_lane(const Suite& suite, const SuiteTask& task, const OfferedSample& sample) {
-  return sample.language == "python" && !task.module.empty() && suite.options.target != "opencl";
+  const bool callable = sample.entry.empty() || !task.call_adapter.empty();
+  return sample.language == "python" && sample.unsupported.empty() && callable &&
+         !task.module.empty() && suite.options.target != "opencl";
 }
 
 Result<PlannedRun> plan(const Suite& suite, const Cell& cell) {
@@ -69,6 +71,9 @@ std::vector<const OfferedSample*> offered_for(const Suite& suite, const SuiteTas
 std::string why_unsupported(const Suite& suite, const SuiteTask& task,
                             const OfferedSample& sample) {
   if (!sample.unsupported.empty()) return sample.unsupported;
+  if (sample.language == "python" && !sample.entry.empty() && task.call_adapter.empty()) {
+    return "it is a Solution, and the task comes from no Definition";
+  }
   if (sample.language == "python") {
     return task.module.empty() ? "it is Python, and only a module of PyTorch judges that: see "
                                  "docs/torch_lane.md"

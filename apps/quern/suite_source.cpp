@@ -61,6 +61,8 @@ SuiteTask imported_task(const Json& row) {
   if (row["level"].is_number_integer()) task.level = row["level"];
   if (row["problem_id"].is_number_integer()) task.problem = row["problem_id"];
   task.module = row.value("module", "");
+  task.call_adapter = row.value("/adapters/call"_json_pointer, "");
+  task.fill_adapter = row.value("/adapters/fill"_json_pointer, "");
   task.path = row.value("path", "");
   const std::string& file = task.path.empty() ? task.module : task.path;
   task.name = file.empty() ? task.alias : fs::path(file).stem().string();

@@ -20,6 +20,9 @@ struct SuiteTask {
   std::string path;    ///< of its task file; "" where it has none
   std::string driver;  ///< folder of the C++ program that judges it instead; "" for a task file
   std::string module;  ///< PyTorch module that judges candidates in Python; "" where it has none
+  /// Text that makes a Solution in Python a candidate for the module, ENTRY standing for its
+  /// function: one that returns the outputs, one that fills them. "": no Definition.
+  std::string call_adapter, fill_adapter;
   std::string no_task_file;  ///< why a module has none; "" where nobody asked for one
   int level = 0;             ///< in that benchmark; 0: none
   int problem = 0;

@@ -23,10 +23,11 @@ struct LanguageRow {
   const char* language;
 };
 constexpr LanguageRow kLanguages[] = {
-    {"c", "c++"},          {"cc", "c++"},          {"cpp", "c++"},       {"cxx", "c++"},
-    {"c++", "c++"},        {"cu", "cuda"},         {"cuda", "cuda"},     {"cl", "opencl"},
-    {"opencl", "opencl"},  {"py", "python"},       {"python", "python"}, {"triton", "python"},
-    {"pytorch", "python"}, {"tilelang", "python"},
+    {"c", "c++"},           {"cc", "c++"},        {"cpp", "c++"},         {"cxx", "c++"},
+    {"c++", "c++"},         {"cu", "cuda"},       {"cuda", "cuda"},       {"cl", "opencl"},
+    {"opencl", "opencl"},   {"py", "python"},     {"python", "python"},   {"triton", "python"},
+    {"pytorch", "python"},  {"cuda_cpp", "cuda"}, {"cute_dsl", "python"}, {"cutile", "python"},
+    {"tilelang", "python"},
 };
 
 std::string language_of(std::string word) {
@@ -68,13 +69,20 @@ std::string language_of_line(const Json& json, const std::string& source) {
   return named.empty() ? "c++" : named;
 }
 
+/// FlashInfer-Bench names one language, SOL-ExecBench a list of them.
+std::string language_of_solution(const Json& spec) {
+  const std::string one = text_at(spec, {"language"});
+  if (!one.empty() || !spec.contains("languages")) return one;
+  const Json& all = spec["languages"];
+  return all.is_array() && !all.empty() && all[0].is_string() ? all[0].get<std::string>() : "";
+}
+
 /// FlashInfer-Bench's and SOL-ExecBench's Solution: files, and how they are called.
 OfferedSample solution(const Json& json) {
   OfferedSample sample;
   const Json& spec = json["spec"];
   sample.task = text_at(json, {"definition"});
-  settle_language(sample, text_at(spec, {"language"}));
-  if (sample.language == "python") sample.unsupported = "it is a Solution in Python";
+  settle_language(sample, language_of_solution(spec));
   const std::string binding = text_at(spec, {"binding"});
   if (sample.unsupported.empty() && !binding.empty()) {
     sample.unsupported = fmt::format(
@@ -88,8 +96,14 @@ OfferedSample solution(const Json& json) {
   sample.source = text_at(sources[0], {"content"});
   const std::string entry = text_at(spec, {"entry_point"});
   const size_t colons = entry.find("::");
+  const std::string function = colons == std::string::npos ? entry : entry.substr(colons + 2);
   if (sample.language == "c++" && colons != std::string::npos) {
-    sample.source.insert(0, fmt::format("// quern: entry = {}\n", entry.substr(colons + 2)));
+    sample.source.insert(0, fmt::format("// quern: entry = {}\n", function));
+  }
+  if (sample.language == "python") {
+    sample.entry = function;
+    sample.fills_outputs =
+        !spec.contains("destination_passing_style") || spec["destination_passing_style"] != false;
   }
   return sample;
 }

@@ -113,6 +113,23 @@ TEST_F(Offered, ASolutionOfPlainCodeIsACandidateAndOneWithABindingIsNot) {
   EXPECT_THAT(bound[0].unsupported, HasSubstr("binding is 'torch'"));
 }
 
+TEST_F(Offered, ASolutionInPythonSaysWhichFunctionToCallAndHow) {
+  write("a.json", R"({"name": "s", "definition": "d", "author": "a",
+    "spec": {"languages": ["triton"], "entry_point": "k.py::norm", "binding": null,
+             "destination_passing_style": false},
+    "sources": [{"path": "k.py", "content": "import torch"}]})");
+  write("b.json", R"({"name": "s", "definition": "d", "author": "a",
+    "spec": {"language": "python", "entry_point": "k.py::norm"},
+    "sources": [{"path": "k.py", "content": "import torch"}]})");
+  const auto returns = read("a.json"), fills = read("b.json");
+  ASSERT_EQ(returns.size() + fills.size(), 2u);
+  EXPECT_EQ(returns[0].language, "python");
+  EXPECT_EQ(returns[0].unsupported, "");
+  EXPECT_EQ(returns[0].entry, "norm");
+  EXPECT_FALSE(returns[0].fills_outputs);
+  EXPECT_TRUE(fills[0].fills_outputs) << "FlashInfer-Bench's default";
+}
+
 TEST_F(Offered, OutputsCompleteTheirPromptAndKeepTheirModel) {
   write("outputs.json", R"([{"name": "03_axpy", "parallelism_model": "omp", "language": "cpp",
     "prompt": "void axpy() {", "outputs": [" a(); }", {"output": " b(); }"}]},

@@ -223,20 +223,24 @@ constexpr const char* kFilterStyle =
     ".filter input:checked+label{background:var(--accent);color:var(--paper)}"
     ".filter input:focus-visible+label{outline:2px solid var(--ink)}\n";
 
-/// Every sample of a task, where it has several, folded away.
-std::string samples_of(const SuiteRow& row) {
+std::string verdict_text(const SuiteSample& sample) {
+  return sample.passed() ? fmt::format("{:.2f}×", sample.speedup) : sample.state;
+}
+
+/// Every sample of a task, where it has several, folded away. `other`: see `row_of`.
+std::string samples_of(const SuiteRow& row, const SuiteRow* other) {
   if (row.samples.size() < 2) return "";
   std::string list;
-  for (const SuiteSample& sample : row.samples) {
-    list += fmt::format("<li>{}: {}{}{}{}</li>", sample.number, html_escape(sample.state),
-                        sample.passed() ? fmt::format(", {:.2f}×", sample.speedup) : "",
-                        sample.nearest ? fmt::format(", {:.2f} like another", *sample.nearest) : "",
-                        sample.passed() || sample.reason.empty()
-                            ? ""
-                            : ": " + html_escape(shorten(sample.reason, 160)));
+  for (size_t i = 0; i < row.samples.size(); ++i) {
+    const SuiteSample& sample = row.samples[i];
+    std::string text = fmt::format("{}: {}", sample.number, verdict_text(sample));
+    if (other != nullptr) text += fmt::format(" / {}", verdict_text(other->samples[i]));
+    if (sample.nearest) text += fmt::format("; {:.2f} alike", *sample.nearest);
+    if (!sample.passed()) text += "; " + shorten(sample.reason, 160);
+    list += fmt::format("<li>{}</li>", html_escape(text));
   }
   const std::string alike =
-      row.similarity ? fmt::format(", alike {:.2f}", *row.similarity) : std::string();
+      row.similarity ? fmt::format(", {:.2f} alike", *row.similarity) : std::string();
   return fmt::format("<details><summary class='soft'>{} samples{}</summary><ul>{}</ul></details>",
                      row.samples.size(), alike, list);
 }
@@ -256,7 +260,7 @@ std::string row_of(const SuiteRow& row, const SuiteRow* other) {
       row.outcome(), row.task.level, html_escape(task_text(row.task)), passed_text(row),
       speedup_text(row), passed ? html_escape(best->baseline) : "-",
       passed && best->roofline > 0 ? fmt::format("{:.0f} %", 100 * best->roofline) : "-",
-      html_escape(shorten(row.reason(), 300)), samples_of(row), theirs);
+      html_escape(shorten(row.reason(), 300)), samples_of(row, other), theirs);
 }
 
 /// `result`: under the protocol asked for; `other`: under the other one, null where it judged none.
@@ -272,8 +276,7 @@ std::string rows_table(const SuiteResult& result, const SuiteResult* other) {
   for (int level : known) levels.add(fmt::format("{}", level), fmt::format("level {}", level), "");
   std::vector<std::string> head = {"task", "outcome", "right", "speedup"};
   if (other != nullptr) {
-    const std::string name = shown_name(other->protocol);
-    head.insert(head.end(), {name + ": right", name + ": speedup"});
+    head.push_back(shown_name(other->protocol) + ": right, speedup");
   }
   head.insert(head.end(), {"baseline", "of the floor", "why not"});
   std::string rows = html_row(head, "th");
@@ -284,6 +287,17 @@ std::string rows_table(const SuiteResult& result, const SuiteResult* other) {
                      outcomes.rules(), levels.rules(),
                      outcomes.buttons() + (known.size() > 1 ? "<br>" : ""),
                      known.size() > 1 ? levels.buttons() : "", html_table(rows));
+}
+
+/// Where it was measured, as far as it is known.
+std::string machine_text(const SuiteResult& result) {
+  const Environment& e = result.environment;
+  std::vector<std::string> parts = {"target " + result.target, "clock " + result.clock};
+  for (const std::string& part :
+       {e.cpu, e.device, fmt::format("{} threads", result.threads), e.isa, e.compiler}) {
+    if (!part.empty()) parts.push_back(part);
+  }
+  return join(parts, ", ");
 }
 
 constexpr const char* kHow =
@@ -335,14 +349,11 @@ std::string render_suite(const SuiteResult& given, const SuiteScore& score) {
   const SuiteResult result = under_protocol(given, given.protocol);
   const SuiteResult other = under_protocol(given, other_protocol(given.protocol));
   const bool both = score.agreement.samples > 0;
-  const Environment& e = result.environment;
   std::string body = fmt::format(
       "<p class='soft'>Quern report</p><h1>{}</h1><p>{}</p><p class='claim'>{}</p><p>{}</p>"
-      "<p class='soft'>target {}, clock {}; {}{}, {} threads, {}, {}</p>",
+      "<p class='soft'>{}</p>",
       html_escape(result.suite), html_escape(source_text(result)), claim(score), counts_text(score),
-      html_escape(result.target), html_escape(result.clock), html_escape(e.cpu),
-      e.device.empty() ? "" : ", " + html_escape(e.device), result.threads, html_escape(e.isa),
-      html_escape(e.compiler));
+      html_escape(machine_text(result)));
   if (both) {
     body += fmt::format("<p>Protocol: {}, with {} beside it. {}.</p>", shown_name(result.protocol),
                         shown_name(other.protocol), agreement_text(score));

@@ -6,7 +6,8 @@ Imports the modules of a .py file, a .jsonl of them, or a folder; prints {"tasks
 one row a module: name, level, problem_id, status (imported, opaque, failed), reason, path, fit.
 With --widen 16-bit floats of Definitions become 32-bit ones. With --resume rows are kept in
 DIR/import.json, and modules that are there are not done again. With --list nothing is imported (nor
-PyTorch): each module is saved as DIR/NAME.py, its row says where (status: listed, module).
+PyTorch): each module is saved as DIR/NAME.py, its row says where (status: listed, module),
+and how a Solution becomes a candidate for it (adapters).
 """
 from __future__ import annotations
 
@@ -103,7 +104,8 @@ def listed(item: Item, out: pathlib.Path) -> Row:
     path = out / f"{task_name(item)}.py"
     save(path, item.code)
     return {"name": item.name, "level": item.level, "problem_id": item.problem_id,
-            "status": "listed", "reason": "", "path": "", "module": str(path)}
+            "status": "listed", "reason": "", "path": "", "module": str(path),
+            "adapters": item.adapters}
 
 
 def kept_rows(path: pathlib.Path) -> list[Row]:
