@@ -3,11 +3,11 @@
     [--resume] [--list]
 
 Imports the modules of a .py file, a .jsonl of them, or a folder; prints {"tasks": [...]} as JSON,
-one row a module: name, level, problem_id, status (imported, opaque, failed), reason, path, fit.
-With --widen 16-bit floats of Definitions become 32-bit ones. With --resume rows are kept in
+one row a module: name, level, problem_id, status (imported, opaque, failed, unsupported), reason,
+path, fit. With --widen 16-bit floats of Definitions become 32-bit ones. With --resume rows are kept in
 DIR/import.json, and modules that are there are not done again. With --list nothing is imported (nor
-PyTorch): each module is saved as DIR/NAME.py, its row says where (status: listed, module),
-and how a Solution becomes a candidate for it (adapters).
+PyTorch): each module is saved as DIR/NAME.py; its row (status: listed) says where (module), and how
+a Solution becomes a candidate for it (adapters).
 """
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
     from quern.importer.convert import Converter
     from quern.importer.trace import Untraceable
 
+    if item.unsupported:
+        return refused(item)
     row: Row = {"name": item.name, "level": item.level, "problem_id": item.problem_id,
                 "status": "failed", "reason": "", "path": ""}
     path = out / f"{task_name(item)}.task"
@@ -100,7 +102,14 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
     return {**row, "status": "imported"}
 
 
+def refused(item: Item) -> Row:
+    return {"name": item.name, "level": item.level, "problem_id": item.problem_id,
+            "status": "unsupported", "reason": item.unsupported, "path": ""}
+
+
 def listed(item: Item, out: pathlib.Path) -> Row:
+    if item.unsupported:
+        return refused(item)
     path = out / f"{task_name(item)}.py"
     save(path, item.code)
     return {"name": item.name, "level": item.level, "problem_id": item.problem_id,
