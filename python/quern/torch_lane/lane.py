@@ -96,10 +96,12 @@ class Lane:
             raise ReferenceUnfit(f"{self.name}: the reference ended with signal {death.signal}, "
                                  f"exit code {death.exit_code}") from None
 
-    def _start(self, role: str, source: str, entry: str, compile_mode: str = "") -> Process:
+    def _start(self, role: str, source: str, entry: str, compile_mode: str = "",
+               capture: bool = False) -> Process:
         trusted = role == "baseline"
         process = Process(runner.serve, {
             "role": role, "source": source, "entry": entry, "compile": compile_mode,
+            "capture": capture,
             "device": self.options.device, "confined": not trusted,
             "may_compile": trusted or static_checks.starts_compilers(source),
             "memory_bytes": self.options.memory_bytes, "readable": [builder.PACKAGE],
