@@ -88,9 +88,10 @@ def times(module, arguments, names, ready, alone):
     for sample in chosen(arguments, module):
         if sample.name not in names:
             continue
-        processes[sample.name] = lane._start("candidate", sample.source, "ModelNew")
+        processes[sample.name] = lane._fork("candidate")
         try:
-            lane._load(processes[sample.name], 120.0)
+            lane._ready(processes[sample.name])
+            lane._load(processes[sample.name], sample.source, "ModelNew", 120.0)
             ask(sample.name, 0)
         except Exception as error:  # noqa: BLE001
             found[sample.name] = {"error": repr(error)[:300]}
@@ -185,7 +186,7 @@ def summary(sample, row):
 
 def main():
     parser = quern.parser(__doc__, "capture")
-    parser.add_argument("--rows", type=int, default=16384)
+    parser.add_argument("--rows", type=int, default=8192)
     parser.add_argument("--cols", type=int, default=8192)
     parser.add_argument("--n", type=int, default=2048)
     parser.add_argument("--only", nargs="*", default=[])
@@ -201,8 +202,11 @@ def main():
 
     modules = [module for module in capture_candidates.modules(4, 4, 4)
                if chosen(arguments, module)]
-    rows = in_children(lambda module: captures(module, arguments), modules)
-    told("captured")
+    groups = [modules[first:first + TOGETHER] for first in range(0, len(modules), TOGETHER)]
+    rows = {}
+    for group in groups:
+        rows.update(in_children(lambda module: captures(module, arguments), group))
+        told("captured " + ", ".join(group))
     for module in modules:
         try:
             referee(arguments, rows[module])
@@ -210,8 +214,7 @@ def main():
             traceback.print_exc()
         told(f"judged {module}")
     fork = multiprocessing.get_context("fork")
-    for first in range(0, len(modules), TOGETHER):
-        group = modules[first:first + TOGETHER]
+    for group in groups:
         ready, alone = fork.Barrier(len(group)), fork.Lock()
         judged = {module: [name for name, row in rows[module].items() if "evaluation" in row]
                   for module in group}

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "codegen/device_naive.h"
 #include "codegen/prelude.h"
+#include "device/cuda/counters.h"
 #include "device/cuda/cuda_compiler.h"
 #include "device/cuda/cuda_source.h"
 #include "device/cuda/referee.h"
@@ -93,6 +94,9 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.worker.device = options.device;
   device.worker.scratch_dir = context.cache_directory + "/workers";
   QUERN_ASSIGN(device.worker.kernels, kernels_file(*pool, context.cache_directory + "/cuda"));
+  if (auto library = cuda::find_nvrtc("", python_environments(context))) {
+    device.counters = cuda::find_cupti(library->path, python_environments(context));
+  }
   device.spares = 2;
   if (!pool->prelude().empty()) device.headers = {{cuda::kPreludeName, pool->prelude()}};
   device.compiler = std::make_shared<cuda::CudaCompiler>(std::move(pool));

@@ -34,6 +34,10 @@ class TakingTurns : public Evaluator {
     return inner_->duel(candidate, baseline);
   }
   Result<std::vector<Candidate>> baselines() override { return inner_->baselines(); }
+  Result<Profile> profile(const Candidate& candidate) override {
+    const std::scoped_lock lock(machine_);
+    return inner_->profile(candidate);
+  }
   Environment environment() override { return inner_->environment(); }
   Work work() override { return inner_->work(); }
 

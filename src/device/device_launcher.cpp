@@ -5,6 +5,8 @@
 
 #include "base/dynamic_library.h"
 #include "base/file.h"
+#include "base/strings.h"
+#include "device/device_protocol.h"
 
 namespace quern {
 namespace {
@@ -44,17 +46,22 @@ void confine_opencl(const WorkerOptions& options, const std::string& folder, Com
   sandbox.read_write = {folder, "/dev/null"};
 }
 
+std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
 /// NVIDIA's driver does not open under Landlock without device ioctl: its worker
 /// confines itself once it has the device.
-void prepare_cuda(const std::string& folder, Command& command) {
+void prepare_cuda(const WorkerOptions& options, const std::string& folder, Command& command) {
   command.env = {"LC_ALL=C", "HOME=" + folder, "TMPDIR=" + folder, "CUDA_CACHE_DISABLE=1",
                  "CUDA_MODULE_LOADING=EAGER"};
   // The driver may lie where only this process's environment says.
+  std::vector<std::string> folders;
   if (auto driver = DynamicLibrary::open({"libcuda.so.1"})) {
-    const std::string& path = driver->path();
-    command.env.push_back("LD_LIBRARY_PATH=" + path.substr(0, path.rfind('/')));
+    folders.push_back(folder_of(driver->path()));
     driver->keep();
   }
+  // CUPTI opens libraries that lie beside it.
+  if (!options.counters.empty()) folders.push_back(folder_of(options.counters));
+  if (!folders.empty()) command.env.push_back("LD_LIBRARY_PATH=" + join(folders, ":"));
 }
 
 }  // namespace
@@ -69,7 +76,10 @@ Result<Command> device_worker_command(const WorkerOptions& options, const std::s
   if (options.compiles) command.limits.file_size_bytes = kCompilerFiles;
   if (options.kind == "opencl") confine_opencl(options, folder, command);
   if (options.kind == "cuda") {
-    prepare_cuda(folder, command);
+    prepare_cuda(options, folder, command);
+    if (!options.counters.empty()) {
+      QUERN_TRY(write_file_atomic(folder + "/" + kWorkerCountersFile, options.counters));
+    }
     if (!options.kernels.empty()) {
       QUERN_ASSIGN(const std::string image, read_file(options.kernels));
       QUERN_TRY(write_file_atomic(folder + "/" + kWorkerKernelsFile, image));

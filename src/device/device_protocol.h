@@ -20,6 +20,8 @@ inline constexpr int kWorkerFaultFd = 6;  ///< takes one `FaultReport`
 
 /// Our own kernels, in the folder a worker is started in (CUDA).
 inline constexpr const char* kWorkerKernelsFile = "kernels.cubin";
+/// The path of CUPTI, in the folder of a worker that reads hardware counters (CUDA).
+inline constexpr const char* kWorkerCountersFile = "counters.path";
 
 /// A frame to the worker is: the order and its arguments (`to_wire`), then a large text.
 enum class DeviceOrder : uint32_t {
@@ -40,6 +42,7 @@ enum class DeviceOrder : uint32_t {
   kPoisonScratch,  ///< id, byte
   kApply,          ///< id, set
   kRun,            ///< id, calls, first, batches → ns of each
+  kProfile,        ///< id → Profile
 };
 
 /// A reply is: status, then either the answer, an `Error` (kind, message, hint) or a verdict
@@ -138,6 +141,18 @@ void wire(W& w, BoundTensorMap& m) {
 template <class W>
 void wire(W& w, BoundPlan& plan) {
   w(plan.scratch), w(plan.maps), w(plan.steps);
+}
+template <class W>
+void wire(W& w, Counter& counter) {
+  w(counter.name), w(counter.label), w(counter.unit), w(counter.value);
+}
+template <class W>
+void wire(W& w, LaunchProfile& launch) {
+  w(launch.kernel), w(launch.counters), w(launch.stalls), w(launch.meaning);
+}
+template <class W>
+void wire(W& w, Profile& profile) {
+  w(profile.launches), w(profile.passes);
 }
 template <class W>
 void wire(W& w, Error& error) {

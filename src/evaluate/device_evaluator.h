@@ -42,8 +42,9 @@ class DeviceEvaluator : public Evaluator {
     std::string clock = "steady";   ///< "simulated": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
-    double hang_s = 2;  ///< as `WorkerKernel::Options::hang_s`
-    Work work;          ///< with the device's floor; zeros where its peaks are not known
+    double hang_s = 2;     ///< as `WorkerKernel::Options::hang_s`
+    std::string counters;  ///< CUDA: path of CUPTI; "": hardware counters are not read
+    Work work;             ///< with the device's floor; zeros where its peaks are not known
     Environment environment;
   };
 
@@ -56,6 +57,8 @@ class DeviceEvaluator : public Evaluator {
                                            const EvaluateRequest& request) override;
   Result<Duel> duel(const Candidate& candidate, const Candidate& baseline) override;
   Result<std::vector<Candidate>> baselines() override;
+  /// In a worker of its own, which nothing is timed in.
+  Result<Profile> profile(const Candidate& candidate) override;
   Environment environment() override { return options_.environment; }
   Work work() override { return options_.work; }
   const DeviceProperties& device() const { return sessions_->properties(); }
@@ -88,6 +91,7 @@ class DeviceEvaluator : public Evaluator {
   Outcome<Done> verify_at_size(DeviceSession& session, Built& built, Evaluation& evaluation);
   Outcome<std::unique_ptr<RunnableKernel>> start(DeviceSession& session, Built& built,
                                                  const Workload& workload, Evaluation* evaluation);
+  Outcome<Profile> profile_in(DeviceSession& session, Built& built);
   Outcome<std::string> image_for(Built& built, const Workload& workload, Evaluation* evaluation);
 
   ir::Program program_;

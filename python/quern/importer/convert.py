@@ -20,7 +20,7 @@ from quern.importer import (
 from quern.importer.dims import Frozen
 from quern.importer.distributions import SAMPLED, sampled
 from quern.importer.sizes import Values, fitting, other_values, shrunk
-from quern.importer.source import BadModule, Item, Module
+from quern.importer.source import BadModule, Item, Literals, Module
 from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import RESERVED, Writer, stays_whole
 
@@ -52,9 +52,12 @@ def task_name(item: Item) -> str:
 
 
 class Converter:
-    def __init__(self, item: Item, training: bool = True, explicit: bool = False) -> None:
+    """`explicit`: every statement says its extents. `literals`: see `Literals`."""
+
+    def __init__(self, item: Item, training: bool = True, explicit: bool = False,
+                 literals: Literals = Literals.EACH) -> None:
         self.item, self.training, self.explicit = item, training, explicit
-        self.module = Module(item.code, item.origin or item.name)
+        self.module = Module(item.code, item.origin or item.name, literals)
         self.full: Values = dict(self.module.initial)
         self.base: Trace | None = None
         self.cache: dict[tuple[int, ...], Trace | None] = {}

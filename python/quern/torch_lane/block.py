@@ -132,6 +132,10 @@ class Block:
         part = self.flat[place.offset:place.offset + place.size * dtype.itemsize]
         return part.view(dtype).as_strided(place.shape, place.strides)
 
+    def whole(self, place: Place) -> torch.Tensor:
+        """The bytes that nothing but this place has."""
+        return self.flat[place.offset:place.offset + -(-max(place.nbytes, 1) // _ALIGN) * _ALIGN]
+
     def tensors(self, places: list[Place]) -> list[torch.Tensor]:
         return [self.tensor(place) for place in places]
 

@@ -149,28 +149,31 @@ def measure(runner: Any, message: Message) -> Message:
         batch = max(2, min(40, int(message["batch_ns"] / max(rough, 1))))
         batch = -(-batch // calls) * calls
         events = [_batch_ns(call, batch, host_s) for _ in range(message["samples"])]
-        graph = _graph_times(call, batch, message["samples"])
-        return {"events": events, "graph": graph,
-                "cupti": _recorded_times(call, batch, host_s, message["samples"])}
+        kernels, cupti = _recorded_times(call, batch, host_s, message["samples"])
+        return {"events": events, "cupti": cupti,
+                "graph": _graph_times(call, batch, kernels, message["samples"])}
 
 
-def _recorded_times(call: Any, calls: int, host_s: float, samples: int) -> list[float]:
-    times = []
+def _recorded_times(call: Any, calls: int, host_s: float,
+                    samples: int) -> tuple[int, list[float]]:
+    """(kernels of a batch, times)."""
+    times, kernels = [], calls
     try:
         clock = recorder.KernelClock()
     except (recorder.NoRecorder, OSError):
-        return []
+        return calls, []
     for _ in range(samples):
         clock.take()
         _batch_ns(call, calls, host_s)
         spans = sorted(clock.take())[1:]  # the first is what keeps the device busy
-        if len(spans) >= calls:
+        kernels = len(spans)
+        if kernels >= calls:
             times.append((spans[-1][1] - spans[0][0]) / calls)
     clock.close()
-    return times
+    return kernels, times
 
 
-def _graph_times(call: Any, calls: int, samples: int) -> list[float]:
+def _graph_times(call: Any, calls: int, kernels: int, samples: int) -> list[float]:
     graph = torch.cuda.CUDAGraph(keep_graph=True)
     try:
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
@@ -181,7 +184,7 @@ def _graph_times(call: Any, calls: int, samples: int) -> list[float]:
     nodes = ctypes.c_size_t()
     driver = ctypes.CDLL("libcuda.so.1")
     driver.cuGraphGetNodes(ctypes.c_void_p(graph.raw_cuda_graph()), None, ctypes.byref(nodes))
-    if nodes.value < calls:  # launched on a stream that was not captured
+    if nodes.value < kernels:  # launched on a stream that was not captured
         return []
     graph.instantiate()
     graph.replay()

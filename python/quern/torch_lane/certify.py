@@ -64,18 +64,23 @@ class Certifier:
     def capture(self, source: str, measure: dict[str, float] | None = None) -> Report:
         """{"path"} of the candidate's capture, or {"cannot"}: why it has none. With `measure`
         ({"samples", "batch_ns"}) `times` of the candidate as it is are added."""
+        from quern.torch_lane.lane import ReferenceUnfit
+
         if "reason" in self.task:
             return {"cannot": f"its module is no task: {self.task['reason']}"}
         lane = self.lane
-        process = lane._start("candidate", source, "ModelNew", capture=True)
+        process = lane._fork("candidate", capture=True)
         try:
-            lane._load(process, CAPTURE_LIMIT_S)
+            lane._ready(process)
+            lane._load(process, source, "ModelNew", CAPTURE_LIMIT_S)
             lane._draw_all("published", 7)
             names = names_of(self.task, len(lane.facts["places"]))
             made = lane._answer(process, "capture", CAPTURE_LIMIT_S, names=names)
             made["notes"] = process.notes + made.get("notes", [])
             if measure:
                 made["times"] = lane._answer(process, "measure", CAPTURE_LIMIT_S, **measure)
+        except ReferenceUnfit as error:
+            return {"cannot": str(error)}
         except Stop as stop:
             return {"cannot": "its process: " + str(stop.report["reason"])[:400]}
         except Died as death:

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "device/cuda/counters.h"
 #include "device/cuda/gpu.h"
 #include "device/cuda/gpu_buffers.h"
 #include "device/cuda/gpu_call.h"
@@ -85,8 +86,10 @@ class CudaBackend : public DeviceBackend {
   Result<void> poison_scratch(ProgramId id, uint8_t byte) override;
   Result<bool> scratch_guards_intact(ProgramId id) override;
   Outcome<double> run(ProgramId id, int calls, int first) override;
+  Outcome<Profile> profile(ProgramId id) override;
 
  private:
+  void open_counters();
   Result<Program*> program(ProgramId id);
   Result<void> set_bytes(DevicePointer at, uint64_t bytes, uint8_t value);
   Result<void> fill_memory(GpuMemory& memory, uint8_t byte);
@@ -114,6 +117,8 @@ class CudaBackend : public DeviceBackend {
   std::unique_ptr<Gpu> gpu_;
   std::optional<Referee> referee_;
   std::optional<GpuTimer> timer_;
+  std::unique_ptr<Counters> counters_;
+  std::optional<Error> refused_;  ///< why there are none
   std::optional<GpuBuffers> buffers_;
   std::map<ProgramId, Program> programs_;
   std::shared_ptr<GpuModule> last_module_;
@@ -137,6 +142,7 @@ Result<DeviceProperties> CudaBackend::open() {
     QUERN_ASSIGN(Referee referee, Referee::load(*gpu_, options_.referee));
     referee_.emplace(std::move(referee));
   }
+  open_counters();
   const GpuProperties& gpu = gpu_->properties();
   DeviceProperties p;
   p.kind = "cuda";
@@ -154,6 +160,25 @@ Result<DeviceProperties> CudaBackend::open() {
   p.clock_mhz = gpu.clock_khz * 1e-3;
   p.draws = p.compares = referee_.has_value();
   return p;
+}
+
+/// Reads once, before there is a candidate: what that loads is there when the process is confined.
+void CudaBackend::open_counters() {
+  if (options_.counters.empty()) {
+    refused_ = Error{ErrorKind::kUsage, "this device worker reads no hardware counters", ""};
+    return;
+  }
+  auto opened = Counters::open(*gpu_, options_.counters);
+  if (!opened) {
+    refused_ = opened.error();
+    return;
+  }
+  counters_ = std::move(*opened);
+  if (!referee_) return;
+  auto tried = counters_->read({"hold"}, [this] { return referee_->hold(1); });
+  if (tried) return;
+  refused_ = tried.error();
+  counters_.reset();
 }
 
 Result<Program*> CudaBackend::program(ProgramId id) {
@@ -544,6 +569,24 @@ Outcome<double> CudaBackend::run(ProgramId id, int calls, int first) {
     loaded.call_ns = loaded.call_ns == 0 ? mean : std::min(loaded.call_ns, mean);
   }
   return ns;
+}
+
+/// Passes take the sets of buffers in turn, as timed calls do: caches are as cold.
+Outcome<Profile> CudaBackend::profile(ProgramId id) {
+  auto found = program(id);
+  if (!found) return found.error();
+  const Program& loaded = **found;
+  if (counters_ == nullptr) return *refused_;
+  if (loaded.calls.empty()) return no_such("calls of program", id);
+  if (auto hidden = buffers_->protect(); !hidden) return hidden.error();
+  std::vector<std::string> kernels;
+  for (const LaunchFit& fit : loaded.calls[0].fit(*gpu_)) kernels.push_back(fit.kernel);
+  size_t calls = 0;
+  auto profile = counters_->read(
+      kernels, [&] { return loaded.calls[calls++ % loaded.calls.size()].enqueue(*gpu_); });
+  if (profile) return std::move(*profile);
+  if (gpu_->fault() == kSuccess) return profile.error();
+  return explain_fault(gpu_->driver(), gpu_->fault(), loaded.calls[0].last_kernel());
 }
 
 }  // namespace
