@@ -113,16 +113,21 @@ void wire(W& w, BufferRef& ref) {
 }
 template <class W>
 void wire(W& w, BoundArgument& a) {
-  w(a.kind), w(a.buffer), w(a.map), w(a.type), w(a.whole), w(a.real);
+  w(a.kind), w(a.buffer), w(a.map), w(a.type), w(a.whole), w(a.real), w(a.offset);
+  w(a.members);
 }
 template <class W>
 void wire(W& w, BoundLaunch& l) {
   w(l.kernel), w(l.grid), w(l.block), w(l.cluster), w(l.shared_bytes), w(l.arguments);
-  w(l.programmatic), w(l.cooperative);
+  w(l.programmatic), w(l.cooperative), w(l.cubin);
 }
 template <class W>
 void wire(W& w, BoundFill& fill) {
-  w(fill.scratch), w(fill.byte);
+  w(fill.buffer), w(fill.byte), w(fill.bytes);
+}
+template <class W>
+void wire(W& w, BoundCopy& copy) {
+  w(copy.to), w(copy.from), w(copy.bytes);
 }
 template <class W>
 void wire(W& w, BoundScratch& scratch) {

@@ -153,7 +153,7 @@ TEST_F(DeviceServerTest, HandsThePlanToTheBackendAsItWas) {
   launch.grid = {3, 2, 1};
   launch.arguments = {{LaunchArgument::Kind::kScalar, {}, 0, PlanType::kF32, 0, 0.25},
                       {LaunchArgument::Kind::kBuffer, {BufferRef::Kind::kOutput, 1}}};
-  plan.steps = {BoundFill{0, 7}, launch};
+  plan.steps = {BoundFill{{BufferRef::Kind::kScratch, 0}, 7, 0}, launch};
   const std::vector<BufferSet> sets = {{{1, 2}, {3}}, {{4, 5}, {6}}};
   const auto [status, answer] = ask(to_wire(DeviceOrder::kLoad, ProgramId{1}, plan, sets), "image");
   ASSERT_EQ(status, ReplyStatus::kDone);

@@ -141,6 +141,10 @@ Result<std::vector<DeviceEvaluator::Built>> DeviceEvaluator::build(
     Built& built = all[i];
     built.trusted = trusted_.contains(candidates[i].id);
     built.verdict = read_plan(candidates[i], built);
+    if (!built.verdict && built.plan.precompiled) {
+      take_precompiled(candidates[i], hidden_.front(), built);
+      continue;
+    }
     if (built.verdict) continue;
     jobs.push_back(job_for(built, candidates[i], hidden_.front().sizes));
     owners.emplace_back(i, &hidden_.front());
@@ -253,7 +257,9 @@ Outcome<Passed> DeviceEvaluator::judge_in(DeviceSession& session, Built& built, 
                                           Evaluation& evaluation) {
   const int64_t begin = steady_now_ns();
   const auto verified_so_far = [&] { evaluation.stages_ms["verify"] = ms_since(begin); };
-  auto hidden = verify_hidden_in(session, built, hidden_.front(), evaluation);
+  auto hidden = built.plan.precompiled
+                    ? verify_at_size(session, built, evaluation)
+                    : verify_hidden_in(session, built, hidden_.front(), evaluation);
   verified_so_far();
   if (!hidden) return pass_on(hidden);
   auto kernel = start(session, built, timed_, &evaluation);
@@ -274,11 +280,13 @@ Outcome<Passed> DeviceEvaluator::judge_in(DeviceSession& session, Built& built, 
   evaluation.stages_ms["kernel"] += (*kernel)->kernel_ns() * 1e-6;
   if (!call_ns) return pass_on(call_ns);
   kernel->reset();
-  if (incumbent_ns <= 0 || passed.timing.median_ns < kNearRecord * incumbent_ns) {
+  const bool any_size = !built.plan.precompiled;
+  if (any_size && (incumbent_ns <= 0 || passed.timing.median_ns < kNearRecord * incumbent_ns)) {
     auto second = verify_hidden_in(session, built, hidden_.back(), evaluation);
     if (!second) return pass_on(second);
   }
   passed.method = method_of(evaluation.checks, passed.level);
+  if (!any_size) passed.method += ", at this size alone";
   return passed;
 }
 
@@ -312,10 +320,12 @@ Outcome<std::unique_ptr<RunnableKernel>> DeviceEvaluator::start(DeviceSession& s
   if (!image) return pass_on(image);
   WorkerKernel::Options options;
   const bool timed = &workload == &timed_;
-  if (timed && timed_oracle_) options.oracle = &*timed_oracle_;
+  const bool again = again_ && &workload == &*again_;
+  if ((timed || again) && timed_oracle_) options.oracle = &*timed_oracle_;
   options.digest_seed = mix_seed(options_.seed, 29);
-  options.slots = timed ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
-                        : static_cast<int>(workload.datasets.size());
+  options.slots = timed   ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
+                  : again ? 1
+                          : static_cast<int>(workload.datasets.size());
   options.placement = timed ? Placement::kLeft : Placement::kRight;
   options.hang_s = built.trusted ? kTrustedHangS : options_.hang_s;
   auto kernel = WorkerKernel::start(program_, workload, session, *image, *plan, options);

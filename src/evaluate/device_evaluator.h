@@ -87,6 +87,8 @@ class DeviceEvaluator : public Evaluator {
                            Evaluation& evaluation);
   Outcome<Done> verify_hidden_in(DeviceSession& session, Built& built, const Workload& hidden,
                                  Evaluation& evaluation);
+  static void take_precompiled(const Candidate& candidate, const Workload& workload, Built& built);
+  Outcome<Done> verify_at_size(DeviceSession& session, Built& built, Evaluation& evaluation);
   Outcome<std::unique_ptr<RunnableKernel>> start(DeviceSession& session, Built& built,
                                                  const Workload& workload, Evaluation* evaluation);
   Outcome<Profile> profile_in(DeviceSession& session, Built& built);
@@ -98,6 +100,7 @@ class DeviceEvaluator : public Evaluator {
   std::unique_ptr<DeviceSessions> sessions_;
   std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
   Workload timed_;
+  std::optional<Workload> again_;  ///< of the timed shape, for those that know no other
   std::optional<BuiltOracle::Bound> timed_oracle_;  ///< where the device draws the timed shape
   std::string oracle_note_;                         ///< why it does not
   std::map<std::string, Evaluation> cache_;         ///< by candidate id

@@ -103,10 +103,10 @@ class Lane:
             raise ReferenceUnfit(f"{self.name}: the reference ended with signal {death.signal}, "
                                  f"exit code {death.exit_code}") from None
 
-    def _fork(self, role: str) -> Process:
+    def _fork(self, role: str, capture: bool = False) -> Process:
         trusted = role == "baseline"
         return Process(runner.serve, {
-            "role": role, "device": self.options.device, "confined": not trusted,
+            "role": role, "capture": capture, "device": self.options.device, "confined": not trusted,
             "memory_bytes": self.options.memory_bytes, "readable": [builder.PACKAGE],
             "environment": builder.environment(self.options.cache, trusted)}, capture=True)
 
