@@ -31,7 +31,7 @@ constexpr int kLockAttempts = 20;  ///< a tenth of a second apart
 struct SuiteArguments {
   SuiteQuery query;
   std::string candidates, recipe, size, target = "cpu", compiler = "g++", clock = "steady",
-                                        budget = "64", out;
+                                        budget = "64", out, devices;
   ModelArguments models;
   uint64_t seed = 0;
   int samples = 0, jobs = 1, threads = 0, device = 0;
@@ -86,6 +86,7 @@ Result<PlannedRun> plan(const Suite& suite, const Cell& cell) {
   planned.options.size = planned.task.size;
   planned.options.seed += static_cast<uint64_t>(std::max(0, cell.sample));
   planned.directory = directory_of(suite, cell);
+  planned.devices = suite.arguments.devices;
   return planned;
 }
 
@@ -397,6 +398,7 @@ void add_suite_options(CLI::App& app, const std::shared_ptr<SuiteArguments>& a) 
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
   app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
       ->capture_default_str();
+  add_devices_option(app, a->devices);
   app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
       ->capture_default_str();
   app.add_option("--out", a->out,
@@ -418,7 +420,8 @@ void add_suite_options(CLI::App& app, const std::shared_ptr<SuiteArguments>& a) 
 Action add_bench_suite(CLI::App& app) {
   auto a = std::make_shared<SuiteArguments>();
   add_suite_options(app, a);
-  return [a](const Context& context) {
+  return [a, &app](const Context& context) {
+    a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->target);
     if (a->query.suite.empty()) {
       return fail(context, {ErrorKind::kUsage, "what is to be run?", "see: quern bench --help"});
     }

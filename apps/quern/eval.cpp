@@ -19,7 +19,8 @@ namespace quern::cli {
 namespace {
 
 struct EvalArguments {
-  std::string task, first, second, size, target = "cpu", compiler = "g++", clock = "steady";
+  std::string task, first, second, size, target = "cpu", compiler = "g++", clock = "steady",
+                                         devices;
   int threads = 0, device = 0;
   uint64_t seed = 0;
   int repeat = 1;
@@ -46,7 +47,7 @@ Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
   options.compiler = arguments.compiler;
   options.clock = arguments.clock;
   options.seed = arguments.seed;
-  QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options));
+  QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options, arguments.devices));
   if (!with_baseline) return bench;
   QUERN_ASSIGN(std::vector<Candidate> baselines, bench.evaluator->baselines());
   QUERN_ASSIGN(std::vector<Evaluation> evaluations, bench.evaluator->evaluate(baselines, {}));
@@ -307,6 +308,7 @@ Action add_eval(CLI::App& app) {
       ->capture_default_str();
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
+  add_devices_option(app, a->devices);
   app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
   return [a, lane, &app](const Context& context) {
     if (a->stream == !a->first.empty()) {
@@ -321,6 +323,9 @@ Action add_eval(CLI::App& app) {
       lane->time_baselines = a->speedup;
       const Result<int> verdict = eval_in_lane(context, *lane);
       return verdict ? *verdict : fail(context, verdict.error());
+    }
+    if (a->stream) {
+      a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->target);
     }
     Result<int> code = a->stream ? eval_stream(context, *a) : eval(context, *a);
     return code ? *code : fail(context, code.error());
