@@ -49,7 +49,7 @@ TEST(WindowedCompiler, KeepsToItsShareAndAnswersEveryName) {
   const std::vector<uint64_t> names = compiler.begin(jobs(10));
   EXPECT_EQ(inner->begun.size(), 3U);
   for (size_t i = 0; i < names.size(); ++i) {
-    const auto outcome = compiler.collect(names[i]);
+    auto outcome = compiler.collect(names[i]);
     ASSERT_TRUE(outcome);
     EXPECT_EQ(outcome->image, std::to_string(i) + "!");
   }
