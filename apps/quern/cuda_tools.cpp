@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "codegen/device_naive.h"
 #include "codegen/prelude.h"
+#include "device/cuda/blas.h"
 #include "device/cuda/counters.h"
 #include "device/cuda/cuda_compiler.h"
 #include "device/cuda/cuda_source.h"
@@ -115,6 +116,8 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.worker.scratch_dir = context.cache_directory + "/workers";
   QUERN_ASSIGN(device.worker.kernels, kernels_file(*pool, context.cache_directory + "/cuda"));
   if (auto library = cuda::find_nvrtc("", python_environments(context))) {
+    device.library =
+        cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context));
     device.counters = cuda::find_cupti(library->path, python_environments(context));
   }
   device.spares = 2;
@@ -174,6 +177,15 @@ std::vector<CudaFinding> cuda_findings(const Context& context) {
       {"nvdisasm", !nvdisasm.empty(),
        nvdisasm.empty() ? "not found: quern profile does without machine code" : nvdisasm,
        "it comes with CUDA toolkits and with the Python package triton"});
+  const auto found = [&](const char* name, const std::string& path, const char* without) {
+    list.push_back({name, !path.empty(), path.empty() ? std::string("not found: ") + without : path,
+                    "it comes with CUDA toolkits and with the Python package torch"});
+  };
+  found("cupti", cuda::find_cupti(library->path, python_environments(context)),
+        "quern profile does without hardware counters");
+  found("cublas",
+        cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context)),
+        "matrix products have no baseline but the naive lowering");
   return list;
 }
 

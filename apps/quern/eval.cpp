@@ -32,6 +32,7 @@ struct Bench {
   TaskAtSize task;
   std::unique_ptr<Evaluator> evaluator;
   std::optional<Candidate> baseline;
+  std::vector<std::pair<std::string, double>> times;  ///< of all that passed: name, median in ns
 };
 
 Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
@@ -54,6 +55,7 @@ Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
   double best = 0;
   for (size_t i = 0; i < evaluations.size(); ++i) {
     const Timing* timing = timing_of(evaluations[i].verdict);
+    if (timing) bench.times.emplace_back(baselines[i].note, timing->median_ns);
     if (!timing || (best > 0 && timing->median_ns >= best)) continue;
     best = timing->median_ns;
     bench.baseline = baselines[i];
@@ -138,9 +140,15 @@ Result<int> eval(const Context& context, const EvalArguments& arguments) {
     Json json = eval_json(evaluation, duel);
     json["task"] = bench.task.program.name;
     json["size"] = bench.task.size;
+    json["baselines"] = Json::object();
+    for (const auto& [name, median_ns] : bench.times) json["baselines"][name] = median_ns;
     print_json(json);
   } else {
-    print(eval_text(evaluation, duel));
+    std::string text = eval_text(evaluation, duel);
+    for (const auto& [name, median_ns] : bench.times) {
+      text += fmt::format("  baseline {:<10} {}\n", name, format_ns(median_ns));
+    }
+    print(text);
   }
   return exit_code(evaluation.verdict);
 }

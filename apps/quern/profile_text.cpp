@@ -32,11 +32,13 @@ std::string wrapped(const std::vector<std::string>& parts) {
   constexpr size_t kWidth = 96;
   std::string text, line = "  counters: ";
   for (size_t i = 0; i < parts.size(); ++i) {
-    if (line.size() + parts[i].size() > kWidth) {
-      text += line + "\n";
-      line = "    ";
+    const bool first = line.ends_with(' ');
+    if (!first && line.size() + parts[i].size() > kWidth) {
+      text += line + ";\n";
+      line = "    " + parts[i];
+    } else {
+      line += (first ? "" : "; ") + parts[i];
     }
-    line += parts[i] + (i + 1 < parts.size() ? "; " : "");
   }
   return text + line + "\n";
 }

@@ -43,6 +43,7 @@ class DeviceEvaluator : public Evaluator {
     TimingPolicy timing;
     DuelPolicy duel;
     double hang_s = 2;     ///< as `WorkerKernel::Options::hang_s`
+    std::string library;   ///< CUDA: path of cuBLAS, a baseline of matrix products; "": none
     std::string counters;  ///< CUDA: path of CUPTI; "": hardware counters are not read
     Work work;             ///< with the device's floor; zeros where its peaks are not known
     Environment environment;
@@ -89,6 +90,9 @@ class DeviceEvaluator : public Evaluator {
                                  Evaluation& evaluation);
   Outcome<std::unique_ptr<RunnableKernel>> start(DeviceSession& session, Built& built,
                                                  const Workload& workload, Evaluation* evaluation);
+  void add_library(std::vector<Candidate>& baselines);
+  Built library_built() const;
+  DeviceSessions& sessions_of(const Built& built) const;
   Outcome<Profile> profile_in(DeviceSession& session, Built& built);
   Outcome<std::string> image_for(Built& built, const Workload& workload, Evaluation* evaluation);
 
@@ -96,6 +100,9 @@ class DeviceEvaluator : public Evaluator {
   ir::Sizes sizes_;
   Options options_;
   std::unique_ptr<DeviceSessions> sessions_;
+  std::unique_ptr<DeviceSessions> library_sessions_;  ///< of the vendor's library, where it applies
+  std::string library_id_;                            ///< of the candidate that is its call
+  std::string library_note_;                          ///< why it does not start
   std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
   Workload timed_;
   std::optional<BuiltOracle::Bound> timed_oracle_;  ///< where the device draws the timed shape
