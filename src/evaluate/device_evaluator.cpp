@@ -365,13 +365,18 @@ Result<Duel> DeviceEvaluator::duel(const Candidate& candidate, const Candidate& 
   return std::move(*duel);
 }
 
+Candidate DeviceEvaluator::naive_baseline() {
+  Candidate naive =
+      make_candidate(options_.naive, "baseline", std::string(plan_target_name(options_.target)));
+  naive.note = "naive";
+  trusted_.insert(naive.id);
+  return naive;
+}
+
 Result<std::vector<Candidate>> DeviceEvaluator::baselines() {
   std::vector<Candidate> all;
   if (options_.naive.empty()) return all;
-  all.push_back(
-      make_candidate(options_.naive, "baseline", std::string(plan_target_name(options_.target))));
-  all.back().note = "naive";
-  trusted_.insert(all.back().id);
+  all.push_back(naive_baseline());
   add_library(all);
   return all;
 }

@@ -90,6 +90,7 @@ class DeviceEvaluator : public Evaluator {
                                  Evaluation& evaluation);
   Outcome<std::unique_ptr<RunnableKernel>> start(DeviceSession& session, Built& built,
                                                  const Workload& workload, Evaluation* evaluation);
+  Candidate naive_baseline();
   void add_library(std::vector<Candidate>& baselines);
   Built library_built() const;
   DeviceSessions& sessions_of(const Built& built) const;

@@ -13,28 +13,29 @@ namespace {
 
 struct Case {
   const char* what;
+  const char* sizes;
   const char* text;
   bool found;
 };
 
 const Case kCases[] = {
-    {"plain",
+    {"plain", "m = 5, n = 7, k = 3",
      "input a : f32[m, k]\ninput b : f32[k, n]\noutput c[i, j] = sum[p] a[i, p] * b[p, j]\n", true},
-    {"both transposed",
+    {"both transposed", "m = 5, n = 7, k = 3",
      "input a : f32[k, m]\ninput b : f32[n, k]\noutput c[i, j] = sum[p] a[p, i] * b[j, p]\n", true},
-    {"batched",
+    {"batched", "m = 5, n = 7, k = 3, q = 4",
      "input a : f32[q, m, k]\ninput b : f32[q, k, n]\n"
      "output c[t, i, j] = sum[p] a[t, i, p] * b[t, p, j]\n",
      true},
-    {"two batch dimensions, b shared by one",
+    {"two batch dimensions, b shared by one", "m = 5, n = 7, k = 3, q = 4",
      "input a : f32[q, 2, m, k]\ninput b : f32[q, k, n]\n"
      "output c[t, u, i, j] = sum[p] a[t, u, i, p] * b[t, p, j]\n",
      true},
-    {"with a bias",
+    {"with a bias", "m = 5, n = 7, k = 3",
      "input a : f32[m, k]\ninput b : f32[k, n]\ninput d : f32[n]\n"
      "s[i, j] = sum[p] a[i, p] * b[p, j]\noutput c[i, j] = s[i, j] + d[j]\n",
      false},
-    {"no product", "input a : f32[m, k]\noutput c[i] = sum[p] a[i, p]\n", false},
+    {"no product", "m = 5, k = 3", "input a : f32[m, k]\noutput c[i] = sum[p] a[i, p]\n", false},
 };
 
 /// The product as the library defines it, on the host.
@@ -62,7 +63,7 @@ std::vector<double> multiply(const MatrixProduct& p, const std::vector<std::vect
 
 TEST(LibraryProduct, MeansWhatTheTaskMeans) {
   for (const Case& one : kCases) {
-    const std::string text = "task t(m = 5, n = 7, k = 3, q = 4)\n" + std::string(one.text);
+    const std::string text = "task t(" + std::string(one.sizes) + ")\n" + one.text;
     auto program = parse_task(text, "t.task");
     ASSERT_TRUE(program) << one.what << ": " << program.error().message;
     const ir::Sizes sizes = *ir::bind_sizes(*program, "full");
