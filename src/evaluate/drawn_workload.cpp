@@ -201,8 +201,7 @@ Result<Workload> DeviceEvaluator::draw_timed(int probe_level) {
   QUERN_ASSIGN(const BuiltOracle oracle,
                BuiltOracle::make(program_, sizes_, *options_.compiler, options_.compare_header));
   QUERN_ASSIGN(timed_oracle_, oracle.at(program_, sizes_));
-  QUERN_ASSIGN(std::vector<Candidate> naive, baselines());
-  QUERN_ASSIGN(std::vector<Built> built, build(naive));
+  QUERN_ASSIGN(std::vector<Built> built, build({naive_baseline()}));
   QUERN_TRY(finish_build(built.front()));
   if (built.front().verdict) {
     return Error{ErrorKind::kInternal,
