@@ -167,8 +167,8 @@ TEST_F(FirstLookTest, LosesNoResultOfAStreamWithFaultsAndHangs) {
       {kernel("if (i < n) y[i] = 3 * x[i];"), "wrong_result"},
       // Right on every hidden shape, which are smaller; wrong on the one that is timed.
       {kernel("if (i < n) y[i] = n == 4096 ? x[i] : 2 * x[i];"), "wrong_result"},
-      {kernel(
-           "if (n == 4096) *(volatile __global int*)(ulong)(n * 8) = 1; if (i < n) y[i] = x[i];"),
+      {kernel("if (n == 4096) *(volatile __global int*)(ulong)(n * 8) = 1; if (i < n) y[i] = 2 * "
+              "x[i];"),
        "crashed"},
       {kernel("if (i < n) y[i] = x[i] + x[i];"), "passed"},
   };
