@@ -242,4 +242,5 @@ def main():
     quern.save(options.out, figures)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "base/suggest.h"
 #include "device/cuda/occupancy.h"
+#include "record/cuda_values.h"
 
 namespace quern::cuda {
 namespace {
@@ -56,82 +57,12 @@ bool fits(int64_t value, uint32_t bytes) {
   return value >= -(int64_t{1} << (bits - 1)) && value < (int64_t{1} << bits);
 }
 
-/// The nearest half-precision number, ties to even.
-uint16_t half_of(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
-  const float size = std::abs(value);
-  if (std::isnan(value)) return sign | 0x7e00;
-  if (size == 0) return sign;
-  if (size >= 65520) return sign | 0x7c00;
-  // In units of the last place, 2^-24 at the least; the sum of exponent and mantissa carries over.
-  int exponent = 0;
-  (void)std::frexp(size, &exponent);
-  const int place = std::max(exponent - 11, -24);
-  const auto units = static_cast<uint32_t>(std::nearbyint(std::ldexp(size, -place)));
-  return static_cast<uint16_t>(sign + (static_cast<uint32_t>(place + 24) << 10) + units);
-}
-
-uint16_t bfloat_of(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-void store_scalar(const BoundArgument& argument, void* at) {
-  const auto put = [&](const auto& value) { std::memcpy(at, &value, sizeof value); };
-  switch (argument.type) {
-    case PlanType::kF64:
-      return put(argument.real);
-    case PlanType::kF32:
-      return put(static_cast<float>(argument.real));
-    case PlanType::kF16:
-      return put(half_of(static_cast<float>(argument.real)));
-    case PlanType::kBF16:
-      return put(bfloat_of(static_cast<float>(argument.real)));
-    default:
-      // Two's complement and little-endian: the low bytes are the narrower number.
-      std::memcpy(at, &argument.whole, static_cast<size_t>(plan_type_bytes(argument.type)));
-  }
-}
-
-/// CUtensorMapDataType.
-int map_type(const BoundTensorMap& map) {
-  if (map.tf32) return 11;
-  switch (map.type) {
-    case PlanType::kI8:
-    case PlanType::kU8:
-      return 0;
-    case PlanType::kI16:
-    case PlanType::kU16:
-      return 1;
-    case PlanType::kU32:
-      return 2;
-    case PlanType::kI32:
-      return 3;
-    case PlanType::kU64:
-      return 4;
-    case PlanType::kI64:
-      return 5;
-    case PlanType::kF16:
-      return 6;
-    case PlanType::kF32:
-      return 7;
-    case PlanType::kF64:
-      return 8;
-    case PlanType::kBF16:
-      return 9;
-  }
-  return 0;
-}
-
 Outcome<Done> encode(Gpu& gpu, const BoundTensorMap& map, const CallBuffers& buffers,
                      TensorMap& encoded) {
   const Status status = gpu.driver().encode_tensor_map(
-      &encoded, map_type(map), static_cast<uint32_t>(map.extents.size()), buffers.at(map.buffer),
-      map.extents.data(), map.strides_bytes.data(), map.box.data(), map.element_strides.data(),
+      &encoded, tensor_map_type(map), static_cast<uint32_t>(map.extents.size()),
+      buffers.at(map.buffer), map.extents.data(), map.strides_bytes.data(), map.box.data(),
+      map.element_strides.data(),
       /*interleave=*/0, static_cast<int>(map.swizzle), static_cast<int>(map.l2),
       map.fill_nan ? 1 : 0);
   if (status == kSuccess) return Done{};
@@ -247,7 +178,7 @@ Outcome<Done> store_argument(Gpu& gpu, const BoundPlan& plan, const BoundLaunch&
     case LaunchArgument::Kind::kTensorMap:
       return encode(gpu, plan.maps[static_cast<size_t>(argument.map)], buffers, *at);
     case LaunchArgument::Kind::kScalar:
-      store_scalar(argument, at->words);
+      at->words[0] = scalar_bits(argument);
       return Done{};
     case LaunchArgument::Kind::kShared:
       return refuse(bound, "`shared` is an argument of OpenCL kernels only");
