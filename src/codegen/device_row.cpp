@@ -159,10 +159,10 @@ class RowKernel {
 
   /// Only reductions of the whole grid are shared by threads that lie apart.
   void settle_slices() {
-    if (items_[static_cast<size_t>(stages_[0].members[0])].scan >= 0 || stages_[0].reduce.empty() ||
-        stages_[0].space.empty()) {
-      style_.slices = 1;
-    }
+    const bool scan = items_[static_cast<size_t>(stages_[0].members[0])].scan >= 0;
+    if (scan || stages_[0].reduce.empty() || stages_[0].space.empty()) style_.slices = 1;
+    // A thread walks whole lines, one after the other.
+    if (scan) style_.vector = 1;
   }
 
   /// Rows and stages: the grid as one row where that is one stage, else rows in common.

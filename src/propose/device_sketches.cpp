@@ -29,6 +29,7 @@ struct Options {
   int elements = 8;  ///< of a row that a thread takes
   int coarsen = 1;
   int unroll = 4;
+  int stages = 6;   ///< of tiles under way at most
   size_t tile = 0;  ///< which of `device_tile_params` and `device_window_params`
 };
 
@@ -71,9 +72,8 @@ void tile_parameters(SketchBuilder* builder, const Group& group, const Options& 
   builder->add(
       "pack_panels", name,
       {{"kc", text(tile.at("kc"))}, {"mc", text(tile.at("mc"))}, {"nc", text(tile.at("nc"))}});
-  if (tile.at("stages") > 1) {
-    builder->add("software_pipeline", name, {{"stages", text(tile.at("stages"))}});
-  }
+  const int64_t stages = std::min<int64_t>(tile.at("stages"), options.stages);
+  if (stages > 1) builder->add("software_pipeline", name, {{"stages", text(stages)}});
   if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
   if (tile.at("resident") > 0) {
     builder->add("launch_bounds", name, {{"resident", text(tile.at("resident"))}});
@@ -193,7 +193,7 @@ std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& siz
                                     const RulesMachine& machine) {
   const std::pair<Options, const char*> kinds[] = {
       {{.keep = true}, "fused rows, kept in registers"},
-      {{.elements = 16}, "fused rows, everything recomputed"},
+      {{.elements = 16, .stages = 2}, "fused rows, everything recomputed"},
       {{.online = true, .elements = 16}, "fused rows, maximum and sum in one pass"},
       {{.keep = true, .elements = 32, .tile = 1}, "fused rows, kept in registers, fewer threads"},
       {{.coarsen = 4, .unroll = 8, .tile = 2}, "fused rows, more threads"},
