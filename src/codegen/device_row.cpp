@@ -66,6 +66,7 @@ class RowKernel {
     DeviceKernel kernel;
     kernel.name = name;
     kernel.threads = style_.threads;
+    kernel.resident = static_cast<int>(group_.param("resident", 0));
     kernel.blocks = blocks();
     kernel.reads = reads();
     const std::set<std::string> memory = in_memory();

@@ -52,6 +52,7 @@ struct Window {
 
 struct Tile {
   int64_t threads, columns, results;
+  int resident = 0;
   int64_t rows() const { return threads / columns * results; }
   int64_t width(const Window& window) const { return window.across.cover(columns); }
   int64_t elements(const Window& window) const { return window.down.cover(rows()) * width(window); }
@@ -163,6 +164,7 @@ class WindowKernel {
     DeviceKernel kernel;
     kernel.name = name;
     kernel.threads = static_cast<int>(t_.threads);
+    kernel.resident = t_.resident;
     kernel.blocks = tiles(w_.row(), t_.rows()) * tiles(w_.column(), t_.columns) *
                     element_product(program_, outer());
     for (const Statement& statement : w_.statements) {
@@ -339,7 +341,7 @@ Result<void> emit_device_window(const Program& program, const Group& group, int 
                   "leave cache_read with buffer=local out");
   }
   const Tile tile{group.param("threads", 256), group.param("columns", 32),
-                  group.param("coarsen", 1)};
+                  group.param("coarsen", 1), static_cast<int>(group.param("resident", 0))};
   if (!std::has_single_bit(static_cast<uint64_t>(tile.threads)) ||
       !std::has_single_bit(static_cast<uint64_t>(tile.columns)) || tile.columns > tile.threads ||
       tile.threads > 1024 || tile.results < 1 || tile.results > 16) {
