@@ -76,6 +76,7 @@ Result<std::unique_ptr<DeviceEvaluator>> DeviceEvaluator::make(const ir::Program
   const DeviceProperties& device = self->sessions_->properties();
   self->options_.environment.device =
       fmt::format("{} ({}, driver {})", device.name, device.platform, device.driver);
+  self->options_.environment.multiprocessors = device.compute_units;
   return self;
 }
 
