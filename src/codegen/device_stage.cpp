@@ -135,9 +135,10 @@ std::set<std::string> DeviceStages::in_memory(const std::vector<Item>& items,
 
 bool DeviceStages::combines(const std::vector<Item>& items, const std::vector<Stage>& stages,
                             const DeviceStyle& style) {
-  return style.width > 1 && std::any_of(stages.begin(), stages.end(), [&](const Stage& stage) {
-           return whole_row(items, stage) || block_scan(items, stage, style);
-         });
+  return std::any_of(stages.begin(), stages.end(), [&](const Stage& stage) {
+    if (style.width == 0) return style.slices > 1 && reduces(items, stage);
+    return style.width > 1 && (whole_row(items, stage) || block_scan(items, stage, style));
+  });
 }
 
 std::vector<std::string> DeviceStages::conditions(const ir::Program& program,
@@ -321,6 +322,18 @@ int DeviceStages::open_points(const std::vector<Loop>& loops) {
   if (style_.width == 0) {
     out_->add("#pragma unroll");
     out_->add(fmt::format("for (int q_u = 0; q_u < {}; ++q_u) {{", style_.coarsen));
+    if (style_.slices > 1) {
+      // Threads past the end repeat the first point and store nothing: barriers need them.
+      out_->add(fmt::format(
+          "const q_int q_place = (q_int)((q_block() * {} + q_u) * {} + q_thread() % {}) * {};",
+          style_.coarsen, style_.columns(), style_.columns(), style_.vector));
+      out_->add(fmt::format("const q_int q_p = q_place < {} ? q_place : 0;", total));
+      out_->add(fmt::format("const bool q_owner = q_place < {} && q_thread() < {};", total,
+                            style_.columns()));
+      out_->add("{");
+      declare_axes(loops);
+      return 2;
+    }
     out_->add(
         fmt::format("const q_int q_p = (q_int)((q_block() * {} + q_u) * {} + q_thread()) * {};",
                     style_.coarsen, style_.threads, style_.vector));

@@ -247,7 +247,10 @@ std::string device_signature(const Program& program, const DeviceKernel& kernel,
                                  dtype_c_name(type_of(program, name, scratch)), tensor_id(name)));
   }
   for (const std::string& size : program.free_sizes()) params.push_back("const long z_" + size);
-  return fmt::format("Q_KERNEL({}) {}({})", kernel.threads, kernel.name, fmt::join(params, ", "));
+  const std::string head = kernel.resident > 0 ? fmt::format("Q_KERNEL_RESIDENT({}, {})",
+                                                             kernel.threads, kernel.resident)
+                                               : fmt::format("Q_KERNEL({})", kernel.threads);
+  return fmt::format("{} {}({})", head, kernel.name, fmt::join(params, ", "));
 }
 
 std::string device_source(const Program& program, DeviceLanguage language,

@@ -60,6 +60,7 @@ struct DeviceKernel {
   std::string name;
   ir::IntExpr blocks;               ///< over free sizes
   int threads = 256;                ///< of a block
+  int resident = 0;                 ///< blocks that shall fit a multiprocessor; 0: as it comes
   std::vector<std::string> reads;   ///< tensors, in order of the arguments
   std::vector<std::string> writes;  ///< then these, then all free sizes
   std::string body;                 ///< between the braces, after the sizes

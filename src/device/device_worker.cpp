@@ -377,6 +377,13 @@ Outcome<double> DeviceWorker::run(ProgramId id, int calls, int first, double lim
   return ran->front();
 }
 
+Outcome<Profile> DeviceWorker::profile(ProgramId id, double limit_s) {
+  post(to_wire(DeviceOrder::kProfile, id));
+  auto answer = ask<Profile>(limit_s, Blame::kCandidate);
+  if (!answer) return pass_on(answer);
+  return std::move(std::get<0>(answer.value()));
+}
+
 void DeviceWorker::post_compile(const DeviceCompileJob& job) {
   post(to_wire(DeviceOrder::kCompile, job));
 }

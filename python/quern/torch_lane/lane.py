@@ -7,11 +7,14 @@ runs; inputs and outputs pass through memory that the judge fills and compares.
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import random
 import statistics
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from quern.torch_lane import builder, judge, kernelbench, runner, static_checks
@@ -49,6 +52,8 @@ class Options:
     baselines: tuple[str, ...] = ("eager",)   # and "compile", "max-autotune"
     fast_builds: bool = True
     cache: str = ""                  # of built extensions
+    # Held while calls are timed, so that other lanes of the machine wait.
+    alone: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
 class Lane:
@@ -98,10 +103,10 @@ class Lane:
             raise ReferenceUnfit(f"{self.name}: the reference ended with signal {death.signal}, "
                                  f"exit code {death.exit_code}") from None
 
-    def _fork(self, role: str) -> Process:
+    def _fork(self, role: str, capture: bool = False) -> Process:
         trusted = role == "baseline"
         return Process(runner.serve, {
-            "role": role, "device": self.options.device, "confined": not trusted,
+            "role": role, "capture": capture, "device": self.options.device, "confined": not trusted,
             "memory_bytes": self.options.memory_bytes, "readable": [builder.PACKAGE],
             "environment": builder.environment(self.options.cache, trusted)}, capture=True)
 
@@ -257,7 +262,8 @@ class Lane:
         report["stages_ms"]["build"] = 1000 * (self.builder.spent_s - built)
         self._verify(process, report)
         clock.mark("verify")
-        self._time(process, report)
+        with self.options.alone():
+            self._time(process, report)
         clock.mark("time")
         self._try_other_size(process, report)
         report["method"] = METHOD.format(

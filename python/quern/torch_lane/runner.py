@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from quern.torch_lane import build, sandbox, triton_builds
+from quern.torch_lane import build, capture, sandbox, triton_builds
 from quern.torch_lane.block import Block, Place, flatten, lay_out, unflatten
 from quern.torch_lane.channel import Channel, Gone, Message
 
@@ -75,7 +75,8 @@ def failure(stage: str, error: BaseException) -> Message:
 class Runner:
     """State of this process. Orders are methods whose names are in `ORDERS`."""
 
-    ORDERS = ("adopt", "load", "bind", "reshape", "confine", "run", "deliver", "probe")
+    ORDERS = ("adopt", "load", "bind", "reshape", "confine", "run", "deliver", "probe", "capture",
+              "measure")
 
     def __init__(self, channel: Channel, settings: Message) -> None:
         self.channel, self.settings = channel, settings
@@ -189,6 +190,12 @@ class Runner:
         self._synchronize()
         return {"outputs": told}
 
+    def capture(self, message: Message, fds: list[int]) -> Message:
+        return capture.record(self, message)
+
+    def measure(self, message: Message, fds: list[int]) -> Message:
+        return capture.measure(self, message)
+
     def _aliased(self, tensors: list[torch.Tensor]) -> bool:
         return any(low <= tensor.data_ptr() < high and tensor.numel()
                    for tensor in tensors for low, high in self.input_ranges)
@@ -266,7 +273,8 @@ def serve(settings: Message, channel: Channel, output_fd: int) -> None:
     code = 0
     try:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        notes = enter(settings, channel, output_fd)
+        notes = [capture.attach()] if settings.get("capture") else []
+        notes = [note for note in notes if note] + enter(settings, channel, output_fd)
         if settings["role"] == "candidate":
             build.intercept(channel, settings["device"])
             triton_builds.intercept(channel)
