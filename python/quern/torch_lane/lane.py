@@ -46,7 +46,7 @@ class Options:
     device: str = "cpu"
     seed: int = 0
     rounds: int = 12                 # of timing; each times every baseline beside the candidate
-    timing_s: float = 4.0            # stop after so long, with 5 rounds at least
+    timing_s: float = 1.0            # stop after so long, with 5 rounds at least
     memory_bytes: int = 4 << 30      # a candidate may take, on the CPU
     slot_bytes: int = 1 << 30        # for inputs and outputs in rotation
     baselines: tuple[str, ...] = ("eager",)   # and "compile", "max-autotune"
