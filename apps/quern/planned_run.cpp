@@ -68,10 +68,12 @@ Result<void> check_same(const PlannedRun& planned, const RunOptions& there) {
 Result<std::unique_ptr<Evaluator>> make_shared_evaluator(const Context& context,
                                                          const PlannedRun& planned,
                                                          const Sharing& sharing) {
-  if (sharing.machine == nullptr) return make_evaluator(context, planned.task, planned.options);
+  if (sharing.machine == nullptr) {
+    return make_evaluator(context, planned.task, planned.options, planned.devices);
+  }
   std::unique_lock lock(*sharing.machine);
   QUERN_ASSIGN(std::unique_ptr<Evaluator> inner,
-               make_evaluator(context, planned.task, planned.options));
+               make_evaluator(context, planned.task, planned.options, planned.devices));
   lock.unlock();
   return std::unique_ptr<Evaluator>(
       std::make_unique<TakingTurns>(std::move(inner), *sharing.machine));

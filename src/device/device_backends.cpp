@@ -12,6 +12,7 @@ std::unique_ptr<DeviceBackend> make_cuda_backend(int device) {
   cuda::CudaBackendOptions options;
   options.device = device;
   options.referee_path = kWorkerKernelsFile;
+  if (auto library = read_file(kWorkerLibraryFile)) options.library = *library;
   if (auto counters = read_file(kWorkerCountersFile)) options.counters = *counters;
   return cuda::make_cuda_backend(std::move(options));
 }

@@ -20,6 +20,8 @@ inline constexpr int kWorkerFaultFd = 6;  ///< takes one `FaultReport`
 
 /// Our own kernels, in the folder a worker is started in (CUDA).
 inline constexpr const char* kWorkerKernelsFile = "kernels.cubin";
+/// The path of cuBLAS, in the folder of a worker that runs our own calls of it (CUDA).
+inline constexpr const char* kWorkerLibraryFile = "library.path";
 /// The path of CUPTI, in the folder of a worker that reads hardware counters (CUDA).
 inline constexpr const char* kWorkerCountersFile = "counters.path";
 

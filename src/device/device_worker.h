@@ -24,6 +24,8 @@ struct WorkerOptions {
   std::string kernels;          ///< CUDA: path of our own kernels, a cubin; "": none
   /// CUDA: path of CUPTI, for a worker that reads hardware counters. Such a worker times nothing.
   std::string counters;
+  /// CUDA: path of cuBLAS, for a worker that runs `MatrixProduct`s and no candidates: unconfined.
+  std::string library;
   bool compiles = false;    ///< builds sources; does not take the device for good
   std::string scratch_dir;  ///< ours alone; the worker gets a folder of its own in it
   double start_s = 60;      ///< to start and to take the device

@@ -43,6 +43,7 @@ class DeviceEvaluator : public Evaluator {
     TimingPolicy timing;
     DuelPolicy duel;
     double hang_s = 2;     ///< as `WorkerKernel::Options::hang_s`
+    std::string library;   ///< CUDA: path of cuBLAS, a baseline of matrix products; "": none
     std::string counters;  ///< CUDA: path of CUPTI; "": hardware counters are not read
     Work work;             ///< with the device's floor; zeros where its peaks are not known
     Environment environment;
@@ -91,6 +92,10 @@ class DeviceEvaluator : public Evaluator {
   Outcome<Done> verify_at_size(DeviceSession& session, Built& built, Evaluation& evaluation);
   Outcome<std::unique_ptr<RunnableKernel>> start(DeviceSession& session, Built& built,
                                                  const Workload& workload, Evaluation* evaluation);
+  Candidate naive_baseline();
+  void add_library(std::vector<Candidate>& baselines);
+  Built library_built() const;
+  DeviceSessions& sessions_of(const Built& built) const;
   Outcome<Profile> profile_in(DeviceSession& session, Built& built);
   Outcome<std::string> image_for(Built& built, const Workload& workload, Evaluation* evaluation);
 
@@ -98,6 +103,9 @@ class DeviceEvaluator : public Evaluator {
   ir::Sizes sizes_;
   Options options_;
   std::unique_ptr<DeviceSessions> sessions_;
+  std::unique_ptr<DeviceSessions> library_sessions_;  ///< of the vendor's library, where it applies
+  std::string library_id_;                            ///< of the candidate that is its call
+  std::string library_note_;                          ///< why it does not start
   std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
   Workload timed_;
   std::optional<Workload> again_;  ///< of the timed shape, for those that know no other

@@ -78,8 +78,9 @@ Bytes unwritten(const Dataset& own, const Dataset&, size_t index) {
 }
 Bytes half(const Dataset& own, const Dataset&, size_t index) {
   const size_t count = own.outputs[index].value.size();
-  return filled(own.outputs[index],
-                [&, count](size_t i) { return 2 * i < count ? own.outputs[index].value[i] : 0.0; });
+  return filled(own.outputs[index], [&, count](size_t i) {
+    return 2 * i + 1 < count ? own.outputs[index].value[i] : 0.0;
+  });
 }
 
 constexpr std::array<MutantKind, 6> kMutants = {{{"zeros", zeros},

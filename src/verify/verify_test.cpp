@@ -158,6 +158,16 @@ TEST_F(Verify, EveryMutantOfAFitTaskIsCaught) {
   }
 }
 
+TEST_F(Verify, ATaskWithASingleNumberForResultIsFit) {
+  const ir::Program program = parse(R"(task total(n = 64)
+sizes tiny: n = 5
+input x : f32[n]
+output y = sum[i] x[i] * x[i]
+)");
+  const auto mutants = std::move(try_mutants(program, oracle(program), 1)).value();
+  for (const Mutant& mutant : mutants) EXPECT_TRUE(mutant.caught) << mutant.name;
+}
+
 TEST_F(Verify, AnUnfitTaskAcceptsAMutant) {
   const ir::Program program = parse(R"(task nothing(n = 64)
 sizes tiny: n = 5

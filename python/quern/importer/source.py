@@ -42,6 +42,8 @@ class Item:
     origin: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)  # for the head of the task file
     workloads: list[dict[str, int]] = dataclasses.field(default_factory=list)  # further size sets
+    adapters: dict[str, str] = dataclasses.field(default_factory=dict)  # for Solutions in Python
+    unsupported: str = ""  # why it is no module; "" where it is one
 
 
 def whole(node: ast.AST) -> int | None:

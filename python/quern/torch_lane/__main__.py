@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """usage: python -m quern.torch_lane MODULE.py [CANDIDATE.py ...] [--stream] [options]
+       python -m quern.torch_lane --serve [--machine FILE] [options]
 
 Judges candidates for a PyTorch module; one JSON value a candidate on stdout (docs/torch_lane.md).
-With --stream, candidates come as lines {"id", "source"} on descriptor 3, answers go to 4.
+With --stream, candidates come as lines {"id", "source"} on descriptor 3, answers go to 4. With
+--serve so do requests for any module (service.py); FILE is locked while calls are timed.
 """
 from __future__ import annotations
 
@@ -21,9 +23,11 @@ from typing import Any, TextIO  # noqa: E402
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="quern eval")
-    parser.add_argument("module", type=pathlib.Path)
+    parser.add_argument("module", nargs="?", type=pathlib.Path)
     parser.add_argument("candidates", nargs="*", type=pathlib.Path)
     parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--machine", default="")
     parser.add_argument("--device", default="")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--protocol", default="strict", choices=("strict", "kernelbench"))
@@ -34,7 +38,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--certify", default="", metavar="DIR",
                         help="judge captures of those that pass; keep them there")
     parser.add_argument("--quern", default="quern", help="the program that judges captures")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if (given.module is None) != given.serve:
+        parser.error("give a module file, or --serve")
+    return given
 
 
 def has_device() -> bool:
@@ -98,8 +105,12 @@ def main() -> int:
         return 2
     from quern.importer.source import BadModule
     from quern.torch_lane.lane import Lane, ReferenceUnfit
+    from quern.torch_lane.service import Machine, Service, serve
 
     try:
+        if given.serve:
+            serve(Service(options, Machine(given.machine)), os.fdopen(3), os.fdopen(4, "w"))
+            return 0
         source = given.module.read_text()
         with Lane(source, given.module.name, options) as lane:
             certifier = make_certifier(lane, given)

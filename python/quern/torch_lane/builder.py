@@ -31,7 +31,8 @@ PACKAGE = str(pathlib.Path(__file__).parents[2])
 def environment(cache: str, trusted: bool) -> dict[str, str]:
     """Where compilers inside a runner keep their files: candidates in their own folder, `scratch`,
     so that none reads what another wrote."""
-    made = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "MAX_JOBS": "1"}
+    # Inductor asks for a user's name, which a confined process cannot look up.
+    made = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "MAX_JOBS": "1", "USER": "quern"}
     if trusted:
         return {**made, "TORCHINDUCTOR_CACHE_DIR": os.path.join(cache, "inductor"),
                 "TRITON_CACHE_DIR": os.path.join(cache, "triton")}

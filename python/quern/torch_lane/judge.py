@@ -22,6 +22,7 @@ from quern.torch_lane.channel import Channel, Gone, Message
 from quern.torch_lane.compare import Fingerprint, close_enough, compare, is_finite
 
 POISON = 0xA5
+_MOST_KEPT = 16 << 30  # bytes of a device that the allocator may hold for later
 
 
 class Judge:
@@ -145,8 +146,7 @@ class Judge:
             tensors = flatten(inputs)[1]
             if [list(t.shape) for t in tensors] != [place.shape for place in self.places]:
                 return {"finite": False, "reason": "get_inputs() gives other shapes each time"}
-            for place, tensor in zip(self.places, tensors, strict=True):
-                self.blocks[slot].tensor(place).copy_(tensor)
+            self._fill(slot, tensors)
             self._note(slot, inputs, (name, seed))
             del inputs, tensors
             if name != "published":
@@ -154,6 +154,10 @@ class Judge:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
         return {"finite": finite}
+
+    def _fill(self, slot: int, tensors: list[torch.Tensor]) -> None:
+        for place, tensor in zip(self.places, tensors, strict=True):
+            self.blocks[slot].tensor(place).copy_(tensor)
 
     def _note(self, slot: int, inputs: list[Any], drawn: tuple[str, int]) -> None:
         """What a slot holds from now on."""
@@ -220,6 +224,8 @@ class Judge:
         self.places, self.out_places = self.published
         self.pristine, self.drawn, self.expected, self.history = {}, {}, {}, []
         self.trees, self.kept = {}, {}
+        if self.device.startswith("cuda") and torch.cuda.memory_reserved() > _MOST_KEPT:
+            torch.cuda.empty_cache()
         return {}
 
     def resized(self, message: Message) -> Message:
@@ -247,8 +253,7 @@ class Judge:
             if out_size > self.outputs[0].size:
                 continue
             self.places, self.out_places = places, out_places
-            for place, tensor in zip(places, tensors, strict=True):
-                self.blocks[0].tensor(place).copy_(tensor)
+            self._fill(0, tensors)
             self.pristine, self.expected = {}, {}
             self._note(0, inputs, ("resized", value))
             if self.device.startswith("cuda"):

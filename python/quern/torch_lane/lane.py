@@ -7,11 +7,14 @@ runs; inputs and outputs pass through memory that the judge fills and compares.
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import random
 import statistics
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from quern.torch_lane import builder, judge, kernelbench, runner, static_checks
@@ -49,6 +52,8 @@ class Options:
     baselines: tuple[str, ...] = ("eager",)   # and "compile", "max-autotune"
     fast_builds: bool = True
     cache: str = ""                  # of built extensions
+    # Held while calls are timed, so that other lanes of the machine wait.
+    alone: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
 class Lane:
@@ -258,7 +263,8 @@ class Lane:
         report["stages_ms"]["build"] = 1000 * (self.builder.spent_s - built)
         self._verify(process, report)
         clock.mark("verify")
-        self._time(process, report)
+        with self.options.alone():
+            self._time(process, report)
         clock.mark("time")
         self._try_other_size(process, report)
         report["method"] = METHOD.format(
@@ -336,11 +342,11 @@ class Lane:
     def _refuse_answer(self, process: Process, found: Report, name: str, calls: int,
                        ordered: bool) -> None:
         detail = f"{name}: {found['detail']}"
-        if found.get("stale"):
-            raise Stop("rejected", "the output is that of earlier inputs", detail, "stale_output")
-        if ordered:
+        if ordered:  # right on a device that was waited for: seen just before
             raise Stop("rejected", "right only after the whole device has been waited for: it "
                        "works on a stream that nobody waits for", detail, "unsynchronised_stream")
+        if found.get("stale"):
+            raise Stop("rejected", "the output is that of earlier inputs", detail, "stale_output")
         if calls > 1 and self._answer(process, "probe", CALL_LIMIT_S)["overlap"]:
             raise Stop("rejected", "outputs of several calls share memory: a later call overwrites "
                        "what an earlier one returned", detail, "overwritten_output")

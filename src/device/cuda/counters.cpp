@@ -2,7 +2,6 @@
 #include "device/cuda/counters.h"
 
 #include <fmt/format.h>
-#include <glob.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "base/dynamic_library.h"
+#include "device/cuda/blas.h"
 #include "device/cuda/cupti_api.h"
 
 namespace quern::cuda {
@@ -37,7 +37,8 @@ const std::vector<Metric>& metrics() {
        "bytes used of a sector of 32 loaded", "bytes", nullptr},
       {"smsp__sass_average_data_bytes_per_sector_mem_global_op_st.ratio",
        "bytes used of a sector of 32 stored", "bytes", nullptr},
-      {"l1tex__data_bank_conflicts_pipe_lsu.sum", "shared-memory bank conflicts", "", nullptr},
+      {"l1tex__data_bank_conflicts_pipe_lsu.sum", "bank conflicts of shared memory and L1", "",
+       nullptr},
       {"smsp__sass_inst_executed_op_local.sum", "local-memory instructions", "", nullptr},
       {"smsp__sass_thread_inst_executed_op_ffma_pred_on.sum", "multiply-adds of threads", "",
        nullptr},
@@ -218,12 +219,14 @@ void Counters::disable() {
 /// Room for the data of so many launches, known to the profiler.
 Result<void> Counters::prepare(size_t launches, std::vector<uint8_t>& data) const {
   Session& session = *session_;
+  // With no more room than launches, the last of three is not seen.
+  const size_t ranges = 2 * launches + 16;
   cupti::DataSize size;
   size.profiler = session.profiler;
   size.names = session.names.data();
   size.count = session.names.size();
-  size.ranges = launches;
-  size.nodes = static_cast<uint32_t>(launches);
+  size.ranges = ranges;
+  size.nodes = static_cast<uint32_t>(ranges);
   QUERN_TRY(check(api_->data_size(&size), "room for data"));
   data.assign(size.bytes, 0);
   cupti::DataInitialize initialize;
@@ -237,7 +240,7 @@ Result<void> Counters::prepare(size_t launches, std::vector<uint8_t>& data) cons
   config.config = session.config.data();
   config.data_bytes = data.size();
   config.data = data.data();
-  config.ranges = launches;
+  config.ranges = ranges;
   return check(api_->set_config(&config), "the configuration");
 }
 
@@ -305,24 +308,7 @@ Result<Profile> Counters::read(const std::vector<std::string>& kernels,
 
 std::string find_cupti(const std::string& nvrtc_path,
                        const std::vector<std::string>& python_environments) {
-  const std::string beside = nvrtc_path.substr(0, nvrtc_path.rfind('/'));
-  std::vector<std::string> places = {beside, beside + "/../extras/CUPTI/lib64",
-                                     "/usr/local/cuda/lib64", "/usr/local/cuda/extras/CUPTI/lib64"};
-  for (const std::string& environment : python_environments) {
-    for (const char* folder : {"nvidia/cu13/lib", "nvidia/cuda_cupti/lib", "torch/lib"}) {
-      places.push_back(environment + "/lib/python3*/site-packages/" + folder);
-    }
-  }
-  for (const std::string& place : places) {
-    glob_t found{};
-    std::string path;
-    if (glob((place + "/libcupti.so.1[23]").c_str(), 0, nullptr, &found) == 0) {
-      path = found.gl_pathv[found.gl_pathc - 1];
-    }
-    globfree(&found);
-    if (!path.empty()) return path;
-  }
-  return "";
+  return find_cuda_library("libcupti.so.1[23]", nvrtc_path, python_environments);
 }
 
 }  // namespace quern::cuda

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "device/cuda/blas.h"
 #include "device/cuda/counters.h"
 #include "device/cuda/gpu.h"
 #include "device/cuda/gpu_buffers.h"
@@ -90,6 +91,8 @@ class CudaBackend : public DeviceBackend {
 
  private:
   void open_counters();
+  Outcome<std::vector<KernelResources>> load_library(ProgramId id, const MatrixProduct& product,
+                                                     const std::vector<BufferSet>& sets);
   Result<Program*> program(ProgramId id);
   Result<void> set_bytes(DevicePointer at, uint64_t bytes, uint8_t value);
   Result<void> fill_memory(GpuMemory& memory, uint8_t byte);
@@ -117,6 +120,7 @@ class CudaBackend : public DeviceBackend {
   std::unique_ptr<Gpu> gpu_;
   std::optional<Referee> referee_;
   std::optional<GpuTimer> timer_;
+  std::unique_ptr<Blas> blas_;
   std::unique_ptr<Counters> counters_;
   std::optional<Error> refused_;  ///< why there are none
   std::optional<GpuBuffers> buffers_;
@@ -143,6 +147,9 @@ Result<DeviceProperties> CudaBackend::open() {
     referee_.emplace(std::move(referee));
   }
   open_counters();
+  if (!options_.library.empty()) {
+    QUERN_ASSIGN(blas_, Blas::open(*gpu_, options_.library));
+  }
   const GpuProperties& gpu = gpu_->properties();
   DeviceProperties p;
   p.kind = "cuda";
@@ -432,6 +439,7 @@ Outcome<std::shared_ptr<GpuModule>> CudaBackend::module_of(const std::string& im
 Outcome<std::vector<KernelResources>> CudaBackend::load(ProgramId id, const std::string& image,
                                                         const BoundPlan& plan,
                                                         const std::vector<BufferSet>& sets) {
+  if (const auto product = read_library_image(image)) return load_library(id, *product, sets);
   auto module = module_of(image);
   if (!module) return pass_on(module);
   Program made{*module, {}, {}, {}, {}, 0};
@@ -465,6 +473,25 @@ Outcome<std::vector<KernelResources>> CudaBackend::load(ProgramId id, const std:
   programs_.erase(id);
   programs_.emplace(id, std::move(made));
   return resources;
+}
+
+Outcome<std::vector<KernelResources>> CudaBackend::load_library(
+    ProgramId id, const MatrixProduct& product, const std::vector<BufferSet>& sets) {
+  if (blas_ == nullptr) {
+    return Verdict(LaunchFailed{"a library's call, in a worker that has no library", ""});
+  }
+  Program made{nullptr, {}, {}, {}, {}, 0};
+  for (const BufferSet& set : sets) {
+    auto buffers = call_buffers(set, {}, {});
+    if (!buffers) return buffers.error();
+    made.calls.push_back(GpuCall::of("cublas", [this, product, at = std::move(*buffers)] {
+      return blas_->enqueue(product, at);
+    }));
+  }
+  made.sets = sets;
+  programs_.erase(id);
+  programs_.emplace(id, std::move(made));
+  return std::vector<KernelResources>{};
 }
 
 Result<void> CudaBackend::unload(ProgramId id) {

@@ -350,11 +350,20 @@ Outcome<GpuCall> GpuCall::make(Gpu& gpu, const GpuModule& module, const BoundPla
   return call;
 }
 
+GpuCall GpuCall::of(std::string name, std::function<Status()> queue) {
+  GpuCall call;
+  call.last_kernel_ = std::move(name);
+  call.steps_.emplace_back().own = std::move(queue);
+  return call;
+}
+
 Status GpuCall::enqueue(Gpu& gpu) const {
   const Driver& api = gpu.driver();
   for (const Step& step : steps_) {
     Status status;
-    if (step.launch != nullptr) {
+    if (step.own) {
+      status = step.own();
+    } else if (step.launch != nullptr) {
       last_kernel_ = step.launch->kernel;
       status = api.launch(&step.launch->config, step.launch->function, step.launch->pointers.data(),
                           nullptr);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -72,6 +73,9 @@ class GpuCall {
   static Outcome<GpuCall> make(Gpu& gpu, const GpuModule& module, const BoundPlan& plan,
                                const CallBuffers& buffers);
 
+  /// A call that queues what it does itself, under a name for messages: a library's.
+  static GpuCall of(std::string name, std::function<Status()> queue);
+
   /// Queues every step. A status instead of a verdict, since a capture may be under way.
   Status enqueue(Gpu& gpu) const;
   /// The kernel whose launch failed last, for messages.
@@ -96,6 +100,7 @@ class GpuCall {
   struct Step {
     std::unique_ptr<Launch> launch;  ///< on the heap: its parts point at each other
     Fill fill;                       ///< where there is no launch
+    std::function<Status()> own;     ///< instead of both
   };
 
   static Outcome<std::unique_ptr<Launch>> prepare(Gpu& gpu, const GpuModule& module,
