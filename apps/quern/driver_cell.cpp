@@ -3,9 +3,9 @@
 
 #include <filesystem>
 
-#include "base/file.h"
 #include "base/hash.h"
 #include "record/json.h"
+#include "sample_record.h"
 
 namespace quern::cli {
 namespace {
@@ -43,16 +43,22 @@ SuiteSample sample_of(const Json& record) {
   return sample;
 }
 
-Result<Json> load_record(const std::string& path) {
-  if (!file_exists(path)) return Json(Json::object());
-  QUERN_ASSIGN(const std::string text, read_file(path));
-  return parse_json(text);
+/// What the benchmark's own runs set DRIVER_PROBLEM_SIZE to, by task and model; nothing where it
+/// does not say.
+Result<std::string> problem_size(const DriverTask& task, const std::string& model) {
+  const std::string path =
+      std::filesystem::path(task.includes).parent_path() / "problem-sizes.json";
+  QUERN_ASSIGN(const Json sizes, load_sample_record(path));
+  const std::string name = std::filesystem::path(task.folder).filename();
+  return sizes.value(name, Json::object()).value(model, std::string());
 }
 
 Result<Json> judge(const DriverCell& cell, const OfferedSample& sample, std::mutex& machine) {
   DriverTask task;
   task.folder = cell.task.driver;
   task.includes = std::filesystem::path(task.folder).parent_path().parent_path().parent_path();
+  QUERN_ASSIGN(const std::string size, problem_size(task, sample.model));
+  if (!size.empty()) task.problem_size = size;
   DriverOptions options = cell.options;
   options.openmp = sample.model == "omp";
   const std::scoped_lock lock(machine);
@@ -64,7 +70,7 @@ Result<Json> judge(const DriverCell& cell, const OfferedSample& sample, std::mut
 
 Result<bool> run_driver_cell(const DriverCell& cell, std::mutex& machine,
                              std::vector<SuiteSample>& samples, const std::function<bool()>& stop) {
-  QUERN_ASSIGN(Json record, load_record(cell.record));
+  QUERN_ASSIGN(Json record, load_sample_record(cell.record));
   for (const OfferedSample* offered : cell.offered) {
     SuiteSample sample;
     if (!offered->unsupported.empty() || offered->model.empty()) {
@@ -76,12 +82,13 @@ Result<bool> run_driver_cell(const DriverCell& cell, std::mutex& machine,
       if (!record.contains(key)) {
         if (stop()) return false;
         QUERN_ASSIGN(record[key], judge(cell, *offered, machine));
-        QUERN_TRY(write_file_atomic(cell.record, dump(record, 1) + "\n"));
+        QUERN_TRY(save_sample_record(cell.record, record));
       }
       sample = sample_of(record[key]);
     }
     sample.number = offered->number;
     sample.origin = offered->origin;
+    sample.source = offered->source;
     samples.push_back(sample);
   }
   return true;

@@ -26,6 +26,7 @@ Result<quern::Command> python_command(const Context& context, const ImportOption
   if (options.evaluation) command.argv.emplace_back("--eval");
   if (options.widen) command.argv.emplace_back("--widen");
   if (options.resume) command.argv.emplace_back("--resume");
+  if (options.list) command.argv.emplace_back("--list");
   return command;
 }
 

@@ -16,6 +16,7 @@ struct ImportOptions {
   bool evaluation = false;        ///< trace in evaluation mode, not in training mode
   bool widen = false;             ///< 16-bit floats of Definitions become 32-bit ones
   bool resume = false;            ///< modules that `out` has already are not done again
+  bool list = false;              ///< import nothing, only save each module's file in `out`
 };
 
 /// Runs the Python importer; its report: {"tasks": [{name, level, problem_id, status, reason, path,

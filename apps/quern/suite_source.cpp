@@ -58,17 +58,35 @@ SuiteTask imported_task(const Json& row) {
   const std::string status = row["status"], reason = row.value("reason", "");
   SuiteTask task;
   task.alias = row["name"];
-  task.name = task.alias;
   if (row["level"].is_number_integer()) task.level = row["level"];
   if (row["problem_id"].is_number_integer()) task.problem = row["problem_id"];
-  if (status != "imported") {
-    task.unsupported = fmt::format("{}: {}", status, reason);
-    return task;
-  }
-  task.path = row["path"];
-  task.name = fs::path(task.path).stem();
-  if (row.contains("fit") && row["fit"] == false) task.unsupported = reason;
+  task.module = row.value("module", "");
+  task.call_adapter = row.value("/adapters/call"_json_pointer, "");
+  task.fill_adapter = row.value("/adapters/fill"_json_pointer, "");
+  task.path = row.value("path", "");
+  const std::string& file = task.path.empty() ? task.module : task.path;
+  task.name = file.empty() ? task.alias : fs::path(file).stem().string();
+  if (status == "unsupported") task.unsupported = reason;
+  const bool unfit = row.contains("fit") && row["fit"] == false;
+  if (status == "imported" && !unfit) return task;
+  task.path.clear();
+  if (status != "listed") task.no_task_file = unfit ? reason : status + ": " + reason;
   return task;
+}
+
+Result<std::vector<SuiteTask>> imported_tasks(const Context& context,
+                                              const ImportOptions& options) {
+  QUERN_ASSIGN(const Json report, import_modules(context, options));
+  std::vector<SuiteTask> tasks;
+  for (const Json& row : report["tasks"]) tasks.push_back(imported_task(row));
+  return tasks;
+}
+
+/// Whether something is offered for it that is no Python: that needs a task file.
+bool needs_task_file(const SuiteTask& task, const OfferedSamples& offered) {
+  return std::ranges::any_of(offered.samples, [&](const OfferedSample& sample) {
+    return sample.language != "python" && sample.unsupported.empty() && is_for(sample, task);
+  });
 }
 
 Result<std::vector<SuiteTask>> import_suite(const Context& context, const SuiteQuery& query) {
@@ -78,9 +96,25 @@ Result<std::vector<SuiteTask>> import_suite(const Context& context, const SuiteQ
   options.only = query.only;
   options.widen = query.widen;
   options.resume = true;
-  QUERN_ASSIGN(const Json report, import_modules(context, options));
-  std::vector<SuiteTask> tasks;
-  for (const Json& row : report["tasks"]) tasks.push_back(imported_task(row));
+  if (query.offered == nullptr) return imported_tasks(context, options);
+  options.list = true;
+  QUERN_ASSIGN(std::vector<SuiteTask> tasks, imported_tasks(context, options));
+  options.list = false;
+  options.only.clear();
+  for (const SuiteTask& task : tasks) {
+    if (!needs_task_file(task, *query.offered)) continue;
+    options.only.push_back(task.level > 0 ? fmt::format("{}/{}", task.level, task.problem)
+                                          : task.alias);
+  }
+  if (options.only.empty()) return tasks;
+  QUERN_ASSIGN(const std::vector<SuiteTask> imported, imported_tasks(context, options));
+  for (SuiteTask& task : tasks) {
+    for (const SuiteTask& made : imported) {
+      if (made.alias != task.alias || made.level != task.level) continue;
+      task.path = made.path;
+      task.no_task_file = made.no_task_file;
+    }
+  }
   return tasks;
 }
 

@@ -6,6 +6,7 @@
 
 #include "context.h"
 #include "search/suite.h"
+#include "search/suite_candidates.h"
 
 namespace quern::cli {
 
@@ -15,6 +16,9 @@ struct SuiteQuery {
   std::string imported;  ///< folder for task files of modules
   std::vector<std::string> only;  ///< names of tasks, or LEVEL/ID; empty: all
   bool widen = false;
+  /// What is to be judged: modules are then imported only where a candidate needs the task file.
+  /// Null: tasks are to be searched.
+  const OfferedSamples* offered = nullptr;
 };
 
 /// Errors: kUsage where there is no such suite.

@@ -66,6 +66,7 @@ class RowKernel {
     DeviceKernel kernel;
     kernel.name = name;
     kernel.threads = style_.threads;
+    kernel.resident = static_cast<int>(group_.param("resident", 0));
     kernel.blocks = blocks();
     kernel.reads = reads();
     const std::set<std::string> memory = in_memory();
@@ -115,11 +116,17 @@ class RowKernel {
     style_.vector = group_.param("width", 1) >= 4 ? 4 : 1;
     style_.coarsen = static_cast<int>(std::clamp<int64_t>(group_.param("coarsen", 1), 1, 16));
     style_.unroll = static_cast<int>(std::clamp<int64_t>(group_.param("unroll", 1), 1, 16));
+    style_.slices = static_cast<int>(group_.param("slices", 1));
     style_.online = group_.param("online", 0) != 0;
     if (!std::has_single_bit(static_cast<unsigned>(style_.threads)) || style_.threads > 1024) {
       return misfit(fmt::format("{} threads a block", style_.threads), "a power of two up to 1024");
     }
     if (style_.width > style_.threads) style_.threads = style_.width;
+    if (!std::has_single_bit(static_cast<unsigned>(style_.slices)) ||
+        style_.slices > style_.threads) {
+      return misfit(fmt::format("{} threads that share a result", style_.slices),
+                    fmt::format("a power of two up to {}", style_.threads));
+    }
     if (style_.width > 0 && !std::has_single_bit(static_cast<unsigned>(style_.width))) {
       return misfit(fmt::format("{} threads a row", style_.width), "a power of two");
     }
@@ -151,6 +158,14 @@ class RowKernel {
     return !reduces || !stage.space.empty();
   }
 
+  /// Only reductions of the whole grid are shared by threads that lie apart.
+  void settle_slices() {
+    const bool scan = items_[static_cast<size_t>(stages_[0].members[0])].scan >= 0;
+    if (scan || stages_[0].reduce.empty() || stages_[0].space.empty()) style_.slices = 1;
+    // A thread walks whole lines, one after the other.
+    if (scan) style_.vector = 1;
+  }
+
   /// Rows and stages: the grid as one row where that is one stage, else rows in common.
   void plan() {
     if (parts_ > 0) {
@@ -161,7 +176,7 @@ class RowKernel {
       rows_ = RowPlan();
       rows_.bindings.resize(statements_.size());
       make_row_plan();
-      if (grid_wide()) return;
+      if (grid_wide()) return settle_slices();
       style_.width = 1;
       rows_ = deepest_rows(statements_);
       if (rows_.rows == 0) style_.width = style_.threads;  // one row: a block is all there is
@@ -226,7 +241,7 @@ class RowKernel {
 
   IntExpr blocks() const {
     if (style_.width == 0) {
-      const int64_t each = int64_t{style_.threads} * style_.vector * style_.coarsen;
+      const int64_t each = int64_t{style_.columns()} * style_.vector * style_.coarsen;
       return ceil_div(points(), ir::int_constant(each));
     }
     IntExpr rows = element_product(program_, row_axes());

@@ -27,7 +27,7 @@ Error misfit(const std::string& what, const std::string& hint) {
 }
 
 struct TileParams {
-  int64_t mr, nr, mc, nc, kc, stages, width;
+  int64_t mr, nr, mc, nc, kc, stages, width, resident;
   int64_t threads() const { return mc / mr * (nc / nr); }
   /// Rows of a panel in local memory: a pad keeps them off each other's banks.
   int64_t pitch(int64_t extent) const { return extent + 4; }
@@ -41,7 +41,8 @@ Result<TileParams> params_of(const Group& group) {
                group.param("nc", 64),
                group.param("kc", 16),
                group.param("stages", 1),
-               group.param("width", 1) >= 4 ? 4 : 1};
+               group.param("width", 1) >= 4 ? 4 : 1,
+               group.param("resident", 0)};
   if (p.mr < 1 || p.nr < 1 || p.mc % p.mr != 0 || p.nc % p.nr != 0) {
     return misfit(fmt::format("a tile of {} by {} is not made of {} by {}", p.mc, p.nc, p.mr, p.nr),
                   "mc is a multiple of mr, nc of nr");
@@ -109,6 +110,7 @@ class TileKernel {
     DeviceKernel kernel;
     kernel.name = name;
     kernel.threads = static_cast<int>(p_.threads());
+    kernel.resident = static_cast<int>(p_.resident);
     kernel.blocks = element_product(program_, c_.batch) *
                     ceil_div(element_product(program_, c_.m), ir::int_constant(p_.mc)) *
                     ceil_div(element_product(program_, c_.n), ir::int_constant(p_.nc));
@@ -125,7 +127,9 @@ class TileKernel {
     print_frame();
     const Panel a = panel("a", c_.a, c_.m, "q_nm", "q_m0", p_.mc);
     const Panel b = panel("b", c_.b, c_.n, "q_nn", "q_n0", p_.nc);
-    if (p_.stages > 1) {
+    if (p_.stages > 2 && copied(c_.a) && copied(c_.b)) {
+      print_in_background(a, b);
+    } else if (p_.stages > 1) {
       print_double_buffered(a, b);
     } else {
       print_single_buffered(a, b);
@@ -155,8 +159,8 @@ class TileKernel {
   }
 
   void print_frame() {
-    out_.add(fmt::format("Q_SHARED float q_a[{}];", p_.stages * p_.kc * p_.pitch(p_.mc)));
-    out_.add(fmt::format("Q_SHARED float q_b[{}];", p_.stages * p_.kc * p_.pitch(p_.nc)));
+    out_.add(fmt::format("Q_SHARED_VECTORS float q_a[{}];", p_.stages * p_.kc * p_.pitch(p_.mc)));
+    out_.add(fmt::format("Q_SHARED_VECTORS float q_b[{}];", p_.stages * p_.kc * p_.pitch(p_.nc)));
     out_.add(fmt::format("const q_int q_nm = {}, q_nn = {}, q_nk = {};", product(text_, c_.m),
                          product(text_, c_.n), product(text_, c_.k)));
     out_.add(fmt::format("const q_int q_tiles_m = (q_nm + {}) / {}, q_tiles_n = (q_nn + {}) / {};",
@@ -212,13 +216,8 @@ class TileKernel {
                           : "const int q_mm = q_fast_at, q_kk = q_slow_at;");
   }
 
-  /// The value of one element into `into`.
-  void print_element(const Panel& panel, const std::string& into, const std::string& own,
-                     const std::string& k) {
-    out_.add(fmt::format("{} = 0.0f;", into));
-    out_.add(fmt::format("if ({} < {} && {} < q_nk) {{", own, panel.extent, k));
-    decode(own, *panel.own);
-    decode(k, c_.k);
+  /// What must hold for an element to count, over the axes; "" where all do.
+  std::string condition_of(const Panel& panel) const {
     std::string condition;
     auto require = [&](const Expr& expr) {
       condition += (condition.empty() ? "" : " && ") + text_.value(expr);
@@ -227,6 +226,17 @@ class TileKernel {
     if (panel.operand == &c_.a) {
       for (const Expr& expr : c_.k_filters) require(expr);
     }
+    return condition;
+  }
+
+  /// The value of one element into `into`.
+  void print_element(const Panel& panel, const std::string& into, const std::string& own,
+                     const std::string& k) {
+    out_.add(fmt::format("{} = 0.0f;", into));
+    out_.add(fmt::format("if ({} < {} && {} < q_nk) {{", own, panel.extent, k));
+    decode(own, *panel.own);
+    decode(k, c_.k);
+    const std::string condition = condition_of(panel);
     const std::string value = text_.value(panel.operand->expr);
     out_.add(condition.empty() ? fmt::format("{} = {};", into, value)
                                : fmt::format("if ({}) {} = {};", condition, into, value));
@@ -334,6 +344,85 @@ class TileKernel {
     out_.add("}");
   }
 
+  /// Whether an operand is memory as it is, and not computed as it is loaded.
+  static bool copied(const Operand& operand) {
+    return operand.expr.kind == Expr::Kind::kLoad && operand.expr.args.empty();
+  }
+
+  /// `q_in`: whether an element (or four) exists, `q_from`: where it is.
+  void print_source(const Panel& panel, const std::string& own, const std::string& k) {
+    const Expr& load = panel.operand->expr;
+    out_.add(fmt::format("bool q_in = {} < {} && {} < q_nk;", own, panel.extent, k));
+    out_.add("q_int q_from = 0;");
+    out_.add("if (q_in) {");
+    decode(own, *panel.own);
+    decode(k, c_.k);
+    const std::string condition = condition_of(panel);
+    if (!condition.empty()) out_.add(fmt::format("q_in = {};", condition));
+    out_.add(fmt::format("if (q_in) q_from = {};", text_.offset(load.name, load.indices)));
+    out_.add("}");
+  }
+
+  /// Asks for this thread's share of the tile at depth `k` to be copied to local memory.
+  void print_copy(Panel panel, const std::string& k, const std::string& buffer) {
+    // Four neighbours in k lie in four rows of local memory: they are copied one by one.
+    panel.vector = panel.vector && !panel.k_fast;
+    const int64_t items = panel.size * p_.kc / (panel.vector ? 4 : 1);
+    const int64_t pitch = p_.pitch(panel.size);
+    const auto copy = [&](int bytes, const std::string& own, const std::string& place) {
+      print_source(panel, own, "q_k");
+      out_.add(
+          fmt::format("q_copy{0}(&q_{1}[{2} * {3} + q_kk * {4} + {5}], {6} + q_from, "
+                      "q_in ? {7} : 0);",
+                      bytes, panel.name, buffer, p_.kc * pitch, pitch, place,
+                      tensor_id(panel.operand->expr.name), bytes));
+    };
+    unroll();
+    out_.add(fmt::format("for (int q_f = 0; q_f < {}; ++q_f) {{", fetches(panel)));
+    print_place(panel);
+    if (items % p_.threads() != 0) out_.add(fmt::format("if (q_item < {}) {{", items));
+    out_.add(fmt::format("const q_int q_own = {} + q_mm, q_k = {} + q_kk;", panel.origin, k));
+    if (panel.vector) {
+      out_.add(fmt::format("if (q_fast_{}) {{", panel.name));
+      copy(16, "q_own", "q_mm");
+      out_.add("} else {");
+      unroll();
+      out_.add("for (int q_v = 0; q_v < 4; ++q_v) {");
+      out_.add("const q_int q_own_v = q_own + q_v;");
+      copy(4, "q_own_v", "q_mm + q_v");
+      out_.add_lines("}\n}");
+    } else {
+      copy(4, "q_own", "q_mm");
+    }
+    if (items % p_.threads() != 0) out_.add("}");
+    out_.add("}");
+  }
+
+  /// Copies to local memory are under way for all tiles but the one that is multiplied.
+  void print_in_background(const Panel& a, const Panel& b) {
+    const int64_t ahead = p_.stages - 1;
+    unroll();
+    out_.add(fmt::format("for (int q_s = 0; q_s < {}; ++q_s) {{", ahead));
+    for (const Panel* panel : {&a, &b}) {
+      print_copy(*panel, fmt::format("q_s * {}", p_.kc), "q_s");
+    }
+    out_.add("q_copy_commit();");
+    out_.add("}");
+    out_.add(fmt::format("int q_now = 0, q_next = {};", ahead));
+    out_.add(fmt::format("for (q_int q_k0 = 0; q_k0 < q_nk; q_k0 += {}) {{", p_.kc));
+    out_.add(fmt::format("Q_COPY_WAIT({});", ahead - 1));
+    out_.add("q_barrier();");
+    out_.add(fmt::format("const q_int q_coming = q_k0 + {};", ahead * p_.kc));
+    out_.add("if (q_coming < q_nk) {");
+    for (const Panel* panel : {&a, &b}) print_copy(*panel, "q_coming", "q_next");
+    out_.add("}");
+    out_.add("q_copy_commit();");
+    print_multiply("q_now");
+    out_.add(fmt::format("q_now = q_now == {0} ? 0 : q_now + 1;", ahead));
+    out_.add(fmt::format("q_next = q_next == {0} ? 0 : q_next + 1;", ahead));
+    out_.add("}");
+  }
+
   /// The next tile is on its way to registers while this one is multiplied.
   void print_double_buffered(const Panel& a, const Panel& b) {
     for (const Panel* panel : {&a, &b}) {
@@ -364,12 +453,28 @@ class TileKernel {
     out_.add("const q_int q_m = q_m0 + q_row + q_i;");
     out_.add("if (q_m < q_nm) {");
     decode("q_m", c_.m);
+    const Statement& root = statements_[root_];
+    const int64_t group = stores_vectors(root) ? 4 : 1;
     unroll();
-    out_.add(fmt::format("for (int q_j = 0; q_j < {}; ++q_j) {{", p_.nr));
-    out_.add(fmt::format("const q_int q_n = q_n0 + {};", column("q_j")));
+    out_.add(fmt::format("for (int q_g = 0; q_g < {}; q_g += {}) {{", p_.nr, group));
+    if (group > 1) {
+      for (const std::string& name : writes_) out_.add(fmt::format("float q_s_{}[4];", name));
+    }
+    out_.add("Q_UNROLL");
+    out_.add(fmt::format("for (int q_j = q_g; q_j < q_g + {}; ++q_j) {{", group));
+    print_point(root, column("q_j"));
+    QUERN_TRY(print_epilogue(root, group > 1));
+    for (int closed = 0; closed < 3; ++closed) out_.add("}");
+    if (group > 1) print_vector_stores(root);
+    for (int closed = 0; closed < 3; ++closed) out_.add("}");
+    return {};
+  }
+
+  /// Opens two blocks in which the axes of the output stand for a column of the block's tile.
+  void print_point(const Statement& root, const std::string& column) {
+    out_.add(fmt::format("const q_int q_n = q_n0 + {};", column));
     out_.add("if (q_n < q_nn) {");
     decode("q_n", c_.n);
-    const Statement& root = statements_[root_];
     for (size_t d = 0; d < c_.out_indices.size(); ++d) {
       out_.add(fmt::format("const q_int q_o{} = {};", d, text_.index(c_.out_indices[d])));
     }
@@ -377,12 +482,33 @@ class TileKernel {
     for (size_t d = 0; d < root.axes.size(); ++d) {
       out_.add(fmt::format("const q_int {0} = q_o{1}; (void){0};", axis_id(root.axes[d].name), d));
     }
-    QUERN_TRY(print_epilogue(root));
-    for (int closed = 0; closed < 5; ++closed) out_.add("}");
-    return {};
   }
 
-  Result<void> print_epilogue(const Statement& root) {
+  /// Whether neighbouring columns of a tile are neighbours in memory.
+  bool stores_vectors(const Statement& root) const {
+    return p_.width == 4 && p_.nr % 4 == 0 && root.type == DType::kF32 && !c_.n.empty() &&
+           c_.out_indices.back() == ir::int_axis(c_.n.back().name) &&
+           c_.n.back().extent == root.axes.back().extent;
+  }
+
+  /// Four neighbours lie in one row where rows are multiples of four.
+  std::string whole_vectors(const Statement& root) const {
+    return text_.index(root.axes.back().extent) + " % 4 == 0";
+  }
+
+  void print_vector_stores(const Statement& root) {
+    out_.add(fmt::format("if ({}) {{", whole_vectors(root)));
+    print_point(root, column("q_g"));
+    std::vector<IntExpr> point;
+    for (const Axis& axis : root.axes) point.push_back(ir::int_axis(axis.name));
+    for (const std::string& name : writes_) {
+      out_.add(fmt::format("q_store4({} + ({}), q_s_{});", tensor_id(name),
+                           text_.offset(name, point), name));
+    }
+    for (int closed = 0; closed < 3; ++closed) out_.add("}");
+  }
+
+  Result<void> print_epilogue(const Statement& root, bool vectors) {
     std::vector<std::string> known;
     auto value_of = [&](const Expr& expr) {
       return DeviceText(program_, false,
@@ -410,8 +536,11 @@ class TileKernel {
       out_.add(fmt::format("const float q_x_{} = {};", statement.name, value));
       known.push_back(statement.name);
       if (std::find(writes_.begin(), writes_.end(), statement.name) == writes_.end()) continue;
-      out_.add(fmt::format("{}[{}] = q_x_{};", tensor_id(statement.name),
-                           text_.offset(statement.name, point), statement.name));
+      const std::string plain = fmt::format("{}[{}] = q_x_{};", tensor_id(statement.name),
+                                            text_.offset(statement.name, point), statement.name);
+      out_.add(vectors ? fmt::format("if ({}) q_s_{}[q_j - q_g] = q_x_{}; else {}",
+                                     whole_vectors(root), statement.name, statement.name, plain)
+                       : plain);
     }
     return {};
   }
@@ -474,15 +603,6 @@ Result<void> emit_device_tiles(const Program& program, const Group& group, int n
           .make(fmt::format("g{}_{}", number, statements.back().name)));
   made->kernels.push_back(std::move(kernel));
   return {};
-}
-
-std::vector<std::map<std::string, int64_t>> device_tile_params() {
-  return {
-      {{"mr", 8}, {"nr", 8}, {"mc", 128}, {"nc", 128}, {"kc", 16}, {"stages", 2}},
-      {{"mr", 8}, {"nr", 8}, {"mc", 64}, {"nc", 128}, {"kc", 16}, {"stages", 2}},
-      {{"mr", 4}, {"nr", 8}, {"mc", 64}, {"nc", 64}, {"kc", 16}, {"stages", 2}},
-      {{"mr", 4}, {"nr", 4}, {"mc", 32}, {"nc", 32}, {"kc", 32}, {"stages", 1}},
-  };
 }
 
 }  // namespace quern

@@ -79,6 +79,7 @@ Frame DeviceServer::dispatch(const Frame& frame) {
     case DeviceOrder::kPoisonScratch:
     case DeviceOrder::kApply:
     case DeviceOrder::kRun:
+    case DeviceOrder::kProfile:
       return program_order(order, arguments, frame);
     default:
       return memory_order(order, arguments);
@@ -155,6 +156,8 @@ Frame DeviceServer::program_order(uint32_t order, std::string_view arguments, co
                                        if (!ns) return pass_on(ns);
                                        return Ran{std::move(*ns), backend_.last_clock_mhz()};
                                      });
+    case DeviceOrder::kProfile:
+      return with<Id>(arguments, [&](Id id) { return backend_.profile(id); });
     default:
       return malformed();
   }

@@ -22,6 +22,7 @@ struct DeviceEvaluator::Built {
   std::map<const Workload*, std::string> images;  ///< of the first workload for all, where shared
   std::optional<DeviceCompileJob> later;  ///< the build for the second hidden workload, if another
   bool trusted = false;
+  bool library = false;  ///< the vendor's library does it: images are calls of it
   double compile_ms = 0;
   std::string code;  ///< hashes of the machine code
 
@@ -33,6 +34,8 @@ struct DeviceEvaluator::Built {
     double ms = 0;
   };
   std::optional<FirstLook> look;
+  /// Machine code knows one size alone, and a library has workers of its own.
+  bool can_be_looked_at() const { return !plan.precompiled && !library; }
   std::optional<std::string> key;  ///< `machine_key`, once it was asked for
 
   void take(const Workload& workload, DeviceBinary binary) {

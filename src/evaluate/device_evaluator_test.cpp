@@ -238,5 +238,13 @@ TEST_F(DeviceEvaluatorTest, FindsTheFasterOfTwoInADuel) {
   EXPECT_GT(duel->low, 1.5);
 }
 
+TEST_F(DeviceEvaluatorTest, RefusesMachineCodeOfAnotherKindOfDevice) {
+  const Evaluation evaluation = evaluate(
+      "// quern: code = cubin\n// quern: launch k grid 1 block 1 args (x, y)\ncubin\naGVs\n");
+  EXPECT_EQ(verdict_name(evaluation.verdict), "compile_failed");
+  EXPECT_THAT(verdict_evidence(evaluation.verdict),
+              HasSubstr("code = cubin cannot be used with target = opencl"));
+}
+
 }  // namespace
 }  // namespace quern

@@ -55,7 +55,7 @@ bool DeviceEvaluator::is_built(const Built& built) const {
 Result<void> DeviceEvaluator::look_ahead(std::vector<Built>& built, size_t from,
                                          double incumbent_ns) {
   const auto wanted = static_cast<size_t>(first_looks());
-  if (wanted == 0 || built[from].look) return {};
+  if (wanted == 0 || built[from].look || !built[from].can_be_looked_at()) return {};
   std::set<std::string> seen;
   std::vector<Look> slow;
   const size_t end = std::min(built.size(), from + std::max(wanted, kMostLooks));
@@ -65,7 +65,7 @@ Result<void> DeviceEvaluator::look_ahead(std::vector<Built>& built, size_t from,
     const bool enough = i >= from + wanted && slow.empty();
     if (i > from && (enough || !is_built(one))) break;
     QUERN_TRY(finish_build(one));
-    if (one.verdict || one.look) continue;
+    if (one.verdict || one.look || !one.can_be_looked_at()) continue;
     const std::string& key = key_of(one);
     if (!key.empty() && (twins_.contains(key) || !seen.insert(key).second)) continue;
     QUERN_ASSIGN(Look look, begin_look(one, incumbent_ns <= 0 && !one.plan.specialize));

@@ -18,6 +18,11 @@ namespace {
 constexpr double kLowClock = 0.75;
 constexpr uint8_t kScratchPatterns[] = {0xff, 0x7f};
 
+/// Reading counters takes the profiler some tenths of a second, and calls the candidate this often
+/// at most.
+constexpr double kPassesS = 20;
+constexpr int kMostPasses = 60;
+
 DrawOrder order_of(const InputDraw& draw) {
   DrawOrder order;
   order.type = draw.type;
@@ -147,6 +152,11 @@ Outcome<std::vector<double>> WorkerKernel::run_batches(int calls, int batches) {
   const double clock = worker().last_clock_mhz();
   if (clock > 0 && (lowest_clock_mhz_ == 0 || clock < lowest_clock_mhz_)) lowest_clock_mhz_ = clock;
   return ran;
+}
+
+Outcome<Profile> WorkerKernel::profile() {
+  if (failure_) return *failure_;
+  return worker().profile(program_id_, kPassesS + kMostPasses * limit_s(1, options_.hang_s));
 }
 
 std::vector<std::string> WorkerKernel::notes() const {

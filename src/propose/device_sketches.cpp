@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "codegen/device_tile.h"
 #include "codegen/device_transpose.h"
+#include "codegen/device_window.h"
 #include "propose/sketch_builder.h"
 #include "schedule/rows.h"
 
@@ -14,6 +16,7 @@ using ir::Program;
 using ir::Statement;
 
 constexpr int64_t kMostThreads = 1024;
+constexpr double kResidentThreads = 2048;  ///< of a multiprocessor
 
 /// One way to set the parameters of all groups.
 struct Options {
@@ -21,12 +24,14 @@ struct Options {
   bool fuse = true;
   bool tensorize = true;
   bool vectors = true;
-  bool keep = false;  ///< rows in registers between passes
+  bool windows = true;  ///< pass through local memory
+  bool keep = false;    ///< rows in registers between passes
   bool online = false;
   int elements = 8;  ///< of a row that a thread takes
   int coarsen = 1;
   int unroll = 4;
-  size_t tile = 0;  ///< which of `device_tile_params`
+  int stages = 6;   ///< of tiles under way at most
+  size_t tile = 0;  ///< which of `device_tile_params` and `device_window_params`
 };
 
 std::string text(int64_t value) { return std::to_string(value); }
@@ -39,6 +44,20 @@ bool along_reduction(const Statement& statement) {
     return statement.scan_axis + 1 == static_cast<int>(statement.axes.size());
   }
   return vector_position(statement, -1) < 0;
+}
+
+/// Some index moves with the results and with the terms, as a window's does.
+bool walks_windows(const Statement& statement) {
+  const auto uses_any = [](const ir::IntExpr& index, const std::vector<ir::Axis>& axes) {
+    return std::any_of(axes.begin(), axes.end(),
+                       [&](const ir::Axis& axis) { return ir::uses_axis(index, axis.name); });
+  };
+  for (const ir::Expr* load : ir::loads_of(statement.body)) {
+    for (const ir::IntExpr& index : load->indices) {
+      if (uses_any(index, statement.axes) && uses_any(index, statement.reduce_axes)) return true;
+    }
+  }
+  return false;
 }
 
 double terms_of(const Statement& statement, const ir::Sizes& sizes) {
@@ -59,17 +78,21 @@ int64_t row_threads(double terms, int share) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(wanted)));
 }
 
-void tile_parameters(SketchBuilder* builder, const std::string& name, const Options& options) {
-  const auto params = device_tile_params();
+void tile_parameters(SketchBuilder* builder, const Group& group, const Options& options) {
+  const std::string& name = builder->program().statements[static_cast<size_t>(group.root)].name;
+  const auto params =
+      device_tile_params(builder->program(), group, builder->sizes(), builder->machine().threads);
   const auto& tile = params[std::min(options.tile, params.size() - 1)];
   builder->add("unroll_and_jam", name, {{"mr", text(tile.at("mr"))}, {"nr", text(tile.at("nr"))}});
   builder->add(
       "pack_panels", name,
       {{"kc", text(tile.at("kc"))}, {"mc", text(tile.at("mc"))}, {"nc", text(tile.at("nc"))}});
-  if (tile.at("stages") > 1) {
-    builder->add("software_pipeline", name, {{"stages", text(tile.at("stages"))}});
-  }
+  const int64_t stages = std::min<int64_t>(tile.at("stages"), options.stages);
+  if (stages > 1) builder->add("software_pipeline", name, {{"stages", text(stages)}});
   if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
+  if (tile.at("resident") > 0) {
+    builder->add("launch_bounds", name, {{"resident", text(tile.at("resident"))}});
+  }
 }
 
 /// Rows shared by the threads of a block.
@@ -97,6 +120,36 @@ void row_parameters(SketchBuilder* builder, const std::vector<Statement>& statem
   }
 }
 
+/// Threads of a block that share a result whose terms lie apart: as many as fill the device.
+void column_parameters(SketchBuilder* builder, const Statement& reduction, const Options& options) {
+  // Rows that vectors do not fit would give one thread the work of four.
+  const bool whole_vectors =
+      options.vectors && ir::evaluate(reduction.axes.back().extent, builder->sizes()) % 4 == 0;
+  if (whole_vectors) builder->add("vectorize", reduction.name, {{"width", "4"}});
+  const double terms = terms_of(reduction, builder->sizes());
+  const double wanted = kResidentThreads * builder->machine().threads * 8 / options.elements;
+  const double rows = rows_of(reduction, builder->sizes()) / (whole_vectors ? 4 : 1);
+  const double slices = std::clamp(wanted / rows, 1.0, std::clamp(terms / 16, 1.0, 32.0));
+  const int64_t width = int64_t{1} << std::lround(std::log2(slices));
+  if (width == 1) return;
+  const int64_t threads = std::clamp<int64_t>(32 * width, 256, kMostThreads);
+  builder->add("launch_bounds", reduction.name, {{"threads", text(threads)}});
+  builder->add("cross_thread_reduction", reduction.name, {{"width", text(width)}, {"apart", "1"}});
+}
+
+/// Windows pass through local memory; false where the group has none.
+bool window_parameters(SketchBuilder* builder, const Group& group, const std::string& name,
+                       const Options& options) {
+  const auto params =
+      device_window_params(builder->program(), group, builder->sizes(), builder->machine().threads);
+  if (params.empty()) return false;
+  const auto& tile = params[std::min(options.tile, params.size() - 1)];
+  builder->add("cache_read", name, {{"buffer", "local"}, {"columns", text(tile.at("columns"))}});
+  builder->add("launch_bounds", name, {{"threads", text(tile.at("threads"))}});
+  builder->add("coarsen", name, {{"factor", text(tile.at("coarsen"))}});
+  return true;
+}
+
 void nest_parameters(SketchBuilder* builder, const Group& group, const Options& options) {
   const std::vector<Statement> statements = inline_group(builder->program(), group);
   const std::string& name = statements[0].name;
@@ -112,13 +165,22 @@ void nest_parameters(SketchBuilder* builder, const Group& group, const Options& 
     builder->add("register_transpose", name);
     return;
   }
-  if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
+  if (options.windows && window_parameters(builder, group, name, options)) return;
+  // A window is no row that neighbours could share.
+  const bool columns = widest != nullptr && widest->kind == Statement::Kind::kReduce &&
+                       !widest->axes.empty() && widest == &statements[0] &&
+                       pointwise_chain(statements) &&
+                       (!along_reduction(*widest) || walks_windows(*widest));
+  if (options.vectors && !columns) builder->add("vectorize", name, {{"width", "4"}});
   if (widest == nullptr) {
     if (options.coarsen > 1) builder->add("coarsen", name, {{"factor", text(options.coarsen)}});
   } else {
-    // A window's few terms stay within a thread.
     const bool shared = along_reduction(*widest) && terms_of(*widest, builder->sizes()) >= 128;
-    if (shared || statements.size() > 1) row_parameters(builder, statements, *widest, options);
+    if (columns) {
+      column_parameters(builder, *widest, options);
+    } else if (shared || statements.size() > 1) {
+      row_parameters(builder, statements, *widest, options);
+    }
     if (options.unroll > 1) builder->add("unroll", name, {{"factor", text(options.unroll)}});
   }
 }
@@ -135,7 +197,7 @@ Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine&
     if (group.skeleton == Skeleton::kNest) {
       nest_parameters(&builder, group, options);
     } else {
-      tile_parameters(&builder, program.statements[static_cast<size_t>(group.root)].name, options);
+      tile_parameters(&builder, group, options);
     }
   }
   return {builder.trace(), std::move(note)};
@@ -147,16 +209,25 @@ std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& siz
                                     const RulesMachine& machine) {
   const std::pair<Options, const char*> kinds[] = {
       {{.keep = true}, "fused rows, kept in registers"},
-      {{.elements = 16}, "fused rows, everything recomputed"},
+      {{.elements = 16, .stages = 2}, "fused rows, everything recomputed"},
       {{.online = true, .elements = 16}, "fused rows, maximum and sum in one pass"},
       {{.keep = true, .elements = 32, .tile = 1}, "fused rows, kept in registers, fewer threads"},
       {{.coarsen = 4, .unroll = 8, .tile = 2}, "fused rows, more threads"},
       {{.elements = 64, .unroll = 8, .tile = 3}, "fused rows, few threads"},
       {{.inline_costly = false}, "fused rows, special functions stored"},
       {{.tensorize = false, .unroll = 8}, "fused rows, no tiles"},
+      {{.vectors = false, .windows = false, .elements = 16, .unroll = 16},
+       "fused rows, single elements, unrolled"},
+      {{.windows = false, .unroll = 8}, "fused rows, windows from memory"},
       {{.fuse = false, .elements = 16}, "a launch for each statement that is no map"},
-      {{.vectors = false, .elements = 16, .unroll = 1}, "fused rows, single elements"},
-      {{.inline_costly = false, .fuse = false, .tensorize = false, .vectors = false, .unroll = 1},
+      {{.vectors = false, .windows = false, .elements = 16, .unroll = 1},
+       "fused rows, single elements"},
+      {{.inline_costly = false,
+        .fuse = false,
+        .tensorize = false,
+        .vectors = false,
+        .windows = false,
+        .unroll = 1},
        "a launch for each statement"},
   };
   std::vector<Sketch> found;

@@ -103,6 +103,7 @@ void fields(V& visit, T& t) {
   visit("cpu", t.cpu);
   visit("device", t.device);
   visit("threads", t.threads);
+  visit("multiprocessors", t.multiprocessors);
   visit("isa", t.isa);
   visit("compiler", t.compiler);
   visit("kernel", t.kernel);
@@ -148,6 +149,31 @@ void fields(V& visit, T& t) {
   visit("budget_calls", t.budget_calls);
   visit("budget_tokens", t.budget_tokens);
   visit("budget_usd", t.budget_usd);
+}
+
+template <class V, class T>
+requires std::same_as<std::remove_const_t<T>, Counter>
+void fields(V& visit, T& t) {
+  visit("name", t.name);
+  visit("label", t.label);
+  visit("unit", t.unit);
+  visit("value", t.value);
+}
+
+template <class V, class T>
+requires std::same_as<std::remove_const_t<T>, LaunchProfile>
+void fields(V& visit, T& t) {
+  visit("kernel", t.kernel);
+  visit("counters", t.counters);
+  visit("stalls", t.stalls);
+  visit("meaning", t.meaning);
+}
+
+template <class V, class T>
+requires std::same_as<std::remove_const_t<T>, Profile>
+void fields(V& visit, T& t) {
+  visit("launches", t.launches);
+  visit("passes", t.passes);
 }
 
 template <class V, class T>
@@ -339,6 +365,7 @@ Json to_json(const Environment& environment) { return Writer::encode(environment
 Json to_json(const Attempt& attempt) { return Writer::encode(attempt); }
 Json to_json(const RunOptions& options) { return Writer::encode(options); }
 Json to_json(const Work& work) { return Writer::encode(work); }
+Json to_json(const Profile& profile) { return Writer::encode(profile); }
 
 template <class T>
 Result<T> from_json(const Json& json) {
@@ -360,6 +387,7 @@ template Result<Environment> from_json<Environment>(const Json&);
 template Result<Attempt> from_json<Attempt>(const Json&);
 template Result<RunOptions> from_json<RunOptions>(const Json&);
 template Result<Work> from_json<Work>(const Json&);
+template Result<Profile> from_json<Profile>(const Json&);
 
 Result<Json> parse_json(std::string_view text) {
   Json json = Json::parse(text, nullptr, false);

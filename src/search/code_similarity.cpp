@@ -31,6 +31,12 @@ constexpr std::string_view kKeywords[] = {
     "__shared__", "__syncthreads", "__kernel",  "__local",    "__restrict__",
     "pragma",     "omp",           "include",   "define",
 };
+constexpr std::string_view kPythonKeywords[] = {
+    "and",    "as",     "assert", "break",  "class", "continue", "def",    "del",
+    "elif",   "else",   "except", "False",  "for",   "from",     "global", "if",
+    "import", "in",     "is",     "lambda", "None",  "not",      "or",     "pass",
+    "raise",  "return", "True",   "try",    "while", "with",     "yield",
+};
 /// Longest first.
 constexpr std::string_view kOperators[] = {
     "<<=", ">>=", "...", "->*", "<<<", ">>>", "::", "->", "++", "--", "<<", ">>", "<=", ">=",
@@ -45,7 +51,12 @@ struct Token {
 bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
 bool is_digit(char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; }
 
-/// Where white space and comments that begin here end.
+bool is_keyword(std::string_view word) { return std::ranges::count(kKeywords, word) > 0; }
+bool is_python_keyword(std::string_view word) {
+  return std::ranges::count(kPythonKeywords, word) > 0;
+}
+
+/// Where white space and comments of C that begin here end.
 size_t skip_blank(std::string_view text, size_t at) {
   while (at < text.size()) {
     if (std::isspace(static_cast<unsigned char>(text[at])) || text[at] == '\\') {
@@ -86,7 +97,7 @@ Token next_token(std::string_view text) {
   if (is_word(first)) {
     const auto end = std::ranges::find_if_not(text, is_word);
     const std::string_view word = text.substr(0, static_cast<size_t>(end - text.begin()));
-    return {std::ranges::count(kKeywords, word) > 0 ? Kind::kKeyword : Kind::kName, word};
+    return {is_keyword(word) ? Kind::kKeyword : Kind::kName, word};
   }
   for (std::string_view op : kOperators) {
     if (text.starts_with(op)) return {Kind::kSign, text.substr(0, op.size())};
@@ -94,7 +105,65 @@ Token next_token(std::string_view text) {
   return {Kind::kSign, text.substr(0, 1)};
 }
 
-std::vector<Token> tokens_of(std::string_view text) {
+/// Tokens of Python: a line that ends outside of brackets ends its statement, as `;` does in C.
+class PythonTokens {
+ public:
+  explicit PythonTokens(std::string_view text) : text_(text) {
+    while (at_ < text_.size()) step();
+    end_statement();
+  }
+  std::vector<Token> take() { return std::move(tokens_); }
+
+ private:
+  void step() {
+    const char c = text_[at_];
+    if (text_.substr(at_, 3) == "\"\"\"" || text_.substr(at_, 3) == "'''") {
+      quoted();
+    } else if (c == '#') {
+      at_ = std::min(text_.find('\n', at_), text_.size());
+    } else if (c == '\n') {
+      if (depth_ == 0) end_statement();
+      ++at_;
+    } else if (std::isspace(static_cast<unsigned char>(c)) || c == '\\') {
+      ++at_;
+    } else {
+      add(next_token(text_.substr(at_)));
+    }
+  }
+  void add(Token token) {
+    if (is_word(token.text[0]) && !is_digit(token.text[0])) {
+      token.kind = is_python_keyword(token.text) ? Kind::kKeyword : Kind::kName;
+    }
+    const char sign = token.kind == Kind::kSign ? token.text[0] : ' ';
+    depth_ += sign == '(' || sign == '[' || sign == '{' ? 1 : 0;
+    depth_ -= (sign == ')' || sign == ']' || sign == '}') && depth_ > 0 ? 1 : 0;
+    tokens_.push_back(token);
+    at_ += token.text.size();
+  }
+  /// What stands between triple quotes is another language's code: kernels are written so.
+  void quoted() {
+    const std::string_view mark = text_.substr(at_, 3);
+    const size_t end = text_.find(mark, at_ + 3);
+    const std::string_view inside =
+        text_.substr(at_ + 3, end == std::string_view::npos ? end : end - at_ - 3);
+    for (size_t at = skip_blank(inside, 0); at < inside.size(); at = skip_blank(inside, at)) {
+      tokens_.push_back(next_token(inside.substr(at)));
+      at += tokens_.back().text.size();
+    }
+    at_ = end == std::string_view::npos ? text_.size() : end + 3;
+  }
+  void end_statement() {
+    if (!tokens_.empty() && tokens_.back().text != ";") tokens_.push_back({Kind::kSign, ";"});
+  }
+
+  std::string_view text_;
+  size_t at_ = 0;
+  int depth_ = 0;
+  std::vector<Token> tokens_;
+};
+
+std::vector<Token> tokens_of(std::string_view text, Syntax syntax) {
+  if (syntax == Syntax::kPython) return PythonTokens(text).take();
   std::vector<Token> tokens;
   for (size_t at = skip_blank(text, 0); at < text.size(); at = skip_blank(text, at)) {
     tokens.push_back(next_token(text.substr(at)));
@@ -115,16 +184,17 @@ Counts ngrams(const std::vector<Token>& tokens, size_t n) {
   return counts;
 }
 
-double weight_of(const std::vector<std::string_view>& gram, bool weighted) {
-  const bool keyword = weighted && gram.size() == 1 && std::ranges::count(kKeywords, gram[0]) > 0;
-  return keyword ? kKeywordWeight : 1;
+double weight_of(const std::vector<std::string_view>& gram, bool weighted, Syntax syntax) {
+  if (!weighted || gram.size() != 1) return 1;
+  const bool python = syntax == Syntax::kPython && is_python_keyword(gram[0]);
+  return python || is_keyword(gram[0]) ? kKeywordWeight : 1;
 }
 
 /// BLEU: the geometric mean over n of the share of the candidate's n-grams that the reference has,
 /// each at most as often as there, one added to both counts from n = 2 on (Lin and Och 2004); less
 /// for candidates that are shorter.
-double bleu(const std::vector<Token>& candidate, const std::vector<Token>& reference,
-            bool weighted) {
+double bleu(const std::vector<Token>& candidate, const std::vector<Token>& reference, bool weighted,
+            Syntax syntax) {
   if (candidate.empty() || reference.empty()) return candidate.empty() && reference.empty() ? 1 : 0;
   double logs = 0;
   for (int n = 1; n <= kLongest; ++n) {
@@ -134,8 +204,8 @@ double bleu(const std::vector<Token>& candidate, const std::vector<Token>& refer
     for (const auto& [gram, count] : mine) {
       const auto found = theirs.find(gram);
       const int there = found == theirs.end() ? 0 : found->second;
-      shared += weight_of(gram, weighted) * std::min(count, there);
-      all += weight_of(gram, weighted) * count;
+      shared += weight_of(gram, weighted, syntax) * std::min(count, there);
+      all += weight_of(gram, weighted, syntax) * count;
     }
     if (shared == 0) return 0;
     logs += std::log(shared / all);
@@ -219,11 +289,13 @@ class Shapes {
 
 }  // namespace
 
-CodeSimilarity code_similarity(std::string_view candidate, std::string_view reference) {
-  const std::vector<Token> mine = tokens_of(candidate), theirs = tokens_of(reference);
+CodeSimilarity code_similarity(std::string_view candidate, std::string_view reference,
+                               Syntax syntax) {
+  const std::vector<Token> mine = tokens_of(candidate, syntax);
+  const std::vector<Token> theirs = tokens_of(reference, syntax);
   CodeSimilarity similarity;
-  similarity.ngram = bleu(mine, theirs, false);
-  similarity.weighted = bleu(mine, theirs, true);
+  similarity.ngram = bleu(mine, theirs, false, syntax);
+  similarity.weighted = bleu(mine, theirs, true, syntax);
   similarity.tree = theirs.empty() && !mine.empty() ? 0 : Shapes(theirs).found_in(Shapes(mine));
   similarity.total = (similarity.ngram + similarity.weighted + similarity.tree) / 3;
   return similarity;

@@ -112,16 +112,39 @@ Interval fast(const std::vector<Measured>& tasks, double p, bool best) {
   });
 }
 
-void add_fast(const std::vector<Measured>& tasks, const SuiteScore& score,
-              std::vector<SuiteFigure>& figures) {
+void add_fast(const std::vector<Measured>& tasks, int samples, std::vector<SuiteFigure>& figures) {
   for (double p : kFastAt) {
     figures.push_back({fmt::format("fast_{:g}@1", p),
                        fmt::format("right and more than {:g}× the fastest baseline, one drawn", p),
                        fast(tasks, p, false), true});
-    if (score.samples <= 1) continue;
+    if (samples <= 1) continue;
     figures.push_back({fmt::format("fast_{:g}@best", p), "the same of each task's best sample",
                        fast(tasks, p, true), true});
   }
+}
+
+/// Samples that every task with samples has, at least.
+int least_samples(const std::vector<Measured>& tasks) {
+  int least = 0;
+  for (const Measured& task : tasks) {
+    const int count = static_cast<int>(task.times.size());
+    if (count > 0) least = least == 0 ? count : std::min(least, count);
+  }
+  return least;
+}
+
+std::vector<SuiteFigure> figures_of(const std::vector<Measured>& tasks, int threads) {
+  std::vector<SuiteFigure> figures;
+  if (tasks.empty()) return figures;
+  const int samples = least_samples(tasks);
+  for (int k : draws_of(samples)) add_draws(tasks, k, threads, figures);
+  add_fast(tasks, samples, figures);
+  figures.push_back({"geomean, failures as the baseline", "best samples; a failed task is 1",
+                     geometric(tasks, Failures::kAsBaseline), false});
+  figures.push_back({"geomean, failures excluded",
+                     "best samples of the tasks that have a right one",
+                     geometric(tasks, Failures::kExcluded), false});
+  return figures;
 }
 
 FastCurve curve_of(const std::vector<Measured>& tasks) {
@@ -143,23 +166,39 @@ Json to_json(const Interval& interval) {
 }
 
 Json to_json(const SuiteSample& sample) {
-  return {{"number", sample.number},       {"origin", sample.origin},
-          {"state", sample.state},         {"reason", sample.reason},
-          {"speedup", sample.speedup},     {"speedup_low", sample.low},
-          {"speedup_high", sample.high},   {"baseline", sample.baseline},
-          {"median_ns", sample.median_ns}, {"roofline", sample.roofline},
-          {"attempts", sample.attempts},   {"provisional", sample.provisional}};
+  Json json = {{"number", sample.number},       {"origin", sample.origin},
+               {"state", sample.state},         {"reason", sample.reason},
+               {"speedup", sample.speedup},     {"speedup_low", sample.low},
+               {"speedup_high", sample.high},   {"baseline", sample.baseline},
+               {"median_ns", sample.median_ns}, {"roofline", sample.roofline},
+               {"attempts", sample.attempts},   {"provisional", sample.provisional}};
+  json["nearest_similarity"] = sample.nearest ? Json(*sample.nearest) : Json(nullptr);
+  if (sample.kernelbench) {
+    json["kernelbench"] = {{"correct", sample.kernelbench->correct()},
+                           {"speedup", sample.kernelbench->speedup},
+                           {"reason", sample.kernelbench->reason},
+                           {"result", sample.kernelbench->result}};
+  }
+  return json;
 }
 
-Json to_json(const SuiteRow& row) {
-  Json json = {{"task", row.task.name}, {"level", nullptr},         {"problem_id", nullptr},
-               {"size", row.size},      {"outcome", row.outcome()}, {"reason", row.reason()}};
+Json to_json(const std::vector<SuiteFigure>& figures) {
+  Json json = Json::object();
+  for (const SuiteFigure& figure : figures) json[figure.name] = to_json(figure.value);
+  return json;
+}
+
+/// `shown`: the row under the protocol asked for; `row`: as it is kept.
+Json to_json(const SuiteRow& row, const SuiteRow& shown) {
+  Json json = {{"task", row.task.name}, {"level", nullptr},           {"problem_id", nullptr},
+               {"size", row.size},      {"outcome", shown.outcome()}, {"reason", shown.reason()}};
   if (row.task.level > 0) {
     json["level"] = row.task.level;
     json["problem_id"] = row.task.problem;
   }
-  const SuiteSample* best = row.best();
+  const SuiteSample* best = shown.best();
   json["best_speedup"] = best != nullptr && best->passed() ? Json(best->speedup) : Json(nullptr);
+  json["similarity"] = row.similarity ? Json(*row.similarity) : Json(nullptr);
   json["samples"] = Json::array();
   for (const SuiteSample& sample : row.samples) json["samples"].push_back(to_json(sample));
   return json;
@@ -212,52 +251,56 @@ std::string SuiteRow::reason() const {
 }
 
 SuiteScore score_suite(const SuiteResult& result) {
+  const SuiteResult shown = under_protocol(result, result.protocol);
   SuiteScore score;
-  score.tasks = static_cast<int>(result.rows.size());
-  for (const SuiteRow& row : result.rows) {
+  score.tasks = static_cast<int>(shown.rows.size());
+  for (const SuiteRow& row : shown.rows) {
     const std::string outcome = row.outcome();
     score.unsupported += outcome == "unsupported" ? 1 : 0;
     score.not_run += outcome == "not_run" ? 1 : 0;
     score.missing += outcome == "missing" ? 1 : 0;
-    const int count = static_cast<int>(row.samples.size());
-    if (!row.counted()) continue;
-    ++score.counted;
-    if (count > 0) score.samples = score.samples == 0 ? count : std::min(score.samples, count);
+    score.counted += row.counted() ? 1 : 0;
   }
-  const std::vector<Measured> tasks = measured(result);
-  if (tasks.empty()) return score;
-  for (int k : draws_of(score.samples)) add_draws(tasks, k, result.threads, score.figures);
-  add_fast(tasks, score, score.figures);
-  score.figures.push_back({"geomean, failures as the baseline", "best samples; a failed task is 1",
-                           geometric(tasks, Failures::kAsBaseline), false});
-  score.figures.push_back({"geomean, failures excluded",
-                           "best samples of the tasks that have a right one",
-                           geometric(tasks, Failures::kExcluded), false});
-  score.curve = curve_of(tasks);
+  const std::vector<Measured> tasks = measured(shown);
+  score.samples = least_samples(tasks);
+  score.agreement = agreement_of(result);
+  score.figures = figures_of(tasks, result.threads);
+  if (!tasks.empty()) score.curve = curve_of(tasks);
+  if (score.agreement.samples > 0) {
+    score.other = figures_of(measured(under_protocol(result, other_protocol(result.protocol))),
+                             result.threads);
+  }
   return score;
 }
 
 Json to_json(const SuiteResult& result, const SuiteScore& score) {
-  Json json = {{"suite", result.suite},
-               {"candidates", result.candidates},
-               {"recipe", result.recipe},
-               {"model", result.model},
-               {"budget", result.budget},
-               {"target", result.target},
-               {"clock", result.clock},
-               {"threads", result.threads},
-               {"environment", to_json(result.environment)}};
+  Json json = {{"suite", result.suite},       {"candidates", result.candidates},
+               {"protocol", result.protocol}, {"recipe", result.recipe},
+               {"model", result.model},       {"budget", result.budget},
+               {"target", result.target},     {"clock", result.clock},
+               {"threads", result.threads},   {"environment", to_json(result.environment)}};
   json["tasks"] = {{"all", score.tasks},
                    {"counted", score.counted},
                    {"missing", score.missing},
                    {"unsupported", score.unsupported},
                    {"not_run", score.not_run}};
-  json["figures"] = Json::object();
-  for (const SuiteFigure& figure : score.figures)
-    json["figures"][figure.name] = to_json(figure.value);
+  json["figures"] = to_json(score.figures);
+  if (score.agreement.samples > 0) {
+    const Agreement& both = score.agreement;
+    json["other_protocol"] = {{"protocol", other_protocol(result.protocol)},
+                              {"figures", to_json(score.other)},
+                              {"samples", both.samples},
+                              {"right_under_both", both.both},
+                              {"wrong_under_both", both.neither},
+                              {"right_under_kernelbench_only", both.only_kernelbench},
+                              {"right_under_strict_only", both.only_strict}};
+  }
   json["fast_p"] = to_json(score.curve);
   json["rows"] = Json::array();
-  for (const SuiteRow& row : result.rows) json["rows"].push_back(to_json(row));
+  const SuiteResult shown = under_protocol(result, result.protocol);
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    json["rows"].push_back(to_json(result.rows[i], shown.rows[i]));
+  }
   return json;
 }
 

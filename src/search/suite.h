@@ -19,9 +19,23 @@ struct SuiteTask {
   std::string alias;   ///< its name in the benchmark that it comes from
   std::string path;    ///< of its task file; "" where it has none
   std::string driver;  ///< folder of the C++ program that judges it instead; "" for a task file
-  int level = 0;       ///< in that benchmark; 0: none
+  std::string module;  ///< PyTorch module that judges candidates in Python; "" where it has none
+  /// Text that makes a Solution in Python a candidate for the module, ENTRY standing for its
+  /// function: one that returns the outputs, one that fills them. "": no Definition.
+  std::string call_adapter, fill_adapter;
+  std::string no_task_file;  ///< why a module has none; "" where nobody asked for one
+  int level = 0;             ///< in that benchmark; 0: none
   int problem = 0;
   std::string unsupported;  ///< why it cannot be judged here; "" where it can
+};
+
+/// What KernelBench's own protocol says of a candidate, beside our verdict (docs/torch_lane.md).
+struct KernelBenchVerdict {
+  Json result;  ///< its record: `compiled`, `correctness`, `runtime`, …; null where it has none
+  std::string reason;  ///< why it is not right; "" where it is
+  double speedup = 0;  ///< eager time over the candidate's; 0 where it is not right
+
+  bool correct() const { return result.is_object() && result.value("correctness", false); }
 };
 
 /// One sample of a task: a candidate, or the best kernel of one search.
@@ -38,7 +52,10 @@ struct SuiteSample {
   double median_ns = 0;
   double roofline = 0;
   int attempts = 1;          ///< candidates that were tried for it
-  bool provisional = false;  ///< judged by its benchmark's own program, in one process with it
+  bool provisional = false;  ///< its own process has run host code, or its benchmark's program
+  std::optional<KernelBenchVerdict> kernelbench;
+  std::string source;             ///< to compare with the others; not among the results
+  std::optional<double> nearest;  ///< greatest code similarity to another sample of the task
 
   bool passed() const { return state == "passed"; }
   bool counted() const { return state != "unsupported" && state != "not_run"; }
@@ -48,6 +65,7 @@ struct SuiteRow {
   SuiteTask task;
   std::string size;
   std::vector<SuiteSample> samples;
+  std::optional<double> similarity;  ///< mean code similarity of pairs of samples, where there are
 
   /// Enters the figures: it can be judged, and all that was offered was. A task without samples
   /// counts as failed.
@@ -62,7 +80,8 @@ struct SuiteRow {
 };
 
 struct SuiteResult {
-  std::string suite, candidates;  ///< as asked for
+  std::string suite, candidates;    ///< as asked for
+  std::string protocol = "strict";  ///< whose verdicts rows and figures show: or "kernelbench"
   std::string recipe, model, budget;
   std::string target, clock;
   int threads = 1;
@@ -84,14 +103,31 @@ struct FastCurve {
   std::vector<metrics::Interval> one, best;
 };
 
+/// How the two protocols agree on the samples that both judged.
+struct Agreement {
+  int samples = 0, both = 0, neither = 0;
+  int only_kernelbench = 0;  ///< right under KernelBench's protocol, refused by ours
+  int only_strict = 0;
+};
+
 struct SuiteScore {
   int tasks = 0, counted = 0, unsupported = 0, not_run = 0, missing = 0;
   int samples = 0;  ///< that every counted task with samples has, at least
   std::vector<SuiteFigure> figures;
+  /// The same under the other protocol; empty where it judged no sample.
+  std::vector<SuiteFigure> other;
+  Agreement agreement;
   FastCurve curve;
 };
 
-/// Intervals are drawn from a fixed seed.
+/// The rows of a result as they are kept (our own verdicts, KernelBench's beside them) with the
+/// verdicts of one protocol, "strict" or "kernelbench", as their own. A sample that it did not
+/// judge is `unsupported`.
+SuiteResult under_protocol(const SuiteResult& result, const std::string& protocol);
+std::string other_protocol(const std::string& protocol);
+Agreement agreement_of(const SuiteResult& result);
+
+/// Figures of `result.protocol`, from rows as they are kept; intervals from a fixed seed.
 SuiteScore score_suite(const SuiteResult& result);
 
 Json to_json(const SuiteResult& result, const SuiteScore& score);

@@ -17,18 +17,17 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kLimitBytes = size_t{4} << 20;
-constexpr const char* kNeedsPython =
-    "Python: a module that calls PyTorch is judged by `quern eval MODULE.py CANDIDATE.py`";
 
 struct LanguageRow {
   const char* word;  ///< a file's extension, or how a benchmark calls the language
   const char* language;
 };
 constexpr LanguageRow kLanguages[] = {
-    {"c", "c++"},          {"cc", "c++"},          {"cpp", "c++"},       {"cxx", "c++"},
-    {"c++", "c++"},        {"cu", "cuda"},         {"cuda", "cuda"},     {"cl", "opencl"},
-    {"opencl", "opencl"},  {"py", "python"},       {"python", "python"}, {"triton", "python"},
-    {"pytorch", "python"}, {"tilelang", "python"},
+    {"c", "c++"},           {"cc", "c++"},        {"cpp", "c++"},         {"cxx", "c++"},
+    {"c++", "c++"},         {"cu", "cuda"},       {"cuda", "cuda"},       {"cl", "opencl"},
+    {"opencl", "opencl"},   {"py", "python"},     {"python", "python"},   {"triton", "python"},
+    {"pytorch", "python"},  {"cuda_cpp", "cuda"}, {"cute_dsl", "python"}, {"cutile", "python"},
+    {"tilelang", "python"},
 };
 
 std::string language_of(std::string word) {
@@ -41,7 +40,6 @@ std::string language_of(std::string word) {
 
 void settle_language(OfferedSample& sample, const std::string& word) {
   sample.language = language_of(word);
-  if (sample.language == "python") sample.unsupported = kNeedsPython;
   if (sample.language.empty()) {
     sample.unsupported = fmt::format("the language '{}' is not known", word);
   }
@@ -62,12 +60,29 @@ int number_at(const Json& json, std::initializer_list<const char*> keys, int oth
   return otherwise;
 }
 
+/// How a line calls its language. KernelBench's name the back end, and every source of theirs is
+/// Python around it; where nothing is said, a source that defines their class is Python, too.
+std::string language_of_line(const Json& json, const std::string& source) {
+  static constexpr std::string_view kModule = "class ModelNew";
+  if (source.find(kModule) != std::string::npos) return "python";
+  const std::string named = text_at(json, {"language", "backend"});
+  return named.empty() ? "c++" : named;
+}
+
+/// FlashInfer-Bench names one language, SOL-ExecBench a list of them.
+std::string language_of_solution(const Json& spec) {
+  const std::string one = text_at(spec, {"language"});
+  if (!one.empty() || !spec.contains("languages")) return one;
+  const Json& all = spec["languages"];
+  return all.is_array() && !all.empty() && all[0].is_string() ? all[0].get<std::string>() : "";
+}
+
 /// FlashInfer-Bench's and SOL-ExecBench's Solution: files, and how they are called.
 OfferedSample solution(const Json& json) {
   OfferedSample sample;
   const Json& spec = json["spec"];
   sample.task = text_at(json, {"definition"});
-  settle_language(sample, text_at(spec, {"language"}));
+  settle_language(sample, language_of_solution(spec));
   const std::string binding = text_at(spec, {"binding"});
   if (sample.unsupported.empty() && !binding.empty()) {
     sample.unsupported = fmt::format(
@@ -81,8 +96,14 @@ OfferedSample solution(const Json& json) {
   sample.source = text_at(sources[0], {"content"});
   const std::string entry = text_at(spec, {"entry_point"});
   const size_t colons = entry.find("::");
+  const std::string function = colons == std::string::npos ? entry : entry.substr(colons + 2);
   if (sample.language == "c++" && colons != std::string::npos) {
-    sample.source.insert(0, fmt::format("// quern: entry = {}\n", entry.substr(colons + 2)));
+    sample.source.insert(0, fmt::format("// quern: entry = {}\n", function));
+  }
+  if (sample.language == "python") {
+    sample.entry = function;
+    sample.fills_outputs =
+        !spec.contains("destination_passing_style") || spec["destination_passing_style"] != false;
   }
   return sample;
 }
@@ -97,8 +118,7 @@ Result<OfferedSample> sample_of_json(const Json& json, const std::string& origin
     sample.level = number_at(json, {"level"}, 0);
     sample.problem = number_at(json, {"problem_id", "problem"}, 0);
     sample.source = text_at(json, {"source", "code", "kernel"});
-    const std::string language = text_at(json, {"language", "backend"});
-    settle_language(sample, language.empty() ? "c++" : language);
+    settle_language(sample, language_of_line(json, sample.source));
   }
   sample.number = number_at(json, {"sample", "sample_id"}, -1);
   sample.origin = origin;

@@ -17,8 +17,10 @@ struct OfferedSample {
   std::string origin;    ///< file, and line
   std::string language;  ///< "c++", "cuda", "opencl", "python", …
   std::string source;
-  std::string model;        ///< of parallelism, where the benchmark has several: "serial", "omp"
-  std::string unsupported;  ///< why it cannot be judged; "" where it can
+  std::string entry;          ///< function of a Solution in Python; "" for a file with ModelNew
+  bool fills_outputs = true;  ///< that function is given the outputs, and does not return them
+  std::string model;          ///< of parallelism, where the benchmark has several: "serial", "omp"
+  std::string unsupported;    ///< why it cannot be judged; "" where it can
 };
 
 struct OfferedSamples {

@@ -48,7 +48,7 @@ TEST_F(Offered, NamesOfABenchmarksRunsSayLevelProblemAndSample) {
   ASSERT_EQ(samples.size(), 2u);
   EXPECT_EQ(samples[0].problem, 19);
   EXPECT_EQ(samples[0].number, 2);
-  EXPECT_THAT(samples[0].unsupported, HasSubstr("PyTorch"));
+  EXPECT_EQ(samples[0].language, "python");
   EXPECT_EQ(samples[1].language, "cuda");
   EXPECT_EQ(samples[1].unsupported, "");
   EXPECT_TRUE(is_for(samples[0], task("l1_19_relu", 1, 19)));
@@ -82,8 +82,20 @@ TEST_F(Offered, LinesOfJsonNameTheirTaskOrItsPlaceInABenchmark) {
   EXPECT_EQ(samples[0].language, "c++");
   EXPECT_THAT(samples[0].origin, HasSubstr("samples.jsonl:1"));
   EXPECT_EQ(samples[1].number, 4);
-  EXPECT_FALSE(samples[1].unsupported.empty());
+  EXPECT_EQ(samples[1].language, "python");
   EXPECT_TRUE(is_for(samples[1], task("any", 1, 3)));
+}
+
+TEST_F(Offered, ALineWithKernelBenchsClassIsPythonWhateverItsBackEnd) {
+  write("samples.jsonl",
+        R"({"level": 1, "problem_id": 3, "code": "class ModelNew: pass", "backend": "cuda"})"
+        "\n"
+        R"({"level": 1, "problem_id": 3, "code": "class ModelNew: pass"})"
+        "\n");
+  const auto samples = read("samples.jsonl");
+  ASSERT_EQ(samples.size(), 2u);
+  EXPECT_EQ(samples[0].language, "python");
+  EXPECT_EQ(samples[1].language, "python");
 }
 
 TEST_F(Offered, ASolutionOfPlainCodeIsACandidateAndOneWithABindingIsNot) {
@@ -99,6 +111,23 @@ TEST_F(Offered, ASolutionOfPlainCodeIsACandidateAndOneWithABindingIsNot) {
   EXPECT_EQ(plain[0].unsupported, "");
   EXPECT_TRUE(is_for(plain[0], task("rmsnorm_d64")));
   EXPECT_THAT(bound[0].unsupported, HasSubstr("binding is 'torch'"));
+}
+
+TEST_F(Offered, ASolutionInPythonSaysWhichFunctionToCallAndHow) {
+  write("a.json", R"({"name": "s", "definition": "d", "author": "a",
+    "spec": {"languages": ["triton"], "entry_point": "k.py::norm", "binding": null,
+             "destination_passing_style": false},
+    "sources": [{"path": "k.py", "content": "import torch"}]})");
+  write("b.json", R"({"name": "s", "definition": "d", "author": "a",
+    "spec": {"language": "python", "entry_point": "k.py::norm"},
+    "sources": [{"path": "k.py", "content": "import torch"}]})");
+  const auto returns = read("a.json"), fills = read("b.json");
+  ASSERT_EQ(returns.size() + fills.size(), 2u);
+  EXPECT_EQ(returns[0].language, "python");
+  EXPECT_EQ(returns[0].unsupported, "");
+  EXPECT_EQ(returns[0].entry, "norm");
+  EXPECT_FALSE(returns[0].fills_outputs);
+  EXPECT_TRUE(fills[0].fills_outputs) << "FlashInfer-Bench's default";
 }
 
 TEST_F(Offered, OutputsCompleteTheirPromptAndKeepTheirModel) {

@@ -30,6 +30,30 @@ std::string interval_text(const SuiteFigure& figure) {
   return fmt::format("{:.3f} [{:.3f}, {:.3f}]", i.value, i.low, i.high);
 }
 
+std::string speedup_of(const SuiteRow& row) {
+  const SuiteSample* best = row.best();
+  return best != nullptr && best->passed() ? fmt::format("{:.2f}", best->speedup) : "-";
+}
+
+/// How a protocol is called in tables.
+std::string shown_name(const std::string& protocol) {
+  return protocol == "kernelbench" ? "KernelBench" : "strict";
+}
+
+std::string agreement_text(const SuiteScore& score) {
+  const Agreement& a = score.agreement;
+  return fmt::format(
+      "{} samples judged under both protocols: right under both {}, wrong under both {}, right "
+      "under KernelBench's only {}, right under ours only {}",
+      a.samples, a.both, a.neither, a.only_kernelbench, a.only_strict);
+}
+
+/// The figure of the same name under the other protocol.
+std::string other_interval(const SuiteScore& score, const std::string& name) {
+  const auto found = std::ranges::find(score.other, name, &SuiteFigure::name);
+  return found == score.other.end() ? "-" : interval_text(*found);
+}
+
 std::string counts_text(const SuiteScore& score) {
   return fmt::format(
       "{} tasks: {} counted (of which {} without a sample), {} unsupported, {} not run",
@@ -154,11 +178,18 @@ std::string speedups_picture(const SuiteResult& result) {
   return svg::frame("Speedup of every task", kWidth, height, body);
 }
 
-std::string figures_table(const SuiteScore& score) {
+std::string figures_table(const SuiteResult& result, const SuiteScore& score) {
+  const bool both = !score.other.empty();
   std::string rows = html_row({"figure", "value [95 %]"}, "th");
+  if (both) {
+    rows = html_row({"figure", shown_name(result.protocol) + " [95 %]",
+                     shown_name(other_protocol(result.protocol)) + " [95 %]"},
+                    "th");
+  }
   for (const SuiteFigure& figure : score.figures) {
-    rows += fmt::format("<tr><td>{}<br><span class='soft'>{}</span><td class='n'>{}</tr>",
-                        html_escape(figure.name), html_escape(figure.about), interval_text(figure));
+    rows += fmt::format("<tr><td>{}<br><span class='soft'>{}</span><td class='n'>{}{}</tr>",
+                        html_escape(figure.name), html_escape(figure.about), interval_text(figure),
+                        both ? "<td class='n'>" + other_interval(score, figure.name) : "");
   }
   return html_table(rows);
 }
@@ -192,19 +223,48 @@ constexpr const char* kFilterStyle =
     ".filter input:checked+label{background:var(--accent);color:var(--paper)}"
     ".filter input:focus-visible+label{outline:2px solid var(--ink)}\n";
 
-std::string row_of(const SuiteRow& row) {
+std::string verdict_text(const SuiteSample& sample) {
+  return sample.passed() ? fmt::format("{:.2f}×", sample.speedup) : sample.state;
+}
+
+/// Every sample of a task, where it has several, folded away. `other`: see `row_of`.
+std::string samples_of(const SuiteRow& row, const SuiteRow* other) {
+  if (row.samples.size() < 2) return "";
+  std::string list;
+  for (size_t i = 0; i < row.samples.size(); ++i) {
+    const SuiteSample& sample = row.samples[i];
+    std::string text = fmt::format("{}: {}", sample.number, verdict_text(sample));
+    if (other != nullptr) text += fmt::format(" / {}", verdict_text(other->samples[i]));
+    if (sample.nearest) text += fmt::format("; {:.2f} alike", *sample.nearest);
+    if (!sample.passed()) text += "; " + shorten(sample.reason, 160);
+    list += fmt::format("<li>{}</li>", html_escape(text));
+  }
+  const std::string alike =
+      row.similarity ? fmt::format(", {:.2f} alike", *row.similarity) : std::string();
+  return fmt::format("<details><summary class='soft'>{} samples{}</summary><ul>{}</ul></details>",
+                     row.samples.size(), alike, list);
+}
+
+/// `other`: the row under the other protocol; null where it judged nothing.
+std::string row_of(const SuiteRow& row, const SuiteRow* other) {
   const SuiteSample* best = row.best();
   const bool passed = best != nullptr && best->passed();
+  std::string theirs;
+  if (other != nullptr) {
+    theirs =
+        fmt::format("<td class='n'>{}<td class='n'>{}", passed_text(*other), speedup_of(*other));
+  }
   return fmt::format(
-      "<tr data-outcome='{0}' data-level='{1}'><td>{2}<td>{0}<td class='n'>{3}<td class='n'>{4}"
-      "<td class='n'>{5}<td class='n'>{6}<td>{7}</tr>",
+      "<tr data-outcome='{0}' data-level='{1}'><td>{2}{8}<td>{0}<td class='n'>{3}<td "
+      "class='n'>{4}{9}<td class='n'>{5}<td class='n'>{6}<td>{7}</tr>",
       row.outcome(), row.task.level, html_escape(task_text(row.task)), passed_text(row),
       speedup_text(row), passed ? html_escape(best->baseline) : "-",
       passed && best->roofline > 0 ? fmt::format("{:.0f} %", 100 * best->roofline) : "-",
-      html_escape(shorten(row.reason(), 300)));
+      html_escape(shorten(row.reason(), 300)), samples_of(row, other), theirs);
 }
 
-std::string rows_table(const SuiteResult& result) {
+/// `result`: under the protocol asked for; `other`: under the other one, null where it judged none.
+std::string rows_table(const SuiteResult& result, const SuiteResult* other) {
   Filter outcomes("outcome"), levels("level");
   for (const char* outcome : kOutcomes) {
     const auto count = std::ranges::count_if(
@@ -214,13 +274,30 @@ std::string rows_table(const SuiteResult& result) {
   std::set<int> known;
   for (const SuiteRow& row : result.rows) known.insert(row.task.level);
   for (int level : known) levels.add(fmt::format("{}", level), fmt::format("level {}", level), "");
-  std::string rows = html_row(
-      {"task", "outcome", "right", "speedup", "baseline", "of the floor", "why not"}, "th");
-  for (const SuiteRow& row : result.rows) rows += row_of(row);
+  std::vector<std::string> head = {"task", "outcome", "right", "speedup"};
+  if (other != nullptr) {
+    head.push_back(shown_name(other->protocol) + ": right, speedup");
+  }
+  head.insert(head.end(), {"baseline", "of the floor", "why not"});
+  std::string rows = html_row(head, "th");
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    rows += row_of(result.rows[i], other == nullptr ? nullptr : &other->rows[i]);
+  }
   return fmt::format("<style>{}{}{}</style><div class='filter'>{}{}{}</div>", kFilterStyle,
                      outcomes.rules(), levels.rules(),
                      outcomes.buttons() + (known.size() > 1 ? "<br>" : ""),
                      known.size() > 1 ? levels.buttons() : "", html_table(rows));
+}
+
+/// Where it was measured, as far as it is known.
+std::string machine_text(const SuiteResult& result) {
+  const Environment& e = result.environment;
+  std::vector<std::string> parts = {"target " + result.target, "clock " + result.clock};
+  for (const std::string& part :
+       {e.cpu, e.device, fmt::format("{} threads", result.threads), e.isa, e.compiler}) {
+    if (!part.empty()) parts.push_back(part);
+  }
+  return join(parts, ", ");
 }
 
 constexpr const char* kHow =
@@ -236,38 +313,55 @@ constexpr const char* kHow =
 
 }  // namespace
 
-std::string table_text(const SuiteResult& result, const SuiteScore& score) {
+std::string table_text(const SuiteResult& given, const SuiteScore& score) {
+  const SuiteResult result = under_protocol(given, given.protocol);
+  const std::string name = other_protocol(given.protocol);
+  const SuiteResult other = under_protocol(given, name);
+  const bool both = score.agreement.samples > 0;
   std::string text = fmt::format("{}: {}\n{}; [95 % bootstrap interval over tasks]\n", result.suite,
                                  source_text(result), counts_text(score));
-  for (const SuiteFigure& figure : score.figures) {
-    text += fmt::format("  {:<36} {:>28}\n", figure.name, interval_text(figure));
+  if (both) {
+    text += fmt::format("{}\n  {:<36} {:>28} {:>28}\n", agreement_text(score), "protocol",
+                        shown_name(result.protocol), shown_name(name));
   }
-  text += fmt::format("{:<40} {:<11} {:>6} {:>22}  {}\n", "task", "outcome", "right", "speedup",
-                      "baseline, or why not");
-  for (const SuiteRow& row : result.rows) {
+  for (const SuiteFigure& figure : score.figures) {
+    text += fmt::format("  {:<36} {:>28}{}\n", figure.name, interval_text(figure),
+                        both ? fmt::format(" {:>28}", other_interval(score, figure.name)) : "");
+  }
+  text += fmt::format("{:<40} {:<11} {:>6} {:>22}{}  {}\n", "task", "outcome", "right", "speedup",
+                      both ? fmt::format(" {:>17}", shown_name(name)) : "", "baseline, or why not");
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    const SuiteRow& row = result.rows[i];
     const SuiteSample* best = row.best();
     const bool passed = best != nullptr && best->passed();
+    const std::string theirs =
+        both ? fmt::format(" {:>8} {:>8}", passed_text(other.rows[i]), speedup_of(other.rows[i]))
+             : "";
     text +=
-        fmt::format("{:<40} {:<11} {:>6} {:>22}  {}\n", shorten(task_text(row.task), 40),
-                    row.outcome(), passed_text(row), speedup_text(row),
+        fmt::format("{:<40} {:<11} {:>6} {:>22}{}  {}\n", shorten(task_text(row.task), 40),
+                    row.outcome(), passed_text(row), speedup_text(row), theirs,
                     passed && row.reason().empty() ? best->baseline : shorten(row.reason(), 120));
   }
   return text;
 }
 
-std::string render_suite(const SuiteResult& result, const SuiteScore& score) {
-  const Environment& e = result.environment;
+std::string render_suite(const SuiteResult& given, const SuiteScore& score) {
+  const SuiteResult result = under_protocol(given, given.protocol);
+  const SuiteResult other = under_protocol(given, other_protocol(given.protocol));
+  const bool both = score.agreement.samples > 0;
   std::string body = fmt::format(
       "<p class='soft'>Quern report</p><h1>{}</h1><p>{}</p><p class='claim'>{}</p><p>{}</p>"
-      "<p class='soft'>target {}, clock {}; {}{}, {} threads, {}, {}</p>",
+      "<p class='soft'>{}</p>",
       html_escape(result.suite), html_escape(source_text(result)), claim(score), counts_text(score),
-      html_escape(result.target), html_escape(result.clock), html_escape(e.cpu),
-      e.device.empty() ? "" : ", " + html_escape(e.device), result.threads, html_escape(e.isa),
-      html_escape(e.compiler));
+      html_escape(machine_text(result)));
+  if (both) {
+    body += fmt::format("<p>Protocol: {}, with {} beside it. {}.</p>", shown_name(result.protocol),
+                        shown_name(other.protocol), agreement_text(score));
+  }
   body += html_section("Faster than p", fast_picture(score));
   body += html_section("Speedups", speedups_picture(result));
-  body += html_section("Tasks", rows_table(result));
-  if (!score.figures.empty()) body += html_section("Figures", figures_table(score) + kHow);
+  body += html_section("Tasks", rows_table(result, both ? &other : nullptr));
+  if (!score.figures.empty()) body += html_section("Figures", figures_table(result, score) + kHow);
   return html_page(html_escape(result.suite), body);
 }
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """usage: python -m quern.importer FILE [--out DIR] [--only NAME]... [--no-check] [--eval] [--widen]
-    [--resume]
+    [--resume] [--list]
 
 Imports the modules of a .py file, a .jsonl of them, or a folder; prints {"tasks": [...]} as JSON,
-one row a module: name, level, problem_id, status (imported, opaque, failed), reason, path, fit.
-With --widen 16-bit floats of Definitions become 32-bit ones. With --resume rows are kept in DIR/import.json, and modules that are there are not done again.
+one row a module: name, level, problem_id, status (imported, opaque, failed, unsupported), reason,
+path, fit. With --widen 16-bit floats of Definitions become 32-bit ones. With --resume rows are kept in
+DIR/import.json, and modules that are there are not done again. With --list nothing is imported (nor
+PyTorch): each module is saved as DIR/NAME.py; its row (status: listed) says where (module), and how
+a Solution becomes a candidate for it (adapters).
 """
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ import time
 from typing import Any
 
 from quern.importer.items import read_items
+from quern.importer.names import task_name
 from quern.importer.source import BadModule, Item
 
 Row = dict[str, Any]
@@ -64,27 +68,32 @@ def verify_fitness(row: Row, path: pathlib.Path, text: str, binary: Any) -> None
 
 def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, training: bool) -> Row:
     from quern.importer.check import disagreement
-    from quern.importer.convert import Converter, task_name
+    from quern.importer.convert import Converter
+    from quern.importer.source import Literals
     from quern.importer.trace import Untraceable
 
+    if item.unsupported:
+        return refused(item)
     row: Row = {"name": item.name, "level": item.level, "problem_id": item.problem_id,
                 "status": "failed", "reason": "", "path": ""}
     path = out / f"{task_name(item)}.task"
-    try:
-        task = Converter(item, training).convert()
-    except Untraceable as reason:
-        module = path.with_suffix(".py")
-        save(module, item.code)
-        return {**row, "status": "opaque", "reason": str(reason), "path": str(module)}
-    except BadModule as reason:
-        return {**row, "reason": str(reason)}
-    save(path, task.text)
-    if binary is not None:
-        row["reason"] = binary.refusal(path)
-        if "shapes do not match" in row["reason"]:  # as written; they may be equal all the same
-            task = Converter(item, training, explicit=True).convert()
-            save(path, task.text)
-            row["reason"] = binary.refusal(path)
+    # As written; then with every extent said (equal ones may differ as expressions); then with
+    # fewer sizes: two numbers may have to be equal though nothing in the module says so.
+    for explicit, literals in ((False, Literals.EACH), (True, Literals.EACH),
+                               (False, Literals.EQUAL), (True, Literals.EQUAL),
+                               (True, Literals.FIXED)):
+        try:
+            task = Converter(item, training, explicit, literals).convert()
+        except Untraceable as reason:
+            module = path.with_suffix(".py")
+            save(module, item.code)
+            return {**row, "status": "opaque", "reason": str(reason), "path": str(module)}
+        except BadModule as reason:
+            return {**row, "reason": str(reason)}
+        save(path, task.text)
+        row["reason"] = binary.refusal(path) if binary is not None else ""
+        if not row["reason"]:
+            break
     row.update(path=str(path), sizes={k: v for k, v in task.sets.items()})
     if binary is not None:
         if not row["reason"] and check:
@@ -94,6 +103,21 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
         if check:
             verify_fitness(row, path, task.text, binary)
     return {**row, "status": "imported"}
+
+
+def refused(item: Item) -> Row:
+    return {"name": item.name, "level": item.level, "problem_id": item.problem_id,
+            "status": "unsupported", "reason": item.unsupported, "path": ""}
+
+
+def listed(item: Item, out: pathlib.Path) -> Row:
+    if item.unsupported:
+        return refused(item)
+    path = out / f"{task_name(item)}.py"
+    save(path, item.code)
+    return {"name": item.name, "level": item.level, "problem_id": item.problem_id,
+            "status": "listed", "reason": "", "path": "", "module": str(path),
+            "adapters": item.adapters}
 
 
 def kept_rows(path: pathlib.Path) -> list[Row]:
@@ -119,6 +143,7 @@ def main() -> int:
     parser.add_argument("--eval", action="store_true")
     parser.add_argument("--widen", action="store_true")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
     try:
         items = [i for i in read_items(arguments.file, arguments.widen)
@@ -126,6 +151,9 @@ def main() -> int:
     except BadModule as error:
         print(error, file=sys.stderr)
         return 2
+    if arguments.list:
+        print(json.dumps({"tasks": [listed(item, arguments.out) for item in items]}, indent=1))
+        return 0
     from quern.importer.check import Binary
 
     binary = Binary(arguments.quern) if arguments.quern else None

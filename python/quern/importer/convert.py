@@ -19,10 +19,11 @@ from quern.importer import (
 )
 from quern.importer.dims import Frozen
 from quern.importer.distributions import SAMPLED, sampled
+from quern.importer.names import RESERVED, task_name
 from quern.importer.sizes import Values, fitting, other_values, shrunk
-from quern.importer.source import BadModule, Item, Module
+from quern.importer.source import BadModule, Item, Literals, Module
 from quern.importer.trace import Trace, Untraceable, runs, trace
-from quern.importer.writer import RESERVED, Writer, stays_whole
+from quern.importer.writer import Writer, stays_whole
 
 # They register themselves.
 assert all((ops_contract, ops_index, ops_pointwise, ops_reduce, ops_resample, ops_shape))
@@ -41,20 +42,13 @@ class Task:
     training: bool
 
 
-def task_name(item: Item) -> str:
-    """A name for a task file and a C function, unlike any word of either language."""
-    stem = re.sub(r"^\d+_", "", item.name)
-    name = re.sub(r"\W+", "_", stem).strip("_").lower() or "module"
-    if item.level is not None:
-        name = f"l{item.level}_{item.problem_id}_{name}"
-    name = re.sub(r"_+", "_", name)[:60].strip("_")
-    return name if name not in RESERVED and not name[0].isdigit() else f"module_{name}"
-
-
 class Converter:
-    def __init__(self, item: Item, training: bool = True, explicit: bool = False) -> None:
+    """`explicit`: every statement says its extents. `literals`: see `Literals`."""
+
+    def __init__(self, item: Item, training: bool = True, explicit: bool = False,
+                 literals: Literals = Literals.EACH) -> None:
         self.item, self.training, self.explicit = item, training, explicit
-        self.module = Module(item.code, item.origin or item.name)
+        self.module = Module(item.code, item.origin or item.name, literals)
         self.full: Values = dict(self.module.initial)
         self.base: Trace | None = None
         self.cache: dict[tuple[int, ...], Trace | None] = {}

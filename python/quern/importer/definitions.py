@@ -86,6 +86,35 @@ def code_of(definition: dict[str, Any], workload: dict[str, Any], widen: bool = 
     return "\n".join(lines) + "\n"
 
 
+def adapters_of(definition: dict[str, Any], workload: dict[str, Any],
+                widen: bool = False) -> dict[str, str]:
+    """What makes a Solution in Python a candidate for the module of `code_of`: the text to append to
+    it, where ENTRY stands for its function. `call`: it returns the outputs; `fill`: it is given them
+    (destination-passing style). Axes come from the inputs' shapes, which may not be those of the
+    Definition."""
+    sources, specs = workload.get("inputs", {}), definition["inputs"]
+    tensors = [name for name, spec in specs.items() if spec["shape"] is not None]
+    passed = ", ".join(name if name in tensors else _drawn(name, spec, sources.get(name, {}), widen)
+                       for name, spec in specs.items())
+    head = ["", "import torch", "class ModelNew(torch.nn.Module):",
+            f"    def forward(self, {', '.join(tensors)}):"]
+    axes = {axis: f"{name}.shape[{place}]" for name in reversed(tensors)
+            for place, axis in enumerate(specs[name]["shape"])}
+    known = {**{n: str(v) for n, v in _sizes(definition, workload).items()}, **axes}
+    lines = [f"        {axis} = {known[axis]}" for axis in definition["axes"] if axis in known]
+    lines += [f"        {name} = int({axis['expression']})"
+              for name, axis in definition["axes"].items() if axis["type"] == "expr"]
+    outputs = definition.get("outputs", {})
+    for name, spec in outputs.items():
+        shape = "(" + "".join(f"{axis}, " for axis in spec["shape"] or ()) + ")"
+        lines.append(f"        {name} = torch.empty({shape}, dtype=torch."
+                     f"{_dtype(spec['dtype'], widen)}, device={tensors[0]}.device)")
+    filled = ", ".join([passed, *outputs])
+    return {"call": "\n".join([*head, f"        return ENTRY({passed})", ""]),
+            "fill": "\n".join([*head, *lines, f"        ENTRY({filled})",
+                               f"        return {', '.join(outputs)}", ""])}
+
+
 def item_of(definition: dict[str, Any], workloads: list[dict[str, Any]], origin: str,
             widen: bool = False) -> Item:
     """The module of a Definition. Its first workload gives the published size, the others become
@@ -97,7 +126,8 @@ def item_of(definition: dict[str, Any], workloads: list[dict[str, Any]], origin:
         item.notes.append("16-bit floats of the Definition are 32-bit here")
     try:
         item.code = code_of(definition, first, widen)
-    except (BadModule, KeyError) as error:
+        item.adapters = adapters_of(definition, first, widen)
+    except (BadModule, KeyError, IndexError) as error:
         item.code = f"raise ValueError({f'{error}'!r})\n"
     for workload in workloads[1:]:
         sizes = _sizes(definition, workload)

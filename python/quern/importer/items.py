@@ -43,6 +43,17 @@ def _read_module(path: pathlib.Path) -> Item:
     return item
 
 
+def _program(row: dict[str, object], origin: str) -> Item:
+    """A problem of compute-eval: prompt, files, and a held-out test that is a program of its own."""
+    name = str(row["task_id"])
+    build = str(row.get("build_command") or "")
+    needs = "nvcc and a CUDA device" if build.startswith("nvcc") else "an environment of its own"
+    item = Item(name, "", origin=origin)
+    item.unsupported = (f"a program that tests a whole solution ({build or row['test_command']}): "
+                        f"it needs {needs}, and says nothing of time or inputs")
+    return item
+
+
 def _read_lines(path: pathlib.Path) -> list[Item]:
     items = []
     for number, line in enumerate(_text(path).splitlines(), 1):
@@ -50,6 +61,9 @@ def _read_lines(path: pathlib.Path) -> list[Item]:
             continue
         try:
             row = json.loads(line)
+            if "task_id" in row and "test_command" in row:
+                items.append(_program(row, f"{path.name}:{number}"))
+                continue
             item = Item(str(row["name"]), str(row["code"]), row.get("level"),
                         row.get("problem_id"))
         except (ValueError, KeyError, TypeError) as error:

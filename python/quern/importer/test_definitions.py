@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from quern.importer.definitions import code_of, is_definition, item_of
+from quern.importer.definitions import adapters_of, code_of, is_definition, item_of
 from quern.importer.items import read_items
 from quern.importer.source import BadModule, Module
 
@@ -134,3 +134,31 @@ def test_a_definition_becomes_a_task_that_means_the_same(narrow, tmp_path):
     binary = Binary(os.environ["QUERN_BIN"])
     assert binary.refusal(path) == "", task.text
     assert disagreement(task, path, binary) == "", task.text
+
+
+def solution(kind: str, body: str, rows: int):
+    """Outputs of a Solution in Python at other sizes than its Definition's, and the reference's."""
+    torch = pytest.importorskip("torch")
+    space: dict = {}
+    adapter = adapters_of(NORM, workload(30))[kind].replace("ENTRY", "mine")
+    exec(NORM["reference"].replace("def run", "def right") + body + adapter, space)
+    x, weight = torch.rand(rows, 64), torch.rand(64)
+    return space["ModelNew"]()(x, weight), space["right"](x, weight, 1e-6)
+
+
+def test_a_solution_that_returns_its_outputs_becomes_a_module():
+    made, right = solution("call", "\n\ndef mine(x, w, e):\n    return right(x, w, e)\n", 5)
+    assert (made == right).all()
+
+
+def test_a_solution_that_fills_its_outputs_gets_them_in_the_size_of_the_inputs():
+    made, right = solution("fill", "\n\ndef mine(x, w, e, y):\n    y.copy_(right(x, w, e))\n", 7)
+    assert made.shape == (7, 32) and (made == right).all()
+
+
+def test_a_program_that_tests_whole_solutions_is_listed_with_the_reason(tmp_path):
+    row = {"task_id": "CUDA/1", "prompt": "write it", "build_command": "nvcc -o t solution.cu",
+           "test_command": "./t", "test_files": []}
+    (tmp_path / "problems.jsonl").write_text(json.dumps(row) + "\n")
+    (item,) = read_items(tmp_path / "problems.jsonl")
+    assert item.name == "CUDA/1" and "nvcc and a CUDA device" in item.unsupported

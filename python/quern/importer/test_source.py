@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from quern.importer.items import read_items
-from quern.importer.source import BadModule, Module
+from quern.importer.source import BadModule, Literals, Module
 
 SOURCE = """
 batch = 16
@@ -69,3 +69,10 @@ def test_a_broken_line_is_refused_with_its_number(tmp_path: pathlib.Path):
 def test_a_missing_file_is_refused():
     with pytest.raises(BadModule, match="no such file"):
         read_items(pathlib.Path("nowhere.py"))
+
+
+def test_equal_literals_can_be_one_number_with_the_name_of_their_like():
+    code = "rows = 9\n\ndef get_inputs():\n    return [make(rows, 12), make(12, 9)]\n"
+    equal = Module(code, "test", Literals.EQUAL)
+    assert {knob.name: knob.value for knob in equal.knobs} == {"rows": 9, "size": 12}
+    assert Module(code, "test", Literals.FIXED).knobs == []

@@ -10,23 +10,12 @@ import torch
 
 from quern.importer import distributions
 from quern.importer.dims import Dim, Fitter, Frozen, product
+from quern.importer.names import LETTERS, RESERVED
 from quern.importer.trace import Made, Trace, Untraceable
 from quern.importer.values import Val, reshape_places
 
 Handler = Callable[["Call"], Any]
 HANDLERS: dict[str, Handler] = {}
-LETTERS = "ijlmnprstu"  # not k, q, v: names of inputs
-RESERVED = set("""task sizes let input param output as else inf index select precision exclusive
-reverse full mean alignas alignof and and_eq asm auto bitand bitor bool break case catch char class
-compl concept const consteval constexpr constinit const_cast continue co_await co_return co_yield
-decltype default delete do double dynamic_cast enum explicit export extern false float for friend
-goto if inline int long main mutable namespace new noexcept not not_eq nullptr operator or or_eq
-private protected public register reinterpret_cast requires restrict return short signed sizeof
-static static_assert static_cast std struct switch template this thread_local throw true try typedef
-typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq quern sum prod
-max min argmax argmin scan_sum scan_prod scan_max scan_min abs exp log log1p expm1 sqrt rsqrt tanh
-erf sin cos floor sign pow relu gelu gelu_tanh sigmoid silu softplus log_sigmoid mish elu selu
-leaky_relu hardtanh hardswish hardsigmoid softsign clamp square""".split())
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:

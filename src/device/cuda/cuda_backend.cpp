@@ -9,6 +9,8 @@
 #include <optional>
 
 #include "base/file.h"
+#include "device/cuda/blas.h"
+#include "device/cuda/counters.h"
 #include "device/cuda/gpu.h"
 #include "device/cuda/gpu_buffers.h"
 #include "device/cuda/gpu_memory.h"
@@ -68,6 +70,7 @@ class CudaBackend : public DeviceBackend {
   }
   Result<bool> scratch_guards_intact(ProgramId id) override;
   Outcome<double> run(ProgramId id, int calls, int first) override;
+  Outcome<Profile> profile(ProgramId id) override;
   Outcome<std::vector<double>> run_batches(ProgramId id, int calls, int first,
                                            int batches) override {
     return programs_->run_batches(id, calls, first, batches);
@@ -78,6 +81,7 @@ class CudaBackend : public DeviceBackend {
   }
 
  private:
+  void open_counters();
   Result<std::vector<const GpuMemory*>> memories_of(const std::vector<BufferId>& ids);
   Result<bool> intact(const std::vector<const GpuMemory*>& memories);
   Result<void> queue_guards(Referee& judge, const std::vector<const GpuMemory*>& memories);
@@ -89,6 +93,9 @@ class CudaBackend : public DeviceBackend {
   CudaBackendOptions options_;
   std::unique_ptr<Gpu> gpu_;
   std::optional<Referee> referee_;
+  std::unique_ptr<Blas> blas_;
+  std::unique_ptr<Counters> counters_;
+  std::optional<Error> refused_;  ///< why there are none
   std::optional<GpuBuffers> buffers_;
   std::optional<GpuPrograms> programs_;
 };
@@ -108,8 +115,12 @@ Result<DeviceProperties> CudaBackend::open() {
     QUERN_ASSIGN(Referee referee, Referee::load(*gpu_, options_.referee));
     referee_.emplace(std::move(referee));
   }
+  open_counters();
+  if (!options_.library.empty()) {
+    QUERN_ASSIGN(blas_, Blas::open(*gpu_, options_.library));
+  }
   QUERN_ASSIGN(GpuPrograms programs,
-               GpuPrograms::make(*gpu_, *buffers_, referee_ ? &*referee_ : nullptr));
+               GpuPrograms::make(*gpu_, *buffers_, referee_ ? &*referee_ : nullptr, blas_.get()));
   programs_.emplace(std::move(programs));
   const GpuProperties& gpu = gpu_->properties();
   DeviceProperties p;
@@ -128,6 +139,25 @@ Result<DeviceProperties> CudaBackend::open() {
   p.clock_mhz = gpu.clock_khz * 1e-3;
   p.draws = p.compares = referee_.has_value();
   return p;
+}
+
+/// Reads once, before there is a candidate: what that loads is there when the process is confined.
+void CudaBackend::open_counters() {
+  if (options_.counters.empty()) {
+    refused_ = Error{ErrorKind::kUsage, "this device worker reads no hardware counters", ""};
+    return;
+  }
+  auto opened = Counters::open(*gpu_, options_.counters);
+  if (!opened) {
+    refused_ = opened.error();
+    return;
+  }
+  counters_ = std::move(*opened);
+  if (!referee_) return;
+  auto tried = counters_->read({"hold"}, [this] { return referee_->hold(1); });
+  if (tried) return;
+  refused_ = tried.error();
+  counters_.reset();
 }
 
 Result<Referee*> CudaBackend::referee() {
@@ -322,6 +352,11 @@ Outcome<double> CudaBackend::run(ProgramId id, int calls, int first) {
   auto ns = run_batches(id, calls, first, 1);
   if (!ns) return pass_on(ns);
   return ns->front();
+}
+
+Outcome<Profile> CudaBackend::profile(ProgramId id) {
+  if (counters_ == nullptr) return *refused_;
+  return programs_->profile(id, *counters_);
 }
 
 }  // namespace

@@ -22,9 +22,10 @@ Error no_such(const char* what, uint32_t id) {
 
 }  // namespace
 
-Result<GpuPrograms> GpuPrograms::make(Gpu& gpu, GpuBuffers& buffers, Referee* referee) {
+Result<GpuPrograms> GpuPrograms::make(Gpu& gpu, GpuBuffers& buffers, Referee* referee,
+                                      const Blas* blas) {
   QUERN_ASSIGN(GpuTimer timer, GpuTimer::make(gpu));
-  return GpuPrograms(gpu, buffers, referee, std::move(timer));
+  return GpuPrograms(gpu, buffers, referee, blas, std::move(timer));
 }
 
 Result<GpuPrograms::Program*> GpuPrograms::find(ProgramId id) {
@@ -95,6 +96,7 @@ Outcome<std::shared_ptr<GpuModule>> GpuPrograms::module_of(const std::string& im
 Outcome<std::vector<KernelResources>> GpuPrograms::load(ProgramId id, const std::string& image,
                                                         const BoundPlan& plan,
                                                         const std::vector<BufferSet>& sets) {
+  if (const auto product = read_library_image(image)) return load_library(id, *product, sets);
   auto module = module_of(image);
   if (!module) return pass_on(module);
   Program made{*module, {}, {}, {}, {}, 0};
@@ -128,6 +130,25 @@ Outcome<std::vector<KernelResources>> GpuPrograms::load(ProgramId id, const std:
   programs_.erase(id);
   programs_.emplace(id, std::move(made));
   return resources;
+}
+
+Outcome<std::vector<KernelResources>> GpuPrograms::load_library(
+    ProgramId id, const MatrixProduct& product, const std::vector<BufferSet>& sets) {
+  if (blas_ == nullptr) {
+    return Verdict(LaunchFailed{"a library's call, in a worker that has no library", ""});
+  }
+  Program made{nullptr, {}, {}, {}, {}, 0};
+  for (const BufferSet& set : sets) {
+    auto buffers = call_buffers(set, {}, {});
+    if (!buffers) return buffers.error();
+    made.calls.push_back(GpuCall::of("cublas", [blas = blas_, product, at = std::move(*buffers)] {
+      return blas->enqueue(product, at);
+    }));
+  }
+  made.sets = sets;
+  programs_.erase(id);
+  programs_.emplace(id, std::move(made));
+  return std::vector<KernelResources>{};
 }
 
 Result<void> GpuPrograms::unload(ProgramId id) {
@@ -241,6 +262,22 @@ Outcome<std::vector<double>> GpuPrograms::run_batches(ProgramId id, int calls, i
   if (!clock) return clock.error();
   clock_mhz_ = 1e3 * clock->ghz();
   return ns;
+}
+
+/// Passes take the sets of buffers in turn, as timed calls do: caches are as cold.
+Outcome<Profile> GpuPrograms::profile(ProgramId id, Counters& counters) {
+  auto found = find(id);
+  if (!found) return found.error();
+  const Program& program = **found;
+  if (program.calls.empty()) return no_such("calls of program", id);
+  if (auto hidden = buffers_->protect(); !hidden) return hidden.error();
+  std::vector<std::string> kernels;
+  for (const LaunchFit& fit : program.calls[0].fit(*gpu_)) kernels.push_back(fit.kernel);
+  size_t calls = 0;
+  auto profile = counters.read(
+      kernels, [&] { return program.calls[calls++ % program.calls.size()].enqueue(*gpu_); });
+  if (profile) return std::move(*profile);
+  return explain(program, profile.error());
 }
 
 }  // namespace quern::cuda

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "device/cuda/blas.h"
+#include "device/cuda/counters.h"
 #include "device/cuda/gpu.h"
 #include "device/cuda/gpu_buffers.h"
 #include "device/cuda/gpu_call.h"
@@ -23,8 +25,9 @@ namespace quern::cuda {
 /// takes their time.
 class GpuPrograms {
  public:
-  /// All outlive it. `referee`: null where there is none.
-  static Result<GpuPrograms> make(Gpu& gpu, GpuBuffers& buffers, Referee* referee);
+  /// All outlive it. `referee`, `blas`: null where there is none.
+  static Result<GpuPrograms> make(Gpu& gpu, GpuBuffers& buffers, Referee* referee,
+                                  const Blas* blas);
   GpuPrograms(GpuPrograms&& other) = default;
 
   /// As `DeviceBackend`'s.
@@ -35,6 +38,7 @@ class GpuPrograms {
   Result<void> poison_scratch(ProgramId id, uint8_t byte);
   Outcome<std::vector<double>> run_batches(ProgramId id, int calls, int first, int batches);
   double last_clock_mhz() const { return clock_mhz_; }
+  Outcome<Profile> profile(ProgramId id, Counters& counters);
 
   /// The buffers of one of its sets. Errors: kUsage: no such program or set.
   Result<const BufferSet*> set_of(ProgramId id, uint32_t set);
@@ -52,9 +56,11 @@ class GpuPrograms {
     double call_ns = 0;                               ///< of the shortest call so far; 0: none yet
   };
 
-  GpuPrograms(Gpu& gpu, GpuBuffers& buffers, Referee* referee, GpuTimer timer)
-      : gpu_(&gpu), buffers_(&buffers), referee_(referee), timer_(std::move(timer)) {}
+  GpuPrograms(Gpu& gpu, GpuBuffers& buffers, Referee* referee, const Blas* blas, GpuTimer timer)
+      : gpu_(&gpu), buffers_(&buffers), referee_(referee), blas_(blas), timer_(std::move(timer)) {}
   Result<Program*> find(ProgramId id);
+  Outcome<std::vector<KernelResources>> load_library(ProgramId id, const MatrixProduct& product,
+                                                     const std::vector<BufferSet>& sets);
   Result<CallBuffers> call_buffers(const BufferSet& set, const BoundPlan& plan,
                                    const std::vector<GpuMemory>& scratch);
   Outcome<Done> check_room(const BoundPlan& plan);
@@ -68,6 +74,7 @@ class GpuPrograms {
   Gpu* gpu_;
   GpuBuffers* buffers_;
   Referee* referee_;
+  const Blas* blas_;
   GpuTimer timer_;
   std::map<ProgramId, Program> programs_;
   std::shared_ptr<GpuModule> last_module_;
