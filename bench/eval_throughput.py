@@ -9,6 +9,7 @@ of its own, and every cache is cold.
   faults     ReLU on 64 MB: one candidate in ten faults, one in forty hangs
   repeat     the same kernel 100 times, at 2, 35 and 140 microseconds: spread of the medians
   aa         duels of a kernel with itself: how many are called different
+  gpus       the stream `small`, and ReLU at a quarter of its published size, on one GPU and on several, in turn
 
 usage: eval_throughput.py [--stream NAME]... [--count 200]
 """
@@ -75,14 +76,14 @@ def with_bad(good, salt, kinds, every):
             else source for i, source in enumerate(good)]
 
 
-def stream(binary, task, sources, folder, timeout):
+def stream(binary, task, sources, folder, timeout, devices="0"):
     """(evaluations, seconds from the first answer to the last, seconds in all)."""
     lines = "".join(json.dumps({"id": i, "source": source}) + "\n"
                     for i, source in enumerate(sources))
     began = time.monotonic()
     process = subprocess.Popen(
         [str(pathlib.Path(binary).resolve()), "eval", str(task), "--size", "full", "--target",
-         "cuda", "--no-speedup", "--stream"],
+         "cuda", "--no-speedup", "--stream", "--devices", devices],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
     # Answers come before all candidates are taken: writing must not keep us from reading.
     def feed():
@@ -114,11 +115,11 @@ def figures_of(answers, seconds, total):
         "median_ns": statistics.median([e["timing"]["median_ns"] for e in answers if e["timing"]] or [0])}
 
 
-def run(options, name, batch, dim, sources, what):
+def run(options, name, batch, dim, sources, what, devices="0"):
     with tempfile.TemporaryDirectory() as folder:
         task = pathlib.Path(folder) / "relu_throughput.task"
         task.write_text(TASK.format(what=what, batch=batch, dim=dim))
-        answers, seconds, total = stream(options.quern, task, sources, folder, options.timeout)
+        answers, seconds, total = stream(options.quern, task, sources, folder, options.timeout, devices)
     found = figures_of(answers, seconds, total)
     found["lost"] = len(sources) - len(answers)
     print(name, json.dumps(found), flush=True)
@@ -185,10 +186,41 @@ def aa(options, salt):
             "largest_ratio": max(max(d["speedup"], 1 / d["speedup"]) for d in duels)}
 
 
+def judged_on(answers):
+    """How many evaluations each device has made."""
+    devices = {}
+    for e in answers:
+        for note in e["notes"]:
+            if note.startswith("judged on "):
+                devices[note[10:]] = devices.get(note[10:], 0) + 1
+    return devices
+
+
+def gpus(options, salt):
+    """Evaluations per second on one GPU and on several: fresh candidates every time, in turn."""
+    found = {}
+    for name, batch, dim, count in (("small", 4096, 4096, options.count),
+                                    ("quarter", 4096, 98304, max(20, options.count // 4))):
+        rates = {"0": [], options.devices: []}
+        for _ in range(options.rounds):
+            for devices, list_ in rates.items():
+                salt += 10_000
+                sources = [candidate(i, salt) for i in range(count)]
+                figures, answers = run(options, f"{name} on {devices}", batch, dim, sources, name, devices)
+                list_.append({**figures, "judged_on": judged_on(answers)})
+        ratios = [many["per_s"] / one["per_s"] for one, many in zip(*rates.values())]
+        found[name] = {"rounds": rates, "speedups": [round(r, 3) for r in ratios],
+                       "speedup": round(statistics.median(ratios), 3)}
+        print("gpus", name, json.dumps(found[name]["speedups"]), flush=True)
+    return found
+
+
 def main():
     parser = quern.parser(__doc__, "eval_throughput")
     names = ["small", "published", "mixed", "faults", "repeat", "aa"]
-    parser.add_argument("--stream", action="append", choices=names)
+    parser.add_argument("--devices", default="0,1", help="for the stream gpus: which share the work")
+    parser.add_argument("--rounds", default=3, type=int, help="of the stream gpus")
+    parser.add_argument("--stream", action="append", choices=names + ["gpus"])
     parser.add_argument("--count", default=200, type=int)
     parser.add_argument("--timeout", default=500, type=float, help="seconds a stream may take")
     options = parser.parse_args()
@@ -206,8 +238,9 @@ def main():
             figures[name], _ = run(options, name, 4096, 4096, with_bad(good, salt, kinds, 8),
                                    "64 MB, one in ten faults, one in forty hangs")
         else:
-            figures[name] = {"mixed": mixed, "repeat": repeat, "aa": aa}[name](options, salt)
+            figures[name] = {"mixed": mixed, "repeat": repeat, "aa": aa, "gpus": gpus}[name](options, salt)
     quern.save(options.out, figures)
 
 
-main()
+if __name__ == "__main__":
+    main()

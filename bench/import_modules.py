@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Imports every module of a .jsonl and writes the table of what became of each.
 
-usage: import_modules.py QUERN FILE.jsonl OUT.md [--only LEVEL]...
+usage: import_modules.py QUERN FILE.jsonl OUT.md [--only LEVEL]... [--chunk MODULES]
 
 Rows already in OUT.md.json are kept, so that an interrupted run goes on where it stopped.
 """
@@ -13,9 +13,6 @@ import json
 import pathlib
 import subprocess
 import tempfile
-
-
-CHUNK = 6  # modules a process
 
 
 def import_some(quern: str, file: str, rows: list[dict], folder: str) -> list[dict]:
@@ -49,6 +46,7 @@ def main() -> None:
     parser.add_argument("file")
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--only", action="append", type=int)
+    parser.add_argument("--chunk", type=int, default=6, help="modules a process [6]")
     arguments = parser.parse_args()
     kept = pathlib.Path(str(arguments.out) + ".json")
     rows = json.loads(kept.read_text()) if kept.exists() else []
@@ -57,8 +55,8 @@ def main() -> None:
             if (row["level"], row["problem_id"]) not in known
             and (not arguments.only or row["level"] in arguments.only)]
     with tempfile.TemporaryDirectory() as folder:
-        for start in range(0, len(todo), CHUNK):
-            rows += import_some(arguments.quern, arguments.file, todo[start:start + CHUNK], folder)
+        for start in range(0, len(todo), arguments.chunk):
+            rows += import_some(arguments.quern, arguments.file, todo[start:start + arguments.chunk], folder)
             kept.write_text(json.dumps(rows))
     rows.sort(key=lambda r: (r["level"], r["problem_id"]))
     arguments.out.write_text(table(rows, arguments.file))

@@ -12,6 +12,9 @@
 namespace quern::cli {
 namespace {
 
+/// Plans for a device are shown as for a large GPU: none need be there.
+constexpr int kUsualMultiprocessors = 132;
+
 std::string signature(const ActionInfo& action) {
   std::vector<std::string> parts;
   for (const ActionParam& param : action.params) {
@@ -45,10 +48,13 @@ Json action_json(const ActionInfo& action) {
 }
 
 /// The plans that the rules begin with on a task, each a trace of actions, and their sources.
-Result<int> plans(const Context& context, const std::string& name, const std::string& size) {
+Result<int> plans(const Context& context, const std::string& name, const std::string& size,
+                  const std::string& target) {
   QUERN_ASSIGN(const TaskAtSize task, load_task_at(context, name, size));
   RulesMachine machine;
-  machine.threads = available_processors();
+  machine.threads = target == "cpu" ? available_processors() : kUsualMultiprocessors;
+  if (target == "cuda") machine.device = DeviceLanguage::kCuda;
+  if (target == "opencl") machine.device = DeviceLanguage::kOpencl;
   RulesSource rules(task.program, task.sizes, machine, 0);
   constexpr int kPlans = 24;
   QUERN_ASSIGN(const std::vector<ProposedCandidate> made, rules.next(kPlans));
@@ -71,11 +77,15 @@ Result<int> plans(const Context& context, const std::string& name, const std::st
 Action add_actions(CLI::App& app) {
   auto task = std::make_shared<std::string>();
   auto size = std::make_shared<std::string>();
+  auto target = std::make_shared<std::string>("cpu");
   app.add_option("TASK", *task, "Show the plans that the rules begin with on this task instead");
   app.add_option("--size", *size, "Size set [cpu where the task has it, else full]");
+  app.add_option("--target", *target, "Whose plans")
+      ->check(CLI::IsMember({"cpu", "cuda", "opencl"}))
+      ->capture_default_str();
   return [=](const Context& context) {
     if (!task->empty()) {
-      const Result<int> code = plans(context, *task, *size);
+      const Result<int> code = plans(context, *task, *size, *target);
       return code ? *code : fail(context, code.error());
     }
     Json list = Json::array();

@@ -287,6 +287,7 @@ void add_suite_options(CLI::App& app, const std::shared_ptr<SuiteArguments>& a) 
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
   app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
       ->capture_default_str();
+  add_devices_option(app, a->devices);
   app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
       ->capture_default_str();
   app.add_option("--out", a->out,
@@ -308,7 +309,8 @@ void add_suite_options(CLI::App& app, const std::shared_ptr<SuiteArguments>& a) 
 Action add_bench_suite(CLI::App& app) {
   auto a = std::make_shared<SuiteArguments>();
   add_suite_options(app, a);
-  return [a](const Context& context) {
+  return [a, &app](const Context& context) {
+    a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->target);
     if (a->query.suite.empty()) {
       return fail(context, {ErrorKind::kUsage, "what is to be run?", "see: quern bench --help"});
     }

@@ -10,6 +10,8 @@
 #include "base/hash.h"
 #include "codegen/device_naive.h"
 #include "codegen/prelude.h"
+#include "device/cuda/blas.h"
+#include "device/cuda/counters.h"
 #include "device/cuda/cuda_compiler.h"
 #include "device/cuda/cuda_source.h"
 #include "device/cuda/referee.h"
@@ -41,15 +43,32 @@ Result<std::string> kernels_file(cuda::CompilePool& pool, const std::string& fol
   return path;
 }
 
-Result<cuda::GpuProperties> gpu_at(int ordinal) {
+/// The GPUs with these numbers; all that are like the first one, where none are given.
+Result<std::vector<cuda::GpuProperties>> gpus_at(const std::vector<int>& devices) {
   QUERN_ASSIGN(const auto driver, cuda::Driver::open());
   QUERN_ASSIGN(const std::vector<cuda::GpuProperties> gpus, cuda::list_gpus(*driver));
-  if (ordinal >= 0 && ordinal < static_cast<int>(gpus.size())) {
-    return gpus[static_cast<size_t>(ordinal)];
+  std::vector<cuda::GpuProperties> chosen;
+  for (const cuda::GpuProperties& gpu : gpus) {
+    if (devices.empty() && gpu.name == gpus.front().name) chosen.push_back(gpu);
   }
-  return Error{ErrorKind::kEnvironment,
-               fmt::format("there is no GPU {}; this machine has {}", ordinal, gpus.size()),
-               "quern doctor lists them"};
+  for (const int ordinal : devices) {
+    if (ordinal < 0 || ordinal >= static_cast<int>(gpus.size())) {
+      return Error{ErrorKind::kEnvironment,
+                   fmt::format("there is no GPU {}; this machine has {}", ordinal, gpus.size()),
+                   "quern doctor lists them"};
+    }
+    chosen.push_back(gpus[static_cast<size_t>(ordinal)]);
+    if (chosen.back().name == chosen.front().name) continue;
+    return Error{
+        ErrorKind::kUsage,
+        fmt::format("GPU {} is a {}, and GPU {} a {}: their times say nothing of each other",
+                    ordinal, chosen.back().name, devices.front(), chosen.front().name),
+        "give --devices of one model"};
+  }
+  if (chosen.empty()) {
+    return Error{ErrorKind::kEnvironment, "the driver shows no GPU", "quern doctor lists them"};
+  }
+  return chosen;
 }
 
 }  // namespace
@@ -82,17 +101,25 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
 
 Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
                                                        const TaskAtSize& task,
-                                                       const RunOptions& options) {
-  QUERN_ASSIGN(const cuda::GpuProperties gpu, gpu_at(options.device));
+                                                       const RunOptions& options,
+                                                       const std::vector<int>& devices) {
+  QUERN_ASSIGN(const std::vector<cuda::GpuProperties> gpus, gpus_at(devices));
+  const cuda::GpuProperties& gpu = gpus.front();
   const int cores = available_processors();
+  const int compilers = std::max(1, cores - 2);
   QUERN_ASSIGN(std::unique_ptr<cuda::CompilePool> pool,
-               make_compile_pool(context, gpu.architecture(), std::max(1, cores - 2)));
+               make_compile_pool(context, gpu.architecture(), compilers));
   DeviceEvaluator::Options device;
   device.target = PlanTarget::kCuda;
   device.worker.kind = "cuda";
-  device.worker.device = options.device;
+  device.worker.device = gpu.ordinal;
   device.worker.scratch_dir = context.cache_directory + "/workers";
   QUERN_ASSIGN(device.worker.kernels, kernels_file(*pool, context.cache_directory + "/cuda"));
+  if (auto library = cuda::find_nvrtc("", python_environments(context))) {
+    device.library =
+        cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context));
+    device.counters = cuda::find_cupti(library->path, python_environments(context));
+  }
   device.spares = 2;
   if (!pool->prelude().empty()) device.headers = {{cuda::kPreludeName, pool->prelude()}};
   device.compiler = std::make_shared<cuda::CudaCompiler>(std::move(pool));
@@ -112,9 +139,9 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.work = work_of(task.program, task.sizes, peaks);
   QUERN_ASSIGN(const auto host, CpuCompiler::make(device.host_compiler));
   device.environment = probe_machine(*host, device.threads);
-  QUERN_ASSIGN(std::unique_ptr<DeviceEvaluator> made,
-               DeviceEvaluator::make(task.program, task.sizes, std::move(device)));
-  return std::unique_ptr<Evaluator>(std::move(made));
+  std::vector<int> ordinals;
+  for (const cuda::GpuProperties& one : gpus) ordinals.push_back(one.ordinal);
+  return spread_over(task, device, ordinals, 2 * static_cast<size_t>(compilers));
 }
 
 std::vector<CudaFinding> cuda_findings(const Context& context) {
@@ -150,6 +177,15 @@ std::vector<CudaFinding> cuda_findings(const Context& context) {
       {"nvdisasm", !nvdisasm.empty(),
        nvdisasm.empty() ? "not found: quern profile does without machine code" : nvdisasm,
        "it comes with CUDA toolkits and with the Python package triton"});
+  const auto found = [&](const char* name, const std::string& path, const char* without) {
+    list.push_back({name, !path.empty(), path.empty() ? std::string("not found: ") + without : path,
+                    "it comes with CUDA toolkits and with the Python package torch"});
+  };
+  found("cupti", cuda::find_cupti(library->path, python_environments(context)),
+        "quern profile does without hardware counters");
+  found("cublas",
+        cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context)),
+        "matrix products have no baseline but the naive lowering");
   return list;
 }
 

@@ -23,10 +23,12 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
                                                              const std::string& architecture,
                                                              int workers);
 
-/// The referee of a task on a GPU of NVIDIA's. Errors: no driver, no such GPU, no NVRTC.
+/// The referee of a task on GPUs of NVIDIA's, by number; on all that are like the first, where none
+/// are given. Errors: no driver, no such GPU, GPUs of several models, no NVRTC.
 Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
                                                        const TaskAtSize& task,
-                                                       const RunOptions& options);
+                                                       const RunOptions& options,
+                                                       const std::vector<int>& devices);
 
 /// What `quern doctor` says of CUDA, one row each.
 struct CudaFinding {

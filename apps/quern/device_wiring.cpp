@@ -7,9 +7,10 @@
 #include "codegen/device_naive.h"
 #include "codegen/prelude.h"
 #include "device/device_peaks.h"
+#include "device/windowed_compiler.h"
 #include "device/worker_compiler.h"
-#include "evaluate/device_evaluator.h"
 #include "evaluate/local_evaluator.h"
+#include "evaluate/spread_evaluator.h"
 #include "wiring.h"
 
 namespace quern::cli {
@@ -22,6 +23,8 @@ WorkerOptions worker_options(const Context& context, const std::string& kind, in
   options.scratch_dir = context.cache_directory + "/workers";
   return options;
 }
+
+void say_loss(const std::string& loss) { say("note: " + loss + "\n"); }
 
 }  // namespace
 
@@ -37,11 +40,37 @@ Result<Peaks> device_peaks(const Context& context, DeviceCompiler& compiler,
   return peaks;
 }
 
-Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
-                                                         const TaskAtSize& task,
-                                                         const RunOptions& options) {
+Result<std::unique_ptr<Evaluator>> spread_over(const TaskAtSize& task,
+                                               const DeviceEvaluator::Options& options,
+                                               const std::vector<int>& devices, size_t window) {
+  using Made = Result<std::unique_ptr<Evaluator>>;
+  const auto make = [](const TaskAtSize& at, DeviceEvaluator::Options each) -> Made {
+    QUERN_ASSIGN(std::unique_ptr<DeviceEvaluator> made,
+                 DeviceEvaluator::make(at.program, at.sizes, std::move(each)));
+    return std::unique_ptr<Evaluator>(std::move(made));
+  };
+  if (devices.size() < 2) return make(task, options);
+  std::vector<SpreadEvaluator::Device> seats;
+  for (const int device : devices) {
+    DeviceEvaluator::Options each = options;
+    each.worker.device = device;
+    each.compiler = std::make_shared<WindowedCompiler>(options.compiler, window);
+    seats.push_back({fmt::format("{}:{}", options.worker.kind, device),
+                     [=]() -> Made { return make(task, each); }});
+  }
+  QUERN_ASSIGN(std::unique_ptr<SpreadEvaluator> spread,
+               SpreadEvaluator::make(std::move(seats), say_loss));
+  return std::unique_ptr<Evaluator>(std::move(spread));
+}
+
+namespace {
+
+/// The referee of one OpenCL device, with a compiler of its own: the driver's. To be called in the
+/// thread that will use it.
+Result<std::unique_ptr<Evaluator>> make_on(const Context& context, const TaskAtSize& task,
+                                           const RunOptions& options, int ordinal) {
   DeviceEvaluator::Options device;
-  device.worker = worker_options(context, "opencl", options.device);
+  device.worker = worker_options(context, "opencl", ordinal);
   WorkerCompilerOptions compiling;
   compiling.worker = device.worker;
   compiling.cache_dir = context.cache_directory + "/opencl";
@@ -65,9 +94,26 @@ Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
   }
   device.work = work_of(task.program, task.sizes, peaks);
   device.environment = probe_machine(*host, device.threads, peaks.curve.empty() ? nullptr : &peaks);
-  QUERN_ASSIGN(std::unique_ptr<DeviceEvaluator> made,
-               DeviceEvaluator::make(task.program, task.sizes, std::move(device)));
-  return std::unique_ptr<Evaluator>(std::move(made));
+  return spread_over(task, device, {ordinal}, 0);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
+                                                         const TaskAtSize& task,
+                                                         const RunOptions& options,
+                                                         const std::vector<int>& devices) {
+  if (devices.size() < 2) {
+    return make_on(context, task, options, devices.empty() ? 0 : devices.front());
+  }
+  std::vector<SpreadEvaluator::Device> seats;
+  for (const int device : devices) {
+    seats.push_back({fmt::format("opencl:{}", device),
+                     [=, &context] { return make_on(context, task, options, device); }});
+  }
+  QUERN_ASSIGN(std::unique_ptr<SpreadEvaluator> spread,
+               SpreadEvaluator::make(std::move(seats), say_loss));
+  return std::unique_ptr<Evaluator>(std::move(spread));
 }
 
 Result<std::vector<DeviceProperties>> list_devices(const Context& context,

@@ -10,15 +10,24 @@
 #include "device/device_backend.h"
 #include "device/device_compiler.h"
 #include "device/device_worker.h"
+#include "evaluate/device_evaluator.h"
 #include "record/evaluator.h"
 #include "task_source.h"
 
 namespace quern::cli {
 
-/// The referee of a task on an OpenCL device. Errors: no loader, no driver, no such device.
+/// The referee of a task on OpenCL devices, by number; on the first where none are given. Errors:
+/// no loader, no driver, no such device.
 Result<std::unique_ptr<Evaluator>> make_opencl_evaluator(const Context& context,
                                                          const TaskAtSize& task,
-                                                         const RunOptions& options);
+                                                         const RunOptions& options,
+                                                         const std::vector<int>& devices);
+
+/// A referee on each of these devices of a kind, as one: they share the compiler of the options,
+/// which must then be thread-safe, and each has so many builds at most in its hands.
+Result<std::unique_ptr<Evaluator>> spread_over(const TaskAtSize& task,
+                                               const DeviceEvaluator::Options& options,
+                                               const std::vector<int>& devices, size_t window);
 
 /// The devices of a kind on this machine, each asked in a worker of its own. Errors: none, with
 /// the reason and what to install.

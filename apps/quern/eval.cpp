@@ -19,7 +19,8 @@ namespace quern::cli {
 namespace {
 
 struct EvalArguments {
-  std::string task, first, second, size, target = "cpu", compiler = "g++", clock = "steady";
+  std::string task, first, second, size, target = "cpu", compiler = "g++", clock = "steady",
+                                         devices;
   int threads = 0, device = 0;
   uint64_t seed = 0;
   int repeat = 1;
@@ -31,6 +32,7 @@ struct Bench {
   TaskAtSize task;
   std::unique_ptr<Evaluator> evaluator;
   std::optional<Candidate> baseline;
+  std::vector<std::pair<std::string, double>> times;  ///< of all that passed: name, median in ns
 };
 
 Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
@@ -46,13 +48,14 @@ Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
   options.compiler = arguments.compiler;
   options.clock = arguments.clock;
   options.seed = arguments.seed;
-  QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options));
+  QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options, arguments.devices));
   if (!with_baseline) return bench;
   QUERN_ASSIGN(std::vector<Candidate> baselines, bench.evaluator->baselines());
   QUERN_ASSIGN(std::vector<Evaluation> evaluations, bench.evaluator->evaluate(baselines, {}));
   double best = 0;
   for (size_t i = 0; i < evaluations.size(); ++i) {
     const Timing* timing = timing_of(evaluations[i].verdict);
+    if (timing) bench.times.emplace_back(baselines[i].note, timing->median_ns);
     if (!timing || (best > 0 && timing->median_ns >= best)) continue;
     best = timing->median_ns;
     bench.baseline = baselines[i];
@@ -137,9 +140,15 @@ Result<int> eval(const Context& context, const EvalArguments& arguments) {
     Json json = eval_json(evaluation, duel);
     json["task"] = bench.task.program.name;
     json["size"] = bench.task.size;
+    json["baselines"] = Json::object();
+    for (const auto& [name, median_ns] : bench.times) json["baselines"][name] = median_ns;
     print_json(json);
   } else {
-    print(eval_text(evaluation, duel));
+    std::string text = eval_text(evaluation, duel);
+    for (const auto& [name, median_ns] : bench.times) {
+      text += fmt::format("  baseline {:<10} {}\n", name, format_ns(median_ns));
+    }
+    print(text);
   }
   return exit_code(evaluation.verdict);
 }
@@ -305,8 +314,12 @@ Action add_eval(CLI::App& app) {
   app.add_option("--baselines", lane->baselines,
                  "For a module file: eager, compile, max-autotune; with commas between")
       ->capture_default_str();
+  app.add_option("--certify", lane->certify,
+                 "For a module file: capture the launches of what passes into this folder, and\n"
+                 "judge them as device code (docs/torch_lane.md)");
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
+  add_devices_option(app, a->devices);
   app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
   return [a, lane, &app](const Context& context) {
     if (a->stream == !a->first.empty()) {
@@ -321,6 +334,9 @@ Action add_eval(CLI::App& app) {
       lane->time_baselines = a->speedup;
       const Result<int> verdict = eval_in_lane(context, *lane);
       return verdict ? *verdict : fail(context, verdict.error());
+    }
+    if (a->stream) {
+      a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->target);
     }
     Result<int> code = a->stream ? eval_stream(context, *a) : eval(context, *a);
     return code ? *code : fail(context, code.error());

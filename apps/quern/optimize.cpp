@@ -19,7 +19,7 @@ namespace {
 
 struct OptimizeArguments {
   std::string task, size, budget = "64", target = "cpu", recipe, out, compiler = "g++",
-                          clock = "steady";
+                          clock = "steady", devices;
   ModelArguments models;
   uint64_t seed = 0;
   int threads = 0, device = 0;
@@ -90,7 +90,8 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
   options.task_name = task.program.name;
   options.task_text = print_task(task.program);
   options.size = task.size;
-  QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, options));
+  QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator,
+               make_evaluator(context, task, options, arguments.devices));
   std::string out = arguments.out;
   if (out.empty()) {
     QUERN_ASSIGN(out, fresh_directory(options.task_name, options.size));
@@ -114,7 +115,9 @@ Result<int> resume(const Context& context, const ResumeArguments& arguments) {
   if (limited || !arguments.budget.empty()) QUERN_TRY(store.set_budget(run.options));
   QUERN_ASSIGN(TaskAtSize task, parse_task_at(run.options.task_text, run.options.task_name,
                                               run.options.size, run.options.target));
-  QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, run.options));
+  QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator,
+               make_evaluator(context, task, run.options,
+                              devices_to_use("", run.options.device != 0, run.options.target)));
   Environment here = evaluator->environment();
   if (here.cpu != run.environment.cpu || here.threads != run.environment.threads) {
     say(
@@ -147,6 +150,7 @@ Action add_optimize(CLI::App& app) {
   app.add_option(
       "--recipe", a->recipe,
       "Search method: one of `quern recipes`, or a .toml file [quern; agent with --agent]");
+  add_devices_option(app, a->devices);
   add_model_options(app, a->models);
   app.add_option("--seed", a->seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
@@ -155,7 +159,10 @@ Action add_optimize(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--out", a->out, "Run directory [runs/TASK-SIZE-NUMBER]");
   app.add_option("--clock", a->clock, "steady, or simulated (for tests)")->group("");
-  return [a](const Context& context) { return finish(context, optimize(context, *a)); };
+  return [a, &app](const Context& context) {
+    a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->target);
+    return finish(context, optimize(context, *a));
+  };
 }
 
 Action add_resume(CLI::App& app) {

@@ -34,6 +34,10 @@ class TakingTurns : public Evaluator {
     return inner_->duel(candidate, baseline);
   }
   Result<std::vector<Candidate>> baselines() override { return inner_->baselines(); }
+  Result<Profile> profile(const Candidate& candidate) override {
+    const std::scoped_lock lock(machine_);
+    return inner_->profile(candidate);
+  }
   Environment environment() override { return inner_->environment(); }
   Work work() override { return inner_->work(); }
 
@@ -64,10 +68,12 @@ Result<void> check_same(const PlannedRun& planned, const RunOptions& there) {
 Result<std::unique_ptr<Evaluator>> make_shared_evaluator(const Context& context,
                                                          const PlannedRun& planned,
                                                          const Sharing& sharing) {
-  if (sharing.machine == nullptr) return make_evaluator(context, planned.task, planned.options);
+  if (sharing.machine == nullptr) {
+    return make_evaluator(context, planned.task, planned.options, planned.devices);
+  }
   std::unique_lock lock(*sharing.machine);
   QUERN_ASSIGN(std::unique_ptr<Evaluator> inner,
-               make_evaluator(context, planned.task, planned.options));
+               make_evaluator(context, planned.task, planned.options, planned.devices));
   lock.unlock();
   return std::unique_ptr<Evaluator>(
       std::make_unique<TakingTurns>(std::move(inner), *sharing.machine));

@@ -15,6 +15,7 @@ struct PlannedRun {
   RunOptions options;
   TaskAtSize task;
   std::string directory;
+  std::string devices;  ///< that share the work, as `make_evaluator` takes them
 };
 
 /// How runs that are made at the same time get along.

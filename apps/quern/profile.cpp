@@ -4,21 +4,35 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "commands.h"
 #include "cuda_tools.h"
 #include "device/cuda/advice.h"
 #include "device/cuda/sass.h"
 #include "evaluate/task_workloads.h"
+#include "profile_text.h"
 #include "record/bound_plan.h"
 #include "task_source.h"
 #include "verify/plan_workload.h"
+#include "wiring.h"
 
 namespace quern::cli {
 namespace {
 
 struct ProfileArguments {
-  std::string task, candidate, size, architecture;
+  std::string task, candidate, size, architecture, target = "cuda", compiler = "g++";
+  int device = 0;
+  uint64_t seed = 0;
+};
+
+/// What is known of a candidate from running it.
+struct Measured {
+  Evaluation evaluation;
+  Work work;
+  std::string device;
+  std::optional<Profile> counters;
+  std::string refusal;  ///< why there are no counters
 };
 
 /// A launch of the plan, with what is known of its kernel.
@@ -27,11 +41,13 @@ struct ProfiledLaunch {
   cuda::KernelFacts facts;
 };
 
-struct Profile {
+/// What is known of a candidate without running it.
+struct StaticProfile {
   std::string compiler, architecture;
   std::vector<cuda::SassStatistics> sass;
   std::vector<ProfiledLaunch> launches;
   std::vector<std::string> notes;
+  bool runs_here = false;
 };
 
 Result<cuda::CudaBinary> build(cuda::CompilePool& pool, const LaunchPlan& plan,
@@ -55,7 +71,7 @@ double product(const std::array<uint32_t, 3>& extents) {
 }
 
 Result<ProfiledLaunch> profile_launch(const BoundLaunch& launch, const cuda::CudaBinary& binary,
-                                      const Profile& profile, int multiprocessors) {
+                                      const StaticProfile& profile, int multiprocessors) {
   const auto found = std::ranges::find(binary.kernels, launch.kernel, &cuda::CubinKernel::name);
   if (found == binary.kernels.end()) {
     return Error{ErrorKind::kInput, "the source has no kernel " + launch.kernel,
@@ -162,7 +178,7 @@ std::string launch_text(const ProfiledLaunch& one) {
 }
 
 /// Machine code where a disassembler is found; a note where none is.
-void add_sass(const Context& context, const cuda::CudaBinary& binary, Profile& profile) {
+void add_sass(const Context& context, const cuda::CudaBinary& binary, StaticProfile& profile) {
   auto library = cuda::find_nvrtc("", python_environments(context));
   const std::string nvdisasm =
       cuda::find_nvdisasm(library ? library->path : "", python_environments(context));
@@ -189,21 +205,92 @@ int multiprocessors_here(const std::string& architecture) {
   return same ? gpus->front().multiprocessors : 0;
 }
 
-Result<int> profile(const Context& context, const ProfileArguments& arguments) {
-  QUERN_ASSIGN(std::string source, read_candidate(arguments.candidate));
-  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, arguments.task, arguments.size));
+Result<Measured> measure(const Context& context, const TaskAtSize& task,
+                         const ProfileArguments& arguments, const std::string& source) {
+  RunOptions options;
+  options.task_name = task.program.name;
+  options.size = task.size;
+  options.target = arguments.target;
+  options.device = arguments.device;
+  options.compiler = arguments.compiler;
+  options.seed = arguments.seed;
+  QUERN_ASSIGN(const std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, options));
+  const Candidate candidate = make_candidate(source, "human", candidate_language(arguments.target));
+  QUERN_ASSIGN(std::vector<Evaluation> evaluations, evaluator->evaluate({candidate}, {}));
+  Measured measured;
+  measured.evaluation = std::move(evaluations.front());
+  measured.work = evaluator->work();
+  measured.device = evaluator->environment().device;
+  if (!passed(measured.evaluation.verdict)) {
+    measured.refusal = "only candidates that passed are profiled";
+    return measured;
+  }
+  auto counters = evaluator->profile(candidate);
+  if (counters) {
+    measured.counters = std::move(*counters);
+  } else {
+    const Error& error = counters.error();
+    measured.refusal = error.message + (error.hint.empty() ? "" : "; " + error.hint);
+  }
+  return measured;
+}
+
+Json measured_json(const Measured& measured) {
+  const Timing* timing = timing_of(measured.evaluation.verdict);
+  return Json{{"device", measured.device},
+              {"verdict", verdict_name(measured.evaluation.verdict)},
+              {"reason", verdict_reason(measured.evaluation.verdict)},
+              {"median_ns", timing == nullptr ? Json(nullptr) : Json(timing->median_ns)},
+              {"roofline", measured.evaluation.roofline},
+              {"work", to_json(measured.work)},
+              {"resources", to_json(measured.evaluation)["resources"]},
+              {"counters", measured.counters ? to_json(*measured.counters) : Json(nullptr)},
+              {"refusal", measured.refusal}};
+}
+
+/// What ran, where it lies under the roof, and what became of the counters.
+std::string measured_text(const Measured& measured) {
+  const Verdict& verdict = measured.evaluation.verdict;
+  std::string text = "device: " + measured.device + "\n";
+  if (const Timing* timing = timing_of(verdict)) {
+    text += roofline_text(measured.work, timing->median_ns);
+  } else {
+    text += fmt::format("{}: {}\n", verdict_name(verdict), verdict_reason(verdict));
+  }
+  if (!measured.refusal.empty()) {
+    text += "no hardware counters: " + measured.refusal + "\n";
+  } else if (measured.counters) {
+    text += fmt::format("hardware counters of one call, read in {} passes\n",
+                        measured.counters->passes);
+  }
+  return text;
+}
+
+/// A device without machine code that we could read: what its driver says of the kernels.
+std::string resources_text(const Evaluation& evaluation) {
+  std::string text;
+  for (const KernelResources& kernel : evaluation.resources) {
+    text += fmt::format("{}: {} bytes of local memory a block, at most {} threads a block\n",
+                        kernel.kernel, kernel.shared_bytes, kernel.max_threads);
+  }
+  return text;
+}
+
+Result<StaticProfile> look_at(const Context& context, const TaskAtSize& task,
+                              const ProfileArguments& arguments, const std::string& source) {
   const PlanWorkload workload = plan_workload(task.program, task.sizes);
   QUERN_ASSIGN(LaunchPlan plan, parse_launch_plan(source, workload, PlanTarget::kCuda));
   QUERN_ASSIGN(BoundPlan bound, bind_plan(plan, workload, PlanTarget::kCuda));
   QUERN_ASSIGN(std::unique_ptr<cuda::CompilePool> pool,
                make_compile_pool(context, arguments.architecture, 1));
   QUERN_ASSIGN(cuda::CudaBinary binary, build(*pool, plan, source, task));
-  Profile profile;
+  StaticProfile profile;
   profile.compiler = pool->version();
   profile.architecture = pool->architecture();
   add_sass(context, binary, profile);
   const int multiprocessors = multiprocessors_here(profile.architecture);
-  if (multiprocessors == 0) {
+  profile.runs_here = multiprocessors > 0;
+  if (!profile.runs_here) {
     profile.notes.emplace_back("no GPU of this architecture here: static signals only");
   }
   for (const BoundStep& step : bound.steps) {
@@ -212,23 +299,63 @@ Result<int> profile(const Context& context, const ProfileArguments& arguments) {
     QUERN_ASSIGN(ProfiledLaunch one, profile_launch(*launch, binary, profile, multiprocessors));
     profile.launches.push_back(std::move(one));
   }
-  if (context.json) {
-    Json launches = Json::array();
-    for (const ProfiledLaunch& one : profile.launches) launches.push_back(launch_json(one));
-    print_json(Json{{"task", task.program.name},
-                    {"size", task.size},
-                    {"compiler", profile.compiler},
-                    {"architecture", profile.architecture},
-                    {"launches", launches},
-                    {"notes", profile.notes}});
-    return kImproved;
+  return profile;
+}
+
+Json profile_json(const StaticProfile& profile, const std::optional<Measured>& measured) {
+  Json launches = Json::array();
+  for (const ProfiledLaunch& one : profile.launches) launches.push_back(launch_json(one));
+  return Json{{"compiler", profile.compiler},
+              {"architecture", profile.architecture},
+              {"launches", launches},
+              {"measured", measured ? measured_json(*measured) : Json(nullptr)},
+              {"notes", profile.notes}};
+}
+
+std::string profile_text(const StaticProfile& profile, const std::optional<Measured>& measured) {
+  std::string text;
+  if (!profile.compiler.empty()) {
+    text += fmt::format("compiled by {} for {}\n", profile.compiler, profile.architecture);
   }
-  std::string text = fmt::format("{} at size {}, {} for {}\n", task.program.name, task.size,
-                                 profile.compiler, profile.architecture);
-  for (const ProfiledLaunch& one : profile.launches) text += launch_text(one);
+  if (measured) text += measured_text(*measured);
+  const bool counted = measured && measured->counters &&
+                       measured->counters->launches.size() == profile.launches.size();
+  for (size_t i = 0; i < profile.launches.size(); ++i) {
+    text += launch_text(profile.launches[i]);
+    if (counted) text += counters_text(measured->counters->launches[i]);
+  }
+  if (profile.launches.empty() && measured) text += resources_text(measured->evaluation);
   for (const std::string& note : profile.notes) text += fmt::format("note: {}\n", note);
-  print(text);
-  return kImproved;
+  return text;
+}
+
+Result<int> profile(const Context& context, const ProfileArguments& arguments) {
+  if (arguments.target != "cuda" && arguments.target != "opencl") {
+    return Error{ErrorKind::kUsage,
+                 fmt::format("there is no profile for target '{}'", arguments.target),
+                 "known: cuda, opencl"};
+  }
+  QUERN_ASSIGN(std::string source, read_candidate(arguments.candidate));
+  QUERN_ASSIGN(TaskAtSize task,
+               load_task_at(context, arguments.task, arguments.size, arguments.target));
+  StaticProfile profile;
+  profile.runs_here = true;
+  if (arguments.target == "cuda") {
+    QUERN_ASSIGN(profile, look_at(context, task, arguments, source));
+  }
+  std::optional<Measured> measured;
+  if (profile.runs_here) {
+    QUERN_ASSIGN(measured, measure(context, task, arguments, source));
+  }
+  if (context.json) {
+    Json json = {{"task", task.program.name}, {"size", task.size}};
+    json.update(profile_json(profile, measured));
+    print_json(json);
+  } else {
+    print(fmt::format("{} at size {}\n", task.program.name, task.size) +
+          profile_text(profile, measured));
+  }
+  return measured && !passed(measured->evaluation.verdict) ? kIncorrect : kImproved;
 }
 
 }  // namespace
@@ -237,9 +364,12 @@ Action add_profile(CLI::App& app) {
   auto a = std::make_shared<ProfileArguments>();
   app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
       ->required();
-  app.add_option("CANDIDATE", a->candidate, "CUDA source with a plan (docs/plan_format.md)")
+  app.add_option("CANDIDATE", a->candidate, "Device source with a plan (docs/plan_format.md)")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
+  app.add_option("--target", a->target, "Hardware to run on: cuda, opencl")->capture_default_str();
+  app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
+      ->capture_default_str();
   app.add_option("--arch", a->architecture, "Architecture, e.g. sm_90a [that of the first GPU]");
   return [a](const Context& context) {
     Result<int> code = profile(context, *a);

@@ -3,12 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
 #include "base/strings.h"
 #include "interrupt.h"
 #include "models.h"
+#include "profile_text.h"
 #include "progress.h"
 #include "search/report.h"
 #include "wiring.h"
@@ -20,8 +22,27 @@ std::string best_source_name(const std::string& target) {
   return target == "opencl" ? "best.cl" : target == "cuda" ? "best.cu" : "best.cpp";
 }
 
+/// What the hardware counts of the winner, on targets that count: kept beside it as data, with the
+/// reason where there is nothing. Null for other targets and clocks.
+Result<Json> profile_winner(RunStore& store, Evaluator& evaluator, const RunSummary& summary) {
+  QUERN_ASSIGN(const RunRecord run, store.run());
+  if (!summary.best || run.options.target != "cuda" || run.options.clock != "steady") return Json();
+  QUERN_ASSIGN(const std::vector<Attempt> attempts, store.attempts());
+  const auto best = std::ranges::find(attempts, summary.best->number, &Attempt::number);
+  if (best == attempts.end()) return Json();
+  Json json = {{"attempt", best->number}, {"candidate_id", best->candidate.id}};
+  const auto profile = evaluator.profile(best->candidate);
+  json["counters"] = profile ? to_json(*profile) : Json(nullptr);
+  json["line"] = profile ? profile_line(*profile) : "";
+  json["refusal"] = profile ? "" : profile.error().message;
+  QUERN_TRY(store.put_artifact(dump(json), "profile"));
+  QUERN_TRY(store.put_file("profile.json", dump(json) + "\n"));
+  return json;
+}
+
 /// Best source, summary and report, from the record.
-Result<Json> write_results(RunStore& store, const RunSummary& summary, const llm::Budget* budget) {
+Result<Json> write_results(RunStore& store, const RunSummary& summary, const llm::Budget* budget,
+                           const Json& profile) {
   QUERN_ASSIGN(std::vector<Attempt> attempts, store.attempts());
   QUERN_ASSIGN(RunRecord run, store.run());
   std::string source_path;
@@ -36,6 +57,7 @@ Result<Json> write_results(RunStore& store, const RunSummary& summary, const llm
   json["run_directory"] = store.directory();
   json["report_path"] = store.directory() + "/report.html";
   if (budget != nullptr) json["models"] = budget->to_json();
+  if (!profile.is_null()) json["profile"] = profile;
   QUERN_TRY(store.set_summary(json));
   QUERN_ASSIGN(std::string html, render_report(store));
   QUERN_TRY(store.put_file("report.html", html));
@@ -104,6 +126,10 @@ std::string describe(const SearchResult& result, const std::string& directory) {
   if (summary.best) {
     text += fmt::format("  kernel   {}\n", result.json.value("/best/source_path"_json_pointer, ""));
   }
+  const std::string counted = result.json.value("/profile/line"_json_pointer, "");
+  const std::string refusal = result.json.value("/profile/refusal"_json_pointer, "");
+  if (!counted.empty()) text += fmt::format("  counters {}\n", counted);
+  if (!refusal.empty()) text += fmt::format("  counters none: {}\n", refusal);
   text += fmt::format("  report   {}/report.html\n", directory);
   if (result.asked_models) text += fmt::format("  models   {}\n", spent_text(result.spend));
   if (summary.end == SearchEnd::kModelBudget) {
@@ -145,7 +171,9 @@ Result<SearchResult> search_to_end(const Context& context, RunStore& store, Eval
     const bool refused = summary.end == SearchEnd::kExhausted && models->budget().refused() > 0;
     if (refused || had_spent_models(run)) summary.end = SearchEnd::kModelBudget;
   }
-  QUERN_ASSIGN(result.json, write_results(store, summary, models ? &models->budget() : nullptr));
+  QUERN_ASSIGN(const Json profile, profile_winner(store, evaluator, summary));
+  QUERN_ASSIGN(result.json,
+               write_results(store, summary, models ? &models->budget() : nullptr, profile));
   return result;
 }
 

@@ -34,6 +34,7 @@ Result<PlannedRun> plan(const Suite& suite, const Cell& cell) {
   planned.options.size = planned.task.size;
   planned.options.seed += static_cast<uint64_t>(std::max(0, cell.sample));
   planned.directory = directory_of(suite, cell);
+  planned.devices = suite.arguments.devices;
   return planned;
 }
 

@@ -21,7 +21,7 @@ struct SuiteArguments {
   SuiteQuery query;
   std::string candidates, recipe, size, target = "cpu", compiler = "g++", clock = "steady",
                                         budget = "64", out, protocol = "strict",
-                                        baselines = "eager";
+                                        baselines = "eager", devices;
   ModelArguments models;
   uint64_t seed = 0;
   int samples = 0, jobs = 1, threads = 0, device = 0;

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/file.h"
@@ -39,7 +40,45 @@ int threads_of(const RunOptions& options) {
   return options.threads > 0 ? options.threads : available_processors();
 }
 
+/// "0,1" as numbers; the one of the options for "", and nothing for "all".
+Result<std::vector<int>> device_numbers(const std::string& devices, const RunOptions& options) {
+  if (devices.empty()) return std::vector<int>{options.device};
+  if (devices == "all") return std::vector<int>{};
+  std::vector<int> numbers;
+  for (const std::string& part : split(devices, ',')) {
+    const bool digits = !part.empty() && part.size() < 5 &&
+                        part.find_first_not_of("0123456789") == std::string::npos;
+    const int number = digits ? std::stoi(part) : -1;
+    if (number < 0 || std::ranges::find(numbers, number) != numbers.end()) {
+      return Error{ErrorKind::kUsage, fmt::format("'{}' is not a list of devices", devices),
+                   "numbers with commas between, each once (--devices 0,1), or all"};
+    }
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+Result<std::unique_ptr<Evaluator>> make_on_opencl(const Context& context, const TaskAtSize& task,
+                                                  const RunOptions& options,
+                                                  std::vector<int> devices) {
+  if (devices.empty()) {
+    QUERN_ASSIGN(const std::vector<DeviceProperties> present, list_devices(context, "opencl"));
+    for (size_t i = 0; i < present.size(); ++i) devices.push_back(static_cast<int>(i));
+  }
+  return make_opencl_evaluator(context, task, options, devices);
+}
+
 }  // namespace
+
+std::string devices_to_use(const std::string& devices, bool one_given, const std::string& target) {
+  if (!devices.empty() || one_given || target != "cuda") return devices;
+  return "all";
+}
+
+void add_devices_option(CLI::App& app, std::string& devices) {
+  app.add_option("--devices", devices,
+                 "Spread the work over these devices: 0,1 or all [cuda: all of one model]");
+}
 
 CompilerOptions compiler_options(const Context& context, const std::string& compiler) {
   CompilerOptions options;
@@ -66,13 +105,15 @@ Result<Peaks> machine_peaks(const Context& context, const CpuCompiler& compiler,
 }
 
 Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const TaskAtSize& task,
-                                                  const RunOptions& options) {
+                                                  const RunOptions& options,
+                                                  const std::string& devices) {
+  QUERN_ASSIGN(const std::vector<int> numbers, device_numbers(devices, options));
   if (pretends(options)) return make_pretender(options);
   if (options.clock != "steady" && options.clock != "simulated") {
     return Error{ErrorKind::kUsage, fmt::format("unknown clock '{}'", options.clock), ""};
   }
-  if (options.target == "opencl") return make_opencl_evaluator(context, task, options);
-  if (options.target == "cuda") return make_cuda_evaluator(context, task, options);
+  if (options.target == "opencl") return make_on_opencl(context, task, options, numbers);
+  if (options.target == "cuda") return make_cuda_evaluator(context, task, options, numbers);
   if (options.target != "cpu") {
     return Error{ErrorKind::kUsage, fmt::format("unknown target '{}'", options.target),
                  "known: " + join(known_targets(), ", ")};

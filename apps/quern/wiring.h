@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <memory>
+#include <string>
 
 #include "context.h"
 #include "device/cpu/compiler.h"
@@ -18,9 +20,19 @@ namespace quern::cli {
 const std::vector<std::string>& known_targets();
 std::string candidate_language(const std::string& target);
 
-/// The only place where concrete evaluators and proposers are chosen.
+/// The only place where concrete evaluators and proposers are chosen. `devices`: which of the
+/// target's devices share the work, "0,1", or "all" (OpenCL: those of this machine; CUDA: those
+/// like the first); "": the one of the options.
 Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const TaskAtSize& task,
-                                                  const RunOptions& options);
+                                                  const RunOptions& options,
+                                                  const std::string& devices = "");
+
+/// What a command that spreads its work over devices takes: what was asked for by --devices; the
+/// one of --device, if that was given; else "all", where the target's devices are GPUs.
+std::string devices_to_use(const std::string& devices, bool one_given, const std::string& target);
+
+/// The option --devices.
+void add_devices_option(CLI::App& app, std::string& devices);
 /// `client`: for recipes that ask models, else null; outlives the proposer.
 Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const RunOptions& options,
                                                 const Environment& environment,

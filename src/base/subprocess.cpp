@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/landlock.h"
+#include "base/pipe.h"
 
 namespace quern {
 namespace {
@@ -168,19 +169,6 @@ Result<FileDescriptor> input_file(const std::string& text) {
   return file;
 }
 
-struct Pipe {
-  FileDescriptor read_end, write_end;
-};
-
-Result<Pipe> make_pipe() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return system_error("make", "a pipe", errno);
-  Pipe made{FileDescriptor(ends[0]), FileDescriptor(ends[1])};
-  return made;
-}
-
-void add_flag(int fd, int flag) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | flag); }
-
 /// Reads what the child says about its start. The pipe ends at exec, or at the child's death.
 int hear_start(int fd, SandboxReport& report) {
   Message message{};
@@ -286,8 +274,8 @@ Result<ChildProcess> ChildProcess::launch(const Command& command) {
   QUERN_ASSIGN(Pipe err, make_pipe());
   QUERN_ASSIGN(Pipe report, make_pipe());
   if (command.drop_output_when_full) {
-    add_flag(out.write_end.get(), O_NONBLOCK);
-    add_flag(err.write_end.get(), O_NONBLOCK);
+    make_non_blocking(out.write_end);
+    make_non_blocking(err.write_end);
   }
   Launch launch{pointers(command.argv),
                 pointers(command.env),
@@ -313,8 +301,8 @@ Result<ChildProcess> ChildProcess::launch(const Command& command) {
   child.cap_ = command.output_cap_bytes;
   child.out_ = std::move(out.read_end);
   child.err_ = std::move(err.read_end);
-  add_flag(child.out_.get(), O_NONBLOCK);
-  add_flag(child.err_.get(), O_NONBLOCK);
+  make_non_blocking(child.out_);
+  make_non_blocking(child.err_);
   child.report_ = std::move(report.read_end);
   child.path_ = std::move(path);
   return child;

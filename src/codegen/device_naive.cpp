@@ -72,7 +72,7 @@ class NaiveKernel {
     std::vector<IntExpr> indices;
     for (const ir::Axis& axis : statement_.axes) indices.push_back(ir::int_axis(axis.name));
     out_.add(fmt::format("{}[{}] = ({})({});", tensor_id(statement_.name),
-                         text_.offset(statement_.name, indices), device_type(statement_.type),
+                         text_.offset(statement_.name, indices), dtype_c_name(statement_.type),
                          value));
   }
 

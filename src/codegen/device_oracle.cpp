@@ -116,7 +116,8 @@ class OraclePrinter {
   /// The element type of a tensor in the oracle's memory.
   std::string stored_type(const std::string& tensor) const {
     const DType type = program_.type_of(tensor);
-    if (program_.find_input(tensor) != nullptr || !is_float(type)) return device_type(type);
+    if (program_.find_input(tensor) != nullptr || !is_float(type))
+      return std::string(dtype_c_name(type));
     return scalar_;
   }
 
@@ -236,7 +237,7 @@ class OraclePrinter {
       params.push_back("const Answer* q_answer");
     }
     args.insert(args.end(), {statement.name, kOraclePolicy, found});
-    params.push_back(fmt::format("const {}* q_got", device_type(statement.type)));
+    params.push_back(fmt::format("const {}* q_got", dtype_c_name(statement.type)));
     params.insert(params.end(), {"const double* q_policy", "Partial* q_found"});
     made_.check += launch(kernel, blocks, args);
     made_.check +=
@@ -256,7 +257,7 @@ class OraclePrinter {
                           reference_index(program_, elements)));
     text_.add("long q_e = thread_index();");
     text_.add("for (; q_e + 3 * q_step < q_count; q_e += 4 * q_step) {");
-    text_.add(fmt::format("Answer q_a[4]; {} q_g[4];", device_type(statement.type)));
+    text_.add(fmt::format("Answer q_a[4]; {} q_g[4];", dtype_c_name(statement.type)));
     text_.add("#pragma unroll");
     text_.add("for (int k = 0; k < 4; ++k) q_g[k] = q_got[q_e + k * q_step];");
     text_.add("#pragma unroll");
@@ -289,8 +290,8 @@ class OraclePrinter {
       text_.add(fmt::format("const T q_x = (T)({});", value));
       text_.add("return {to_double(q_x), scale_of(q_x)};");
     } else {
-      text_.add(fmt::format("return {{(double)({})to_double({}), 0}};", device_type(statement.type),
-                            value));
+      text_.add(fmt::format("return {{(double)({})to_double({}), 0}};",
+                            dtype_c_name(statement.type), value));
     }
   }
 
@@ -306,7 +307,7 @@ class OraclePrinter {
     text_.add(fmt::format("const long q_at = {};",
                           reference_offset(program_, statement.name, axes_of(statement))));
     const bool real = is_float(statement.type);
-    const std::string type = real ? scalar_ : device_type(statement.type);
+    const std::string type = real ? scalar_ : std::string(dtype_c_name(statement.type));
     text_.add(real || is_position(statement)
                   ? fmt::format("const {} q_x = ({})({});", type, type, value)
                   : fmt::format("const {} q_x = ({})to_double({});", type, type, value));

@@ -32,12 +32,15 @@ void DeviceStages::print_points(const Stage& stage) {
   }
   const std::vector<Loop> inner = reducers.empty() ? std::vector<Loop>() : stage.reduce;
   const DeviceText text(program_);
+  const int slices = style_.width == 0 && !reducers.empty() ? style_.slices : 1;
   for (const Loop& loop : inner) {
     if (&loop == &inner.back() && style_.unroll > 1) {
       out_->add(fmt::format("#pragma unroll {}", style_.unroll));
     }
-    out_->add(fmt::format("for (q_int {0} = 0; {0} < {1}; ++{0}) {{", axis_id(loop.name),
-                          text.index(extent_of(loop))));
+    const int share = &loop == &inner.front() ? slices : 1;
+    out_->add(fmt::format("for (q_int {0} = {1}; {0} < {2}; {0} += {3}) {{", axis_id(loop.name),
+                          share > 1 ? fmt::format("q_thread() / {}", style_.columns()) : "0",
+                          text.index(extent_of(loop)), share));
   }
   const std::set<std::string> outside = here_;
   std::vector<Access> loaded = vector_loads(stage, loops, stage.members);
@@ -46,6 +49,12 @@ void DeviceStages::print_points(const Stage& stage) {
   print_members(stage, loops, stage.members, loaded, reducers);
   out_->add("}");
   close(static_cast<int>(inner.size()));
+  if (slices > 1) {
+    for (const auto& [index, reducer] : reducers) {
+      out_->add_lines(reducer.apart(style_.columns(), slices, "q_shared"));
+    }
+    out_->add("if (q_owner) {");
+  }
   if (!reducers.empty()) {
     here_ = outside;
     loaded = vector_loads(stage, loops, stage.tails);
@@ -59,6 +68,7 @@ void DeviceStages::print_points(const Stage& stage) {
   }
   store_vectors(stage.members, loops);
   store_vectors(stage.tails, loops);
+  if (slices > 1) out_->add("}");
   close(opened);
 }
 

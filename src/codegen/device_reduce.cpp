@@ -87,16 +87,28 @@ std::string Reducer::add(const std::string& value, const std::string& position) 
                      type(), value, better, this->value(), at(), position);
 }
 
-std::string Reducer::across(const std::string& width, const std::string& scratch) const {
-  const std::string best = fmt::format("q_reduce_{}({}, {}, (Q_LOCAL {}*){})",
-                                       monoid_suffix(monoid_), name_, width, type(), scratch);
-  if (!is_position()) return fmt::format("{} = {};", name_, best);
+std::string Reducer::combined(const std::string& kind, const std::string& sharing,
+                              const std::string& scratch) const {
+  const std::string own = value();
+  const std::string best = fmt::format("q_{}_{}({}, {}, (Q_LOCAL {}*){})", kind,
+                                       monoid_suffix(monoid_), own, sharing, type(), scratch);
+  if (!is_position()) return fmt::format("{} = {};", own, best);
   // Among equals the first position wins; a thread without the best value offers none.
   return fmt::format(
       "{{\nconst {0} q_best = {1};\n"
-      "{2}_at = (q_int)q_reduce_first({2} == q_best ? (long){2}_at : 0x7fffffffffffffffL, {3}, "
-      "(Q_LOCAL long*){4});\n{2} = q_best;\n}}",
-      type(), best, name_, width, scratch);
+      "{2} = (q_int)q_{3}_first({4} == q_best ? (long){2} : 0x7fffffffffffffffL, {5}, "
+      "(Q_LOCAL long*){6});\n{4} = q_best;\n}}",
+      type(), best, at(), kind, own, sharing, scratch);
+}
+
+std::string Reducer::across(const std::string& width, const std::string& scratch) const {
+  return combined("reduce", width, scratch);
+}
+
+std::string Reducer::apart(int columns, int slices, const std::string& scratch) const {
+  const std::string one = combined("apart", fmt::format("{}, {}", columns, slices), scratch);
+  if (count_ == 0) return one;
+  return fmt::format("Q_UNROLL for (int q_v = 0; q_v < {}; ++q_v) {{\n{}\n}}", count_, one);
 }
 
 std::string Reducer::result() const { return is_position() ? at() : value(); }

@@ -27,12 +27,17 @@ class Reducer {
   /// Combines the threads' accumulators: lines that leave the result in every one of `width`
   /// neighbours. `scratch` is local memory of 8 bytes a thread. Not for arrays.
   std::string across(const std::string& width, const std::string& scratch) const;
+  /// The same among `slices` threads that lie `columns` apart; for arrays too, element by element.
+  std::string apart(int columns, int slices, const std::string& scratch) const;
   /// The combination of two values of the monoid; for arg-forms, of the greatest values alone.
   std::string combine(const std::string& a, const std::string& b) const;
   std::string result() const;
   const std::string& name() const { return name_; }
 
  private:
+  /// One element combined by the prelude's functions `q_KIND_…`, which take `sharing`.
+  std::string combined(const std::string& kind, const std::string& sharing,
+                       const std::string& scratch) const;
   std::string value() const { return count_ > 0 ? name_ + "[q_v]" : name_; }
   std::string at() const { return count_ > 0 ? name_ + "_at[q_v]" : name_ + "_at"; }
 

@@ -56,7 +56,7 @@ void DeviceStages::finish_reduction(const Item& item, const Reducer& reducer) {
 
 void DeviceStages::name_scalar(const Item& item, const std::string& value) {
   const std::string& name = item.statement.name;
-  const std::string type = device_type(item.statement.type);
+  const std::string type(dtype_c_name(item.statement.type));
   out_->add(fmt::format("const {0} q_x_{1} = ({0})({2}); (void)q_x_{1};", type, name, value));
   scalars_.insert(name);
   if (!stored_.contains(name)) return;

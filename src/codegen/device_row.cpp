@@ -115,11 +115,17 @@ class RowKernel {
     style_.vector = group_.param("width", 1) >= 4 ? 4 : 1;
     style_.coarsen = static_cast<int>(std::clamp<int64_t>(group_.param("coarsen", 1), 1, 16));
     style_.unroll = static_cast<int>(std::clamp<int64_t>(group_.param("unroll", 1), 1, 16));
+    style_.slices = static_cast<int>(group_.param("slices", 1));
     style_.online = group_.param("online", 0) != 0;
     if (!std::has_single_bit(static_cast<unsigned>(style_.threads)) || style_.threads > 1024) {
       return misfit(fmt::format("{} threads a block", style_.threads), "a power of two up to 1024");
     }
     if (style_.width > style_.threads) style_.threads = style_.width;
+    if (!std::has_single_bit(static_cast<unsigned>(style_.slices)) ||
+        style_.slices > style_.threads) {
+      return misfit(fmt::format("{} threads that share a result", style_.slices),
+                    fmt::format("a power of two up to {}", style_.threads));
+    }
     if (style_.width > 0 && !std::has_single_bit(static_cast<unsigned>(style_.width))) {
       return misfit(fmt::format("{} threads a row", style_.width), "a power of two");
     }
@@ -151,6 +157,14 @@ class RowKernel {
     return !reduces || !stage.space.empty();
   }
 
+  /// Only reductions of the whole grid are shared by threads that lie apart.
+  void settle_slices() {
+    if (items_[static_cast<size_t>(stages_[0].members[0])].scan >= 0 || stages_[0].reduce.empty() ||
+        stages_[0].space.empty()) {
+      style_.slices = 1;
+    }
+  }
+
   /// Rows and stages: the grid as one row where that is one stage, else rows in common.
   void plan() {
     if (parts_ > 0) {
@@ -161,7 +175,7 @@ class RowKernel {
       rows_ = RowPlan();
       rows_.bindings.resize(statements_.size());
       make_row_plan();
-      if (grid_wide()) return;
+      if (grid_wide()) return settle_slices();
       style_.width = 1;
       rows_ = deepest_rows(statements_);
       if (rows_.rows == 0) style_.width = style_.threads;  // one row: a block is all there is
@@ -226,7 +240,7 @@ class RowKernel {
 
   IntExpr blocks() const {
     if (style_.width == 0) {
-      const int64_t each = int64_t{style_.threads} * style_.vector * style_.coarsen;
+      const int64_t each = int64_t{style_.columns()} * style_.vector * style_.coarsen;
       return ceil_div(points(), ir::int_constant(each));
     }
     IntExpr rows = element_product(program_, row_axes());

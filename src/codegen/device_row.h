@@ -14,6 +14,8 @@ namespace quern {
 /// - `threads` of a block, a power of two (launch_bounds); default 256;
 /// - `row_threads` that share a row and combine their reductions, a power of two
 ///   (cross_thread_reduction); without it each thread computes whole results;
+/// - `slices`: threads of a block that share each result while neighbours take neighbouring
+///   results, a power of two (cross_thread_reduction with `apart`), for groups of one loop nest;
 /// - `width` 4: 16-byte vectors where alignment allows (vectorize);
 /// - `coarsen`: vectors a thread computes of a grid-wide group (coarsen);
 /// - `unroll` of loops over a row or a reduced axis (unroll);

@@ -135,9 +135,10 @@ std::set<std::string> DeviceStages::in_memory(const std::vector<Item>& items,
 
 bool DeviceStages::combines(const std::vector<Item>& items, const std::vector<Stage>& stages,
                             const DeviceStyle& style) {
-  return style.width > 1 && std::any_of(stages.begin(), stages.end(), [&](const Stage& stage) {
-           return whole_row(items, stage) || block_scan(items, stage, style);
-         });
+  return std::any_of(stages.begin(), stages.end(), [&](const Stage& stage) {
+    if (style.width == 0) return style.slices > 1 && reduces(items, stage);
+    return style.width > 1 && (whole_row(items, stage) || block_scan(items, stage, style));
+  });
 }
 
 std::vector<std::string> DeviceStages::conditions(const ir::Program& program,
@@ -269,7 +270,7 @@ DeviceText DeviceStages::text_for(const Item& item, const std::vector<Loop>& loo
   return DeviceText(program_, wide, [=, this](const Expr& load) -> std::optional<std::string> {
     const std::string scalar = wide ? "double" : "float";
     if (scalars_.contains(load.name) || (here_.contains(load.name) && load.args.empty())) {
-      const bool same = device_type(program_.type_of(load.name)) == scalar;
+      const bool same = dtype_c_name(program_.type_of(load.name)) == scalar;
       return same ? "q_x_" + load.name : fmt::format("({})q_x_{}", scalar, load.name);
     }
     for (const Access& access : loaded) {
@@ -285,7 +286,7 @@ DeviceText DeviceStages::text_for(const Item& item, const std::vector<Loop>& loo
 
 void DeviceStages::print_row_scalar(const Item& item) {
   const DeviceText text = text_for(item, {}, {});
-  const std::string type = device_type(item.statement.type);
+  const std::string type(dtype_c_name(item.statement.type));
   out_->add(fmt::format("const {} q_x_{} = ({})({});", type, item.statement.name, type,
                         text.value(item.statement.body)));
   scalars_.insert(item.statement.name);
@@ -321,6 +322,18 @@ int DeviceStages::open_points(const std::vector<Loop>& loops) {
   if (style_.width == 0) {
     out_->add("#pragma unroll");
     out_->add(fmt::format("for (int q_u = 0; q_u < {}; ++q_u) {{", style_.coarsen));
+    if (style_.slices > 1) {
+      // Threads past the end repeat the first point and store nothing: barriers need them.
+      out_->add(fmt::format(
+          "const q_int q_place = (q_int)((q_block() * {} + q_u) * {} + q_thread() % {}) * {};",
+          style_.coarsen, style_.columns(), style_.columns(), style_.vector));
+      out_->add(fmt::format("const q_int q_p = q_place < {} ? q_place : 0;", total));
+      out_->add(fmt::format("const bool q_owner = q_place < {} && q_thread() < {};", total,
+                            style_.columns()));
+      out_->add("{");
+      declare_axes(loops);
+      return 2;
+    }
     out_->add(
         fmt::format("const q_int q_p = (q_int)((q_block() * {} + q_u) * {} + q_thread()) * {};",
                     style_.coarsen, style_.threads, style_.vector));
@@ -412,7 +425,7 @@ void DeviceStages::store(const Item& item, const std::string& value) {
 void DeviceStages::print_value(const Stage& stage, const std::vector<Loop>& loops, const Item& item,
                                const std::string& value) {
   const std::string& name = item.statement.name;
-  const std::string type = device_type(item.statement.type);
+  const std::string type(dtype_c_name(item.statement.type));
   out_->add(fmt::format("const {0} q_x_{1} = ({0})({2}); (void)q_x_{1};", type, name, value));
   here_.insert(name);
   auto kept = kept_.find(key(loops, ir::load(name, item.store)));

@@ -22,9 +22,12 @@ struct DeviceStyle {
   int width = 0;      ///< threads that share a row; 0: the whole grid shares the points
   int vector = 1;     ///< neighbouring elements of a thread: 1, or 4 where all accesses allow it
   int coarsen = 1;    ///< grid-wide: vectors of a thread
+  int slices = 1;     ///< grid-wide: threads of a block that share the terms of one result; they
+                      ///< lie apart, so that neighbours still take neighbouring results
   int unroll = 1;
-  bool online = false;             ///< a maximum and the sum of exponentials less it in one pass
-  int keep = 0;                    ///< vectors of a row that a thread keeps in registers; 0: none
+  bool online = false;  ///< a maximum and the sum of exponentials less it in one pass
+  int keep = 0;         ///< vectors of a row that a thread keeps in registers; 0: none
+  int columns() const { return threads / slices; }
   std::string first, last;         ///< bounds of the reduced points where a block takes a part
   std::set<std::string> streamed;  ///< tensors stored past the caches
 };

@@ -124,7 +124,7 @@ std::string DeviceText::load(const Expr& expr) const {
   }
   std::string value = tensor_id(expr.name) + "[" + offset(expr.name, expr.indices) + "]";
   const DType type = program_.type_of(expr.name);
-  if (device_type(type) != scalar()) value = fmt::format("({}){}", scalar(), value);
+  if (dtype_c_name(type) != scalar()) value = fmt::format("({}){}", scalar(), value);
   if (expr.args.empty()) return value;
   const std::vector<IntExpr> shape = program_.shape_of(expr.name);
   std::string inside;
@@ -181,20 +181,6 @@ bool computed_wide(const Program& program, const Statement& statement) {
   return !position || std::any_of(loads.begin(), loads.end(), [&](const Expr* load) {
     return program.type_of(load->name) != DType::kF32;
   });
-}
-
-std::string device_type(DType type) {
-  switch (type) {
-    case DType::kF32:
-      return "float";
-    case DType::kF64:
-      return "double";
-    case DType::kI32:
-      return "int";
-    case DType::kI64:
-      return "long";
-  }
-  return "float";
 }
 
 IntExpr without_lets(const Program& program, const IntExpr& expr) {
@@ -254,14 +240,17 @@ std::string device_signature(const Program& program, const DeviceKernel& kernel,
   std::vector<std::string> params;
   for (const std::string& name : kernel.reads) {
     params.push_back(fmt::format("const Q_GLOBAL {}* Q_RESTRICT {}",
-                                 device_type(type_of(program, name, scratch)), tensor_id(name)));
+                                 dtype_c_name(type_of(program, name, scratch)), tensor_id(name)));
   }
   for (const std::string& name : kernel.writes) {
     params.push_back(fmt::format("Q_GLOBAL {}* Q_RESTRICT {}",
-                                 device_type(type_of(program, name, scratch)), tensor_id(name)));
+                                 dtype_c_name(type_of(program, name, scratch)), tensor_id(name)));
   }
   for (const std::string& size : program.free_sizes()) params.push_back("const long z_" + size);
-  return fmt::format("Q_KERNEL({}) {}({})", kernel.threads, kernel.name, fmt::join(params, ", "));
+  const std::string head = kernel.resident > 0 ? fmt::format("Q_KERNEL_RESIDENT({}, {})",
+                                                             kernel.threads, kernel.resident)
+                                               : fmt::format("Q_KERNEL({})", kernel.threads);
+  return fmt::format("{} {}({})", head, kernel.name, fmt::join(params, ", "));
 }
 
 std::string device_source(const Program& program, DeviceLanguage language,

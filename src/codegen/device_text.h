@@ -48,9 +48,6 @@ class DeviceText {
 /// but for positions among f32 elements.
 bool computed_wide(const ir::Program& program, const ir::Statement& statement);
 
-/// "float", "double", "int", "long": an element in device memory.
-std::string device_type(DType type);
-
 /// The product of the extents, at least 1 factor; derived sizes are written out.
 ir::IntExpr element_product(const ir::Program& program, const std::vector<ir::Axis>& axes);
 /// An expression over free sizes alone.
@@ -63,6 +60,7 @@ struct DeviceKernel {
   std::string name;
   ir::IntExpr blocks;               ///< over free sizes
   int threads = 256;                ///< of a block
+  int resident = 0;                 ///< blocks that shall fit a multiprocessor; 0: as it comes
   std::vector<std::string> reads;   ///< tensors, in order of the arguments
   std::vector<std::string> writes;  ///< then these, then all free sizes
   std::string body;                 ///< between the braces, after the sizes

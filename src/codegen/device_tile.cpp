@@ -27,7 +27,7 @@ Error misfit(const std::string& what, const std::string& hint) {
 }
 
 struct TileParams {
-  int64_t mr, nr, mc, nc, kc, stages, width;
+  int64_t mr, nr, mc, nc, kc, stages, width, resident;
   int64_t threads() const { return mc / mr * (nc / nr); }
   /// Rows of a panel in local memory: a pad keeps them off each other's banks.
   int64_t pitch(int64_t extent) const { return extent + 4; }
@@ -41,7 +41,8 @@ Result<TileParams> params_of(const Group& group) {
                group.param("nc", 64),
                group.param("kc", 16),
                group.param("stages", 1),
-               group.param("width", 1) >= 4 ? 4 : 1};
+               group.param("width", 1) >= 4 ? 4 : 1,
+               group.param("resident", 0)};
   if (p.mr < 1 || p.nr < 1 || p.mc % p.mr != 0 || p.nc % p.nr != 0) {
     return misfit(fmt::format("a tile of {} by {} is not made of {} by {}", p.mc, p.nc, p.mr, p.nr),
                   "mc is a multiple of mr, nc of nr");
@@ -109,6 +110,7 @@ class TileKernel {
     DeviceKernel kernel;
     kernel.name = name;
     kernel.threads = static_cast<int>(p_.threads());
+    kernel.resident = static_cast<int>(p_.resident);
     kernel.blocks = element_product(program_, c_.batch) *
                     ceil_div(element_product(program_, c_.m), ir::int_constant(p_.mc)) *
                     ceil_div(element_product(program_, c_.n), ir::int_constant(p_.nc));
@@ -155,8 +157,8 @@ class TileKernel {
   }
 
   void print_frame() {
-    out_.add(fmt::format("Q_SHARED float q_a[{}];", p_.stages * p_.kc * p_.pitch(p_.mc)));
-    out_.add(fmt::format("Q_SHARED float q_b[{}];", p_.stages * p_.kc * p_.pitch(p_.nc)));
+    out_.add(fmt::format("Q_SHARED_VECTORS float q_a[{}];", p_.stages * p_.kc * p_.pitch(p_.mc)));
+    out_.add(fmt::format("Q_SHARED_VECTORS float q_b[{}];", p_.stages * p_.kc * p_.pitch(p_.nc)));
     out_.add(fmt::format("const q_int q_nm = {}, q_nn = {}, q_nk = {};", product(text_, c_.m),
                          product(text_, c_.n), product(text_, c_.k)));
     out_.add(fmt::format("const q_int q_tiles_m = (q_nm + {}) / {}, q_tiles_n = (q_nn + {}) / {};",
@@ -364,12 +366,28 @@ class TileKernel {
     out_.add("const q_int q_m = q_m0 + q_row + q_i;");
     out_.add("if (q_m < q_nm) {");
     decode("q_m", c_.m);
+    const Statement& root = statements_[root_];
+    const int64_t group = stores_vectors(root) ? 4 : 1;
     unroll();
-    out_.add(fmt::format("for (int q_j = 0; q_j < {}; ++q_j) {{", p_.nr));
-    out_.add(fmt::format("const q_int q_n = q_n0 + {};", column("q_j")));
+    out_.add(fmt::format("for (int q_g = 0; q_g < {}; q_g += {}) {{", p_.nr, group));
+    if (group > 1) {
+      for (const std::string& name : writes_) out_.add(fmt::format("float q_s_{}[4];", name));
+    }
+    out_.add("Q_UNROLL");
+    out_.add(fmt::format("for (int q_j = q_g; q_j < q_g + {}; ++q_j) {{", group));
+    print_point(root, column("q_j"));
+    QUERN_TRY(print_epilogue(root, group > 1));
+    for (int closed = 0; closed < 3; ++closed) out_.add("}");
+    if (group > 1) print_vector_stores(root);
+    for (int closed = 0; closed < 3; ++closed) out_.add("}");
+    return {};
+  }
+
+  /// Opens two blocks in which the axes of the output stand for a column of the block's tile.
+  void print_point(const Statement& root, const std::string& column) {
+    out_.add(fmt::format("const q_int q_n = q_n0 + {};", column));
     out_.add("if (q_n < q_nn) {");
     decode("q_n", c_.n);
-    const Statement& root = statements_[root_];
     for (size_t d = 0; d < c_.out_indices.size(); ++d) {
       out_.add(fmt::format("const q_int q_o{} = {};", d, text_.index(c_.out_indices[d])));
     }
@@ -377,12 +395,33 @@ class TileKernel {
     for (size_t d = 0; d < root.axes.size(); ++d) {
       out_.add(fmt::format("const q_int {0} = q_o{1}; (void){0};", axis_id(root.axes[d].name), d));
     }
-    QUERN_TRY(print_epilogue(root));
-    for (int closed = 0; closed < 5; ++closed) out_.add("}");
-    return {};
   }
 
-  Result<void> print_epilogue(const Statement& root) {
+  /// Whether neighbouring columns of a tile are neighbours in memory.
+  bool stores_vectors(const Statement& root) const {
+    return p_.width == 4 && p_.nr % 4 == 0 && root.type == DType::kF32 && !c_.n.empty() &&
+           c_.out_indices.back() == ir::int_axis(c_.n.back().name) &&
+           c_.n.back().extent == root.axes.back().extent;
+  }
+
+  /// Four neighbours lie in one row where rows are multiples of four.
+  std::string whole_vectors(const Statement& root) const {
+    return text_.index(root.axes.back().extent) + " % 4 == 0";
+  }
+
+  void print_vector_stores(const Statement& root) {
+    out_.add(fmt::format("if ({}) {{", whole_vectors(root)));
+    print_point(root, column("q_g"));
+    std::vector<IntExpr> point;
+    for (const Axis& axis : root.axes) point.push_back(ir::int_axis(axis.name));
+    for (const std::string& name : writes_) {
+      out_.add(fmt::format("q_store4({} + ({}), q_s_{});", tensor_id(name),
+                           text_.offset(name, point), name));
+    }
+    for (int closed = 0; closed < 3; ++closed) out_.add("}");
+  }
+
+  Result<void> print_epilogue(const Statement& root, bool vectors) {
     std::vector<std::string> known;
     auto value_of = [&](const Expr& expr) {
       return DeviceText(program_, false,
@@ -410,8 +449,11 @@ class TileKernel {
       out_.add(fmt::format("const float q_x_{} = {};", statement.name, value));
       known.push_back(statement.name);
       if (std::find(writes_.begin(), writes_.end(), statement.name) == writes_.end()) continue;
-      out_.add(fmt::format("{}[{}] = q_x_{};", tensor_id(statement.name),
-                           text_.offset(statement.name, point), statement.name));
+      const std::string plain = fmt::format("{}[{}] = q_x_{};", tensor_id(statement.name),
+                                            text_.offset(statement.name, point), statement.name);
+      out_.add(vectors ? fmt::format("if ({}) q_s_{}[q_j - q_g] = q_x_{}; else {}",
+                                     whole_vectors(root), statement.name, statement.name, plain)
+                       : plain);
     }
     return {};
   }
@@ -476,13 +518,52 @@ Result<void> emit_device_tiles(const Program& program, const Group& group, int n
   return {};
 }
 
-std::vector<std::map<std::string, int64_t>> device_tile_params() {
-  return {
-      {{"mr", 8}, {"nr", 8}, {"mc", 128}, {"nc", 128}, {"kc", 16}, {"stages", 2}},
-      {{"mr", 8}, {"nr", 8}, {"mc", 64}, {"nc", 128}, {"kc", 16}, {"stages", 2}},
-      {{"mr", 4}, {"nr", 8}, {"mc", 64}, {"nc", 64}, {"kc", 16}, {"stages", 2}},
-      {{"mr", 4}, {"nr", 4}, {"mc", 32}, {"nc", 32}, {"kc", 32}, {"stages", 1}},
+std::vector<std::map<std::string, int64_t>> device_tile_params(const Program& program,
+                                                               const Group& group,
+                                                               const ir::Sizes& sizes,
+                                                               int multiprocessors) {
+  struct Choice {
+    TileParams tile;
+    double rate;  ///< multiply-adds of a multiprocessor against those of the first
+    double time = 0;
   };
+  // Rates: the share of instructions that are multiply-adds, and the threads that hide latencies.
+  std::vector<Choice> choices = {
+      {{8, 8, 128, 128, 16, 2, 4, 2}, 1.0}, {{8, 8, 64, 128, 16, 2, 4, 0}, 0.9},
+      {{8, 8, 128, 64, 16, 2, 4, 0}, 0.9},  {{4, 8, 64, 64, 16, 2, 4, 0}, 0.75},
+      {{4, 8, 32, 128, 16, 2, 4, 0}, 0.7},  {{8, 4, 128, 32, 16, 2, 4, 0}, 0.7},
+      {{4, 4, 32, 32, 32, 1, 4, 0}, 0.5}};
+  const std::vector<Statement> statements = inline_group(program, group);
+  const auto contraction = match_contraction(program, statements[0], /*phase_split=*/false);
+  if (contraction) {
+    const auto count = [&](const std::vector<Axis>& axes) {
+      int64_t total = 1;
+      for (const Axis& axis : axes) total *= ir::evaluate(axis.extent, sizes);
+      return total;
+    };
+    const int64_t m = count(contraction->m), n = count(contraction->n);
+    const int64_t batch = count(contraction->batch);
+    for (Choice& choice : choices) {
+      const TileParams& t = choice.tile;
+      const int64_t blocks = (m + t.mc - 1) / t.mc * ((n + t.nc - 1) / t.nc) * batch;
+      const int64_t rounds = (blocks + multiprocessors - 1) / multiprocessors;
+      choice.time = static_cast<double>(rounds * t.mc * t.nc) / choice.rate;
+    }
+    std::stable_sort(choices.begin(), choices.end(),
+                     [](const Choice& a, const Choice& b) { return a.time < b.time; });
+  }
+  std::vector<std::map<std::string, int64_t>> params;
+  for (const Choice& choice : choices) {
+    const TileParams& t = choice.tile;
+    params.push_back({{"mr", t.mr},
+                      {"nr", t.nr},
+                      {"mc", t.mc},
+                      {"nc", t.nc},
+                      {"kc", t.kc},
+                      {"stages", t.stages},
+                      {"resident", t.resident}});
+  }
+  return params;
 }
 
 }  // namespace quern

@@ -19,13 +19,19 @@ namespace quern {
 /// - `mr`, `nr` (unroll_and_jam), default 4 by 4; `mc`, `nc`, `kc` (pack_panels), default 64, 64,
 /// 16;
 /// - `stages` 2: the next tile is fetched while this one is used (software_pipeline);
-/// - `width` 4: operands are fetched in 16-byte vectors where they allow it (vectorize).
+/// - `width` 4: operands are fetched, and results stored, in 16-byte vectors where they allow it
+///   (vectorize);
+/// - `resident`: blocks that shall fit a multiprocessor (launch_bounds), default as it comes.
 /// Errors: kInput where parameters or statements do not fit.
 Result<void> emit_device_tiles(const ir::Program& program, const Group& group, int number,
                                const ir::Sizes& sizes, DeviceLanguage language,
                                DeviceProgram* made);
 
-/// Parameters to start a search from, the best guess first.
-std::vector<std::map<std::string, int64_t>> device_tile_params();
+/// Parameters to start a search from, the best guess first: the tiles that take a device with
+/// `multiprocessors` least time if blocks ran one a multiprocessor, round after round.
+std::vector<std::map<std::string, int64_t>> device_tile_params(const ir::Program& program,
+                                                               const Group& group,
+                                                               const ir::Sizes& sizes,
+                                                               int multiprocessors);
 
 }  // namespace quern

@@ -10,6 +10,7 @@
 #include "codegen/device_row.h"
 #include "codegen/device_tile.h"
 #include "codegen/device_transpose.h"
+#include "codegen/device_window.h"
 #include "codegen/group.h"
 
 namespace quern {
@@ -40,6 +41,8 @@ Result<DeviceProgram> make_device_program(const Program& program, const Schedule
       QUERN_TRY(emit_device_tiles(program, group, number, sizes, language, &made));
     } else if (group.param("register_transpose", 0) != 0) {
       QUERN_TRY(emit_device_transpose(program, group, number, &made));
+    } else if (group.param("window", 0) != 0) {
+      QUERN_TRY(emit_device_window(program, group, number, &made));
     } else {
       QUERN_TRY(emit_device_rows(program, group, number, sizes, &made));
     }

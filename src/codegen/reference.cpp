@@ -10,6 +10,7 @@
 
 /// The scalar types of the oracle, ir/scalar.h as text: generated oracles carry them along.
 extern "C" const char kQuernScalarHeader[];
+extern "C" const char kQuernShakenHeader[];
 
 namespace quern {
 namespace {
@@ -221,22 +222,77 @@ std::string oracle_counts(const Program& program) {
 
 }  // namespace
 
-std::string emit_oracle(const Program& program) {
+namespace {
+
+/// The lowering as a function template over the scalar, behind its scalars and helpers.
+std::string oracle_template(const Program& program, const std::string& scalars,
+                            const std::string& preamble) {
   std::string parameters = leading_parameters(program);
   for (const Statement* output : program.outputs()) {
     const std::string name = tensor_name(output->name);
     const std::string type = is_float(output->type) ? "T" : std::string(dtype_c_name(output->type));
     parameters += fmt::format("{}{}* {}, double* u_{}", separator(parameters), type, name, name);
   }
-  const std::string body = reference_body(program, true);
   return fmt::format(
       "// The oracle of task {}: its naive lowering over scalars that carry their error.\n"
       "#include <cstdlib>\n{}\nnamespace {{{}{}{}\ntemplate <class T>\nvoid program({}) {{\n{}}}\n"
-      "}}  // namespace\n\n{}{}",
-      program.name, std::string(kQuernScalarHeader), kIndexHelpers, kOraclePreamble,
-      oracle_counts(program), parameters, body,
-      oracle_entry(program, "oracle_bound", "RunningError", "__builtin_inf()"),
-      oracle_entry(program, "oracle_exact", "Exact", "1"));
+      "}}  // namespace\n\n",
+      program.name, scalars, kIndexHelpers, preamble, oracle_counts(program), parameters,
+      reference_body(program, true));
+}
+
+constexpr int kShakes = 4;
+
+/// `oracle_shaken`: evaluation 0 is the value, the others add up the squares of their distance.
+std::string shaken_entry(const Program& program) {
+  std::string parameters = leading_parameters(program);
+  std::string before, arguments = leading_arguments(program), after, last;
+  for (const Statement* output : program.outputs()) {
+    const std::string name = tensor_name(output->name);
+    const std::string count = fmt::format("count_{}({})", name, size_list(program));
+    parameters += fmt::format("{}double* v_{}, double* s_{}", separator(parameters), name, name);
+    const std::string type =
+        is_float(output->type) ? "Shaken" : std::string(dtype_c_name(output->type));
+    before += fmt::format(
+        "  static Buffer<{0}> b_{1};\n  static Buffer<double> c_{1};\n"
+        "  {0}* const {1} = b_{1}.get({2});\n  double* const u_{1} = c_{1}.get({2});\n",
+        type, name, count);
+    arguments +=
+        fmt::format("{}{}, u_{}", output == program.outputs().front() ? "" : ", ", name, name);
+    const std::string value =
+        is_float(output->type) ? "to_double(" + name + "[i])" : "(double)" + name + "[i]";
+    after += fmt::format(
+        "    for (long i = 0; i < {1}; ++i) {{\n      const double z = {2};\n"
+        "      if (shake == 0) v_{0}[i] = z, s_{0}[i] = 0;\n      else if (z != v_{0}[i]) "
+        "s_{0}[i] += {3};\n    }}\n",
+        name, count, value,
+        is_float(output->type) ? fmt::format("(z - v_{0}[i]) * (z - v_{0}[i])", name) : "0");
+    last += fmt::format(
+        "  for (long i = 0; i < {1}; ++i) s_{0}[i] = std::sqrt(s_{0}[i] / {2}) * 0x1p24;\n", name,
+        count, kShakes);
+  }
+  return fmt::format(
+      "extern \"C\" void oracle_shaken({}) {{\n{}  for (int shake = 0; shake <= {}; ++shake) {{\n"
+      "    shake_seed = shake;\n    program<Shaken>({});\n{}  }}\n{}}}\n",
+      parameters, before, kShakes, arguments, after, last);
+}
+
+}  // namespace
+
+std::string emit_oracle(const Program& program) {
+  return oracle_template(program, kQuernScalarHeader, kOraclePreamble) +
+         oracle_entry(program, "oracle_bound", "RunningError", "__builtin_inf()") +
+         oracle_entry(program, "oracle_exact", "Exact", "1");
+}
+
+std::string emit_shaken_oracle(const Program& program) {
+  // The second header stands behind the first in one file.
+  const std::string scalars =
+      kQuernScalarHeader + replace_all(kQuernShakenHeader, "#include \"ir/scalar.h\"", "");
+  const std::string preamble = replace_all(
+      kOraclePreamble, "inline double scale_of(RunningError",
+      "inline double slack_of(Shaken) { return 0; }\ninline double scale_of(RunningError");
+  return oracle_template(program, scalars, preamble) + shaken_entry(program);
 }
 
 }  // namespace quern

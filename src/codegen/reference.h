@@ -23,4 +23,10 @@ std::string emit_naive_double(const ir::Program& program);
 /// - `oracle_exact`: `scale` is 0 where every f32 evaluation order gives exactly `value`.
 std::string emit_oracle(const ir::Program& program);
 
+/// The same lowering over `Shaken` (ir/shaken.h), for programs whose bound says nothing. One entry
+/// point with the arguments of `oracle_bound`, `oracle_shaken`: `value` without rounding, and in
+/// `scale` the root of the mean square of how far four evaluations that round at random lie from
+/// it, in units of the unit roundoff; 0 for integer outputs.
+std::string emit_shaken_oracle(const ir::Program& program);
+
 }  // namespace quern

@@ -279,18 +279,17 @@ class ReferencePrinter {
     }
   }
 
-  void store(const Statement& statement, const std::string& value) {
+  void store(const Statement& statement, std::string value) {
+    // Integers are computed in the scalar type; a position is one from the start.
+    if (!is_float(statement.type) && !is_arg(statement))
+      value = fmt::format("to_double({})", value);
     line("{}[{}] = ({})({});", tensor_name(statement.name),
          offset(statement.name, point(statement)), element_type(statement), value);
   }
 
   void print_map(const Statement& statement) {
     open_spatial(statement.axes);
-    if (is_float(statement.type)) {
-      store(statement, value_of(statement.body));
-    } else {
-      store(statement, fmt::format("to_double({})", value_of(statement.body)));
-    }
+    store(statement, value_of(statement.body));
     close_loops(statement.axes.size());
   }
 

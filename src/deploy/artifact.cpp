@@ -24,17 +24,23 @@ extern const EmbeddedFile kExportFiles[];
 
 namespace {
 
-/// A template and the file that it becomes; NAME stands for the task's name.
+/// A template and the file that it becomes, for which kernels; NAME stands for the task's name.
+enum class For { kAll, kCpu, kCuda };
 struct Page {
   const char* name;
   const char* path;
+  For what = For::kAll;
 };
 constexpr Page kPages[] = {
-    {"readme", "README.md"},
-    {"c_header", "include/quern/NAME.h"},
+    {"readme", "README.md", For::kCpu},
+    {"cuda_readme", "README.md", For::kCuda},
+    {"c_header", "include/quern/NAME.h", For::kCpu},
+    {"cuda_header", "include/quern/NAME.h", For::kCuda},
+    {"cuda_source", "source/NAME.c", For::kCuda},
+    {"cuda_testing", "test/cuda_memory.hpp", For::kCuda},
     {"cpp_header", "include/quern/NAME.hpp"},
     {"config", "lib/cmake/NAME/NAMEConfig.cmake"},
-    {"rebuild", "source/rebuild.sh"},
+    {"rebuild", "source/rebuild.sh", For::kCpu},
     {"package", "python/quern_NAME/__init__.py"},
     {"pyproject", "python/pyproject.toml"},
     {"tests", "test/CMakeLists.txt"},
@@ -186,11 +192,17 @@ std::string claim(const Winner& winner) {
       best["median_ns"].get<double>() * 1e-6, best.value("verification_level", std::string()));
 }
 
-Json page_data(const Winner& winner, const Plan& plan) {
+/// What a kernel is called, and whether it is for its sizes alone.
+struct Identity {
+  std::string entry;
+  bool fixed = false;
+};
+
+Json page_data(const Winner& winner, const Identity& plan) {
   const ir::Program& program = winner.program;
   Json data = {{"name", program.name},
                {"entry", plan.entry},
-               {"fixed", plan.specialize},
+               {"fixed", plan.fixed},
                {"title", program.doc.empty() ? program.name : one_line(program.doc.front())},
                {"task", trim(winner.task_text)},
                {"run_id", winner.run_id},
@@ -201,7 +213,10 @@ Json page_data(const Winner& winner, const Plan& plan) {
                {"isa", winner.environment.isa},
                {"compiler", winner.build.compiler},
                {"flags", winner.build.flags},
-               {"sizes", sizes_json(winner, plan.specialize)}};
+               {"sizes", sizes_json(winner, plan.fixed)}};
+  data["cuda"] = winner.cuda.has_value();
+  data["for_others"] = winner.cuda ? fmt::format("optimise source/{}.task for it", program.name)
+                                   : "see source/rebuild.sh";
   Json free = Json::array(), inputs = Json::array(), outputs = Json::array();
   for (const Json& size : data["sizes"]) {
     if (size["free"].get<bool>()) free.push_back(size);
@@ -237,16 +252,16 @@ Json page_data(const Winner& winner, const Plan& plan) {
   return data;
 }
 
-Json manifest(const Winner& winner, const Plan& plan) {
+Json manifest(const Winner& winner, const Identity& plan) {
   Json sizes = Json::object();
   for (const auto& [name, value] : winner.sizes) sizes[name] = value;
   return {{"task", winner.program.name},
           {"size", winner.size},
           {"sizes", sizes},
-          {"sizes_fixed", plan.specialize},
+          {"sizes_fixed", plan.fixed},
           {"entry", plan.entry},
           {"run_id", winner.run_id},
-          {"binary_sha256", sha256_hex(winner.binary)},
+          {"binary_sha256", sha256_hex(winner.cuda ? winner.cuda->cubin : winner.binary)},
           {"source_sha256", sha256_hex(winner.source)},
           {"compiler", winner.build.compiler},
           {"flags", winner.build.flags},
@@ -264,33 +279,68 @@ std::string filled(std::string path, const std::string& name) {
 
 }  // namespace
 
-Result<std::vector<ArtifactFile>> make_artifact(const Winner& winner) {
-  const std::string& name = winner.program.name;
-  QUERN_ASSIGN(const Plan plan, parse_plan(winner.source, name));
+namespace {
+
+Result<Identity> identity_of(const Winner& winner) {
+  // A plan for a GPU is bound to the sizes of the run.
+  if (winner.cuda) return Identity{winner.program.name, true};
+  QUERN_ASSIGN(const Plan plan, parse_plan(winner.source, winner.program.name));
   if (!plan.libraries.empty()) {
     return Error{ErrorKind::kInput,
                  fmt::format("the best kernel of the run is the baseline built on {}",
                              join(plan.libraries, ", ")),
                  "call that library itself, or give the run a larger budget (quern resume)"};
   }
-  const Json data = page_data(winner, plan);
+  return Identity{plan.entry, plan.specialize};
+}
+
+Result<std::vector<ArtifactFile>> pages_of(const Winner& winner, const Json& data) {
   std::vector<ArtifactFile> files;
   for (const Page& page : kPages) {
+    if (page.what == (winner.cuda ? For::kCpu : For::kCuda)) continue;
     const EmbeddedFile* file = kExportFiles;
     while (file->name != nullptr && std::string(page.name) != file->name) ++file;
     QUERN_CHECK(file->name != nullptr, "every page has its template");
     QUERN_ASSIGN(const Template made, Template::parse(page.name, file->text));
-    files.push_back({filled(page.path, name), made.render(data)});
+    files.push_back({filled(page.path, winner.program.name), made.render(data)});
   }
-  const std::string library = fmt::format("lib{}.so", name);
-  files.push_back({"lib/" + library, winner.binary});
-  files.push_back({fmt::format("python/quern_{}/{}", name, library), winner.binary});
+  return files;
+}
+
+}  // namespace
+
+std::vector<std::string> library_paths(const std::string& name) {
+  return {fmt::format("lib/lib{}.so", name), fmt::format("python/quern_{0}/lib{0}.so", name)};
+}
+
+Result<std::vector<ArtifactFile>> make_artifact(const Winner& winner) {
+  const std::string& name = winner.program.name;
+  QUERN_ASSIGN(const Identity identity, identity_of(winner));
+  Json data = page_data(winner, identity);
+  if (winner.cuda) {
+    data["gpu"] = winner.cuda->gpu.empty() ? "a GPU" : winner.cuda->gpu;
+    QUERN_ASSIGN(const Json launcher,
+                 launcher_json(*winner.cuda, data["inputs"].size(), data["outputs"].size()));
+    data.update(launcher);
+  }
+  QUERN_ASSIGN(std::vector<ArtifactFile> files, pages_of(winner, data));
+  const auto source = [&](const std::string& ending, std::string bytes) {
+    files.push_back({fmt::format("source/{}", ending), std::move(bytes)});
+  };
+  if (winner.cuda) {
+    source(name + "_cubin.h", cubin_text(winner.cuda->cubin));
+    source(name + ".cubin", winner.cuda->cubin);
+    source(name + ".cu", winner.source);
+    source("quern_cuda.h", std::string(cuda_prelude()));
+  } else {
+    for (const std::string& path : library_paths(name)) files.push_back({path, winner.binary});
+    source(name + ".cpp", winner.source);
+    source("quern_cpu.h", std::string(cpu_prelude()));
+    source("quern_gemm.h", std::string(gemm_prelude()));
+  }
+  source(name + ".task", winner.task_text);
   files.push_back({fmt::format("test/lib{}_oracle.so", name), winner.oracle});
-  files.push_back({fmt::format("source/{}.cpp", name), winner.source});
-  files.push_back({fmt::format("source/{}.task", name), winner.task_text});
-  files.push_back({"source/quern_cpu.h", std::string(cpu_prelude())});
-  files.push_back({"source/quern_gemm.h", std::string(gemm_prelude())});
-  files.push_back({"manifest.json", dump(manifest(winner, plan), 2) + "\n"});
+  files.push_back({"manifest.json", dump(manifest(winner, identity), 2) + "\n"});
   return files;
 }
 

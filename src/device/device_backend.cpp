@@ -34,4 +34,8 @@ Result<void> DeviceBackend::apply(ProgramId, uint32_t) {
   return Error{ErrorKind::kUsage, "this device runs no programs of ours", ""};
 }
 
+Outcome<Profile> DeviceBackend::profile(ProgramId) {
+  return Error{ErrorKind::kEnvironment, "this kind of device has no hardware counters for us", ""};
+}
+
 }  // namespace quern

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "record/bound_plan.h"
 #include "record/evaluation.h"
+#include "record/profile.h"
 #include "record/verdict.h"
 #include "tensor/fill.h"
 
@@ -176,6 +177,9 @@ class DeviceBackend {
   /// Nanoseconds of the whole batch on the device's clock (`shares_host`: not asked for). Verdicts:
   /// `Crashed`, `Rejected`, `LaunchFailed`.
   virtual Outcome<double> run(ProgramId id, int calls, int first) = 0;
+  /// Hardware counters of one call, launch by launch. Errors: kEnvironment: none are read here, or
+  /// they are refused. Verdicts: as those of `run`.
+  virtual Outcome<Profile> profile(ProgramId id);
 };
 
 /// Backends by kind; the rows are in device_backends.cpp. Null for an unknown kind.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/file.h"
 #include "device/cuda/cuda_backend.h"
 #include "device/device_backend.h"
 #include "device/device_protocol.h"
@@ -11,6 +12,8 @@ std::unique_ptr<DeviceBackend> make_cuda_backend(int device) {
   cuda::CudaBackendOptions options;
   options.device = device;
   options.referee_path = kWorkerKernelsFile;
+  if (auto library = read_file(kWorkerLibraryFile)) options.library = *library;
+  if (auto counters = read_file(kWorkerCountersFile)) options.counters = *counters;
   return cuda::make_cuda_backend(std::move(options));
 }
 

@@ -3,8 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "base/dynamic_library.h"
 #include "base/file.h"
+#include "base/strings.h"
+#include "device/device_protocol.h"
 
 namespace quern {
 namespace {
@@ -44,17 +48,26 @@ void confine_opencl(const WorkerOptions& options, const std::string& folder, Com
   sandbox.read_write = {folder, "/dev/null"};
 }
 
+std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
 /// NVIDIA's driver does not open under Landlock without device ioctl: its worker
 /// confines itself once it has the device.
-void prepare_cuda(const std::string& folder, Command& command) {
+void prepare_cuda(const WorkerOptions& options, const std::string& folder, Command& command) {
+  // Of a library's thousands of kernels, few are wanted.
+  const std::string loading = options.library.empty() ? "EAGER" : "LAZY";
   command.env = {"LC_ALL=C", "HOME=" + folder, "TMPDIR=" + folder, "CUDA_CACHE_DISABLE=1",
-                 "CUDA_MODULE_LOADING=EAGER"};
+                 "CUDA_MODULE_LOADING=" + loading};
   // The driver may lie where only this process's environment says.
+  std::vector<std::string> folders;
   if (auto driver = DynamicLibrary::open({"libcuda.so.1"})) {
-    const std::string& path = driver->path();
-    command.env.push_back("LD_LIBRARY_PATH=" + path.substr(0, path.rfind('/')));
+    folders.push_back(folder_of(driver->path()));
     driver->keep();
   }
+  // CUPTI and cuBLAS open libraries that lie beside them.
+  for (const std::string* library : {&options.counters, &options.library}) {
+    if (!library->empty()) folders.push_back(folder_of(*library));
+  }
+  if (!folders.empty()) command.env.push_back("LD_LIBRARY_PATH=" + join(folders, ":"));
 }
 
 }  // namespace
@@ -69,7 +82,11 @@ Result<Command> device_worker_command(const WorkerOptions& options, const std::s
   if (options.compiles) command.limits.file_size_bytes = kCompilerFiles;
   if (options.kind == "opencl") confine_opencl(options, folder, command);
   if (options.kind == "cuda") {
-    prepare_cuda(folder, command);
+    prepare_cuda(options, folder, command);
+    for (const auto& [file, path] : {std::pair{kWorkerCountersFile, options.counters},
+                                     {kWorkerLibraryFile, options.library}}) {
+      if (!path.empty()) QUERN_TRY(write_file_atomic(folder + "/" + file, path));
+    }
     if (!options.kernels.empty()) {
       QUERN_ASSIGN(const std::string image, read_file(options.kernels));
       QUERN_TRY(write_file_atomic(folder + "/" + kWorkerKernelsFile, image));

@@ -20,6 +20,10 @@ inline constexpr int kWorkerFaultFd = 6;  ///< takes one `FaultReport`
 
 /// Our own kernels, in the folder a worker is started in (CUDA).
 inline constexpr const char* kWorkerKernelsFile = "kernels.cubin";
+/// The path of cuBLAS, in the folder of a worker that runs our own calls of it (CUDA).
+inline constexpr const char* kWorkerLibraryFile = "library.path";
+/// The path of CUPTI, in the folder of a worker that reads hardware counters (CUDA).
+inline constexpr const char* kWorkerCountersFile = "counters.path";
 
 /// A frame to the worker is: the order and its arguments (`to_wire`), then a large text.
 enum class DeviceOrder : uint32_t {
@@ -40,6 +44,7 @@ enum class DeviceOrder : uint32_t {
   kPoisonScratch,  ///< id, byte
   kApply,          ///< id, set
   kRun,            ///< id, calls, first, batches → ns of each
+  kProfile,        ///< id → Profile
 };
 
 /// A reply is: status, then either the answer, an `Error` (kind, message, hint) or a verdict
@@ -110,16 +115,21 @@ void wire(W& w, BufferRef& ref) {
 }
 template <class W>
 void wire(W& w, BoundArgument& a) {
-  w(a.kind), w(a.buffer), w(a.map), w(a.type), w(a.whole), w(a.real);
+  w(a.kind), w(a.buffer), w(a.map), w(a.type), w(a.whole), w(a.real), w(a.offset);
+  w(a.members);
 }
 template <class W>
 void wire(W& w, BoundLaunch& l) {
   w(l.kernel), w(l.grid), w(l.block), w(l.cluster), w(l.shared_bytes), w(l.arguments);
-  w(l.programmatic), w(l.cooperative);
+  w(l.programmatic), w(l.cooperative), w(l.cubin);
 }
 template <class W>
 void wire(W& w, BoundFill& fill) {
-  w(fill.scratch), w(fill.byte);
+  w(fill.buffer), w(fill.byte), w(fill.bytes);
+}
+template <class W>
+void wire(W& w, BoundCopy& copy) {
+  w(copy.to), w(copy.from), w(copy.bytes);
 }
 template <class W>
 void wire(W& w, BoundScratch& scratch) {
@@ -133,6 +143,18 @@ void wire(W& w, BoundTensorMap& m) {
 template <class W>
 void wire(W& w, BoundPlan& plan) {
   w(plan.scratch), w(plan.maps), w(plan.steps);
+}
+template <class W>
+void wire(W& w, Counter& counter) {
+  w(counter.name), w(counter.label), w(counter.unit), w(counter.value);
+}
+template <class W>
+void wire(W& w, LaunchProfile& launch) {
+  w(launch.kernel), w(launch.counters), w(launch.stalls), w(launch.meaning);
+}
+template <class W>
+void wire(W& w, Profile& profile) {
+  w(profile.launches), w(profile.passes);
 }
 template <class W>
 void wire(W& w, Error& error) {

@@ -79,6 +79,7 @@ Frame DeviceServer::dispatch(const Frame& frame) {
     case DeviceOrder::kPoisonScratch:
     case DeviceOrder::kApply:
     case DeviceOrder::kRun:
+    case DeviceOrder::kProfile:
       return program_order(order, arguments, frame);
     default:
       return memory_order(order, arguments);
@@ -149,6 +150,8 @@ Frame DeviceServer::program_order(uint32_t order, std::string_view arguments, co
       return with<Id, int, int, int>(arguments, [&](Id id, int calls, int first, int batches) {
         return run_batches(backend_, id, calls, first, batches);
       });
+    case DeviceOrder::kProfile:
+      return with<Id>(arguments, [&](Id id) { return backend_.profile(id); });
     default:
       return malformed();
   }

@@ -69,6 +69,11 @@ class FakeBackend : public DeviceBackend {
     if (calls == 13) return Verdict(TimedOut{"too long", "evidence", 2});
     return calls * 10.0;
   }
+  Outcome<Profile> profile(ProgramId id) override {
+    if (id != 7) return DeviceBackend::profile(id);
+    return Profile{{{"k", {{"dram", "memory", "%", 12.5}}, {{"s", "barrier", "warps", 3}}, "why"}},
+                   13};
+  }
 
   std::map<BufferId, std::vector<std::byte>> buffers;
   BoundPlan loaded;
@@ -123,6 +128,20 @@ TEST_F(DeviceServerTest, RunsAsManyBatchesAsItIsAskedTo) {
   EXPECT_EQ(std::get<0>(*ns), (std::vector<double>{50, 50, 50}));
 }
 
+TEST_F(DeviceServerTest, HandsOnWhatTheHardwareCountedOrWhyItDidNot) {
+  const auto [status, text] = ask(to_wire(DeviceOrder::kProfile, ProgramId{7}));
+  ASSERT_EQ(status, ReplyStatus::kDone);
+  const auto profile = from_wire<Profile>(text);
+  ASSERT_TRUE(profile);
+  const LaunchProfile& launch = std::get<0>(*profile).launches.at(0);
+  EXPECT_EQ(launch.counters.at(0).value, 12.5);
+  EXPECT_EQ(launch.stalls.at(0).label, "barrier");
+  EXPECT_EQ(launch.meaning, "why");
+  const auto [refused, reason] = ask(to_wire(DeviceOrder::kProfile, ProgramId{8}));
+  ASSERT_EQ(refused, ReplyStatus::kError);
+  EXPECT_THAT(std::get<0>(*from_wire<Error>(reason)).message, HasSubstr("no hardware counters"));
+}
+
 TEST_F(DeviceServerTest, LooksAtGuardsWhereTheDeviceDoesNotCompare) {
   backend.buffers[1] = {};
   InspectOrder order;
@@ -153,7 +172,7 @@ TEST_F(DeviceServerTest, HandsThePlanToTheBackendAsItWas) {
   launch.grid = {3, 2, 1};
   launch.arguments = {{LaunchArgument::Kind::kScalar, {}, 0, PlanType::kF32, 0, 0.25},
                       {LaunchArgument::Kind::kBuffer, {BufferRef::Kind::kOutput, 1}}};
-  plan.steps = {BoundFill{0, 7}, launch};
+  plan.steps = {BoundFill{{BufferRef::Kind::kScratch, 0}, 7, 0}, launch};
   const std::vector<BufferSet> sets = {{{1, 2}, {3}}, {{4, 5}, {6}}};
   const auto [status, answer] = ask(to_wire(DeviceOrder::kLoad, ProgramId{1}, plan, sets), "image");
   ASSERT_EQ(status, ReplyStatus::kDone);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/device_worker.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,6 +14,7 @@
 #include <tuple>
 
 #include "base/clock.h"
+#include "base/pipe.h"
 #include "base/strings.h"
 #include "device/cpu/death.h"
 #include "device/device_launcher.h"
@@ -26,20 +26,6 @@ namespace {
 
 constexpr double kHousekeepingS = 60;  // anything that runs no candidate code
 constexpr size_t kLargestReply = size_t{256} << 20;
-
-struct Pipe {
-  FileDescriptor read_end, write_end;
-};
-
-Result<Pipe> make_pipe() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return system_error("make", "a pipe", errno);
-  return Pipe{FileDescriptor(ends[0]), FileDescriptor(ends[1])};
-}
-
-void make_non_blocking(const FileDescriptor& file) {
-  fcntl(file.get(), F_SETFL, fcntl(file.get(), F_GETFL) | O_NONBLOCK);
-}
 
 Verdict overrun_verdict(double limit_s) {
   return TimedOut{fmt::format("did not finish within {:.3g} s", limit_s), "", limit_s};
@@ -389,6 +375,13 @@ Outcome<double> DeviceWorker::run(ProgramId id, int calls, int first, double lim
   auto ran = run(id, calls, first, 1, limit_s);
   if (!ran) return pass_on(ran);
   return ran->front();
+}
+
+Outcome<Profile> DeviceWorker::profile(ProgramId id, double limit_s) {
+  post(to_wire(DeviceOrder::kProfile, id));
+  auto answer = ask<Profile>(limit_s, Blame::kCandidate);
+  if (!answer) return pass_on(answer);
+  return std::move(std::get<0>(answer.value()));
 }
 
 void DeviceWorker::post_compile(const DeviceCompileJob& job) {

@@ -22,9 +22,13 @@ struct WorkerOptions {
   std::string kind = "opencl";  ///< a row of device_backends.cpp
   int device = 0;               ///< among those of its kind
   std::string kernels;          ///< CUDA: path of our own kernels, a cubin; "": none
-  bool compiles = false;        ///< builds sources; does not take the device for good
-  std::string scratch_dir;      ///< ours alone; the worker gets a folder of its own in it
-  double start_s = 60;          ///< to start and to take the device
+  /// CUDA: path of CUPTI, for a worker that reads hardware counters. Such a worker times nothing.
+  std::string counters;
+  /// CUDA: path of cuBLAS, for a worker that runs `MatrixProduct`s and no candidates: unconfined.
+  std::string library;
+  bool compiles = false;    ///< builds sources; does not take the device for good
+  std::string scratch_dir;  ///< ours alone; the worker gets a folder of its own in it
+  double start_s = 60;      ///< to start and to take the device
 };
 
 /// A process that drives a device for us (`quern-device-worker`), sandboxed. The device code of
@@ -78,6 +82,8 @@ class DeviceWorker {
   /// `limit_s`.
   Outcome<std::vector<double>> run(ProgramId id, int calls, int first, int batches, double limit_s);
   Outcome<double> run(ProgramId id, int calls, int first, double limit_s);
+  /// As `DeviceBackend::profile`.
+  Outcome<Profile> profile(ProgramId id, double limit_s);
 
   // Compiling, one job at a time.
   void post_compile(const DeviceCompileJob& job);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/file.h"
 #include "base/landlock.h"
 #include "base/memory.h"
 #include "device/device_backend.h"
@@ -51,8 +52,10 @@ int main(int argc, char** argv) {
   const bool compiles = std::string(argv[3]) == "compile";
   if (compiles) quern::limit_address_space(kCompilerBytes);
   const bool cuda = std::string(argv[1]) == "cuda";
-  const auto confine = [compiles, cuda] {
+  const bool library = quern::file_exists(quern::kWorkerLibraryFile);
+  const auto confine = [compiles, cuda, library] {
     if (compiles) return;  // compilers start programs
+    if (library) return;   // it runs no candidates, and a vendor's library opens what it likes
     if (cuda) restrict_files();
     quern::install_fault_reporter(quern::kWorkerFaultFd);
     if (const int failed = quern::filter_worker_calls(); failed != 0) {

@@ -139,8 +139,16 @@ Result<std::vector<DeviceEvaluator::Built>> DeviceEvaluator::build(
   std::vector<std::pair<size_t, const Workload*>> owners;  // of the jobs
   for (size_t i = 0; i < candidates.size(); ++i) {
     Built& built = all[i];
+    if (candidates[i].id == library_id_) {
+      built = library_built();
+      continue;
+    }
     built.trusted = trusted_.contains(candidates[i].id);
     built.verdict = read_plan(candidates[i], built);
+    if (!built.verdict && built.plan.precompiled) {
+      take_precompiled(candidates[i], hidden_.front(), built);
+      continue;
+    }
     if (built.verdict) continue;
     jobs.push_back(job_for(built, candidates[i], hidden_.front().sizes));
     owners.emplace_back(i, &hidden_.front());
@@ -241,10 +249,11 @@ Outcome<Passed> DeviceEvaluator::judge(Built& built, double incumbent_ns, Evalua
   Outcome<Passed> judged = Error{};
   for (int attempt = 0; attempt < kAttempts && judged.has_error(); ++attempt) {
     evaluation = blank;
-    auto session = sessions_->take();
+    DeviceSessions& sessions = sessions_of(built);
+    auto session = sessions.take();
     if (!session) return session.error();
     judged = judge_in(**session, built, incumbent_ns, evaluation);
-    sessions_->give_back(std::move(*session));
+    sessions.give_back(std::move(*session));
   }
   return judged;
 }
@@ -253,7 +262,9 @@ Outcome<Passed> DeviceEvaluator::judge_in(DeviceSession& session, Built& built, 
                                           Evaluation& evaluation) {
   const int64_t begin = steady_now_ns();
   const auto verified_so_far = [&] { evaluation.stages_ms["verify"] = ms_since(begin); };
-  auto hidden = verify_hidden_in(session, built, hidden_.front(), evaluation);
+  auto hidden = built.plan.precompiled
+                    ? verify_at_size(session, built, evaluation)
+                    : verify_hidden_in(session, built, hidden_.front(), evaluation);
   verified_so_far();
   if (!hidden) return pass_on(hidden);
   auto kernel = start(session, built, timed_, &evaluation);
@@ -261,7 +272,9 @@ Outcome<Passed> DeviceEvaluator::judge_in(DeviceSession& session, Built& built, 
   auto call_ns = verify_timed(**kernel, built.trusted, evaluation);
   verified_so_far();
   evaluation.notes = (*kernel)->notes();
-  if (!oracle_note_.empty()) evaluation.notes.push_back(oracle_note_);
+  for (const std::string& note : {oracle_note_, library_note_}) {
+    if (!note.empty()) evaluation.notes.push_back(note);
+  }
   Passed passed;
   passed.level = level_of(evaluation.checks);
   if (call_ns && options_.clock != "simulated") {
@@ -274,11 +287,13 @@ Outcome<Passed> DeviceEvaluator::judge_in(DeviceSession& session, Built& built, 
   evaluation.stages_ms["kernel"] += (*kernel)->kernel_ns() * 1e-6;
   if (!call_ns) return pass_on(call_ns);
   kernel->reset();
-  if (incumbent_ns <= 0 || passed.timing.median_ns < kNearRecord * incumbent_ns) {
+  const bool any_size = !built.plan.precompiled;
+  if (any_size && (incumbent_ns <= 0 || passed.timing.median_ns < kNearRecord * incumbent_ns)) {
     auto second = verify_hidden_in(session, built, hidden_.back(), evaluation);
     if (!second) return pass_on(second);
   }
   passed.method = method_of(evaluation.checks, passed.level);
+  if (!any_size) passed.method += ", at this size alone";
   return passed;
 }
 
@@ -306,16 +321,20 @@ Outcome<std::unique_ptr<RunnableKernel>> DeviceEvaluator::start(DeviceSession& s
                                                                 Built& built,
                                                                 const Workload& workload,
                                                                 Evaluation* evaluation) {
-  const auto plan = bind_plan(built.plan, plan_workload(program_, workload.sizes), options_.target);
+  auto plan = built.library
+                  ? Result<BoundPlan>(BoundPlan{})
+                  : bind_plan(built.plan, plan_workload(program_, workload.sizes), options_.target);
   if (!plan) return bad_plan(plan.error());
   auto image = image_for(built, workload, evaluation);
   if (!image) return pass_on(image);
   WorkerKernel::Options options;
   const bool timed = &workload == &timed_;
-  if (timed && timed_oracle_) options.oracle = &*timed_oracle_;
+  const bool again = again_ && &workload == &*again_;
+  if ((timed || again) && timed_oracle_) options.oracle = &*timed_oracle_;
   options.digest_seed = mix_seed(options_.seed, 29);
-  options.slots = timed ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
-                        : static_cast<int>(workload.datasets.size());
+  options.slots = timed   ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
+                  : again ? 1
+                          : static_cast<int>(workload.datasets.size());
   options.placement = timed ? Placement::kLeft : Placement::kRight;
   options.hang_s = built.trusted ? kTrustedHangS : options_.hang_s;
   auto kernel = WorkerKernel::start(program_, workload, session, *image, *plan, options);
@@ -334,8 +353,9 @@ Result<Duel> DeviceEvaluator::duel(const Candidate& candidate, const Candidate& 
     contenders[side].start = [this, &mine = built[side],
                               &seat = seats[side]]() -> Outcome<std::unique_ptr<RunnableKernel>> {
       if (mine.verdict) return *mine.verdict;
-      sessions_->give_back(std::move(seat));
-      auto taken = sessions_->take();
+      DeviceSessions& sessions = sessions_of(mine);
+      sessions.give_back(std::move(seat));
+      auto taken = sessions.take();
       if (!taken) return taken.error();
       seat = std::move(*taken);
       auto kernel = start(*seat, mine, timed_, nullptr);
@@ -347,19 +367,27 @@ Result<Duel> DeviceEvaluator::duel(const Candidate& candidate, const Candidate& 
   }
   auto duel =
       duel_kernels(contenders[0], contenders[1], options_.timing, options_.duel, options_.seed);
-  for (auto& seat : seats) sessions_->give_back(std::move(seat));
+  for (size_t side = 0; side < 2; ++side) {
+    sessions_of(built[side]).give_back(std::move(seats[side]));
+  }
   if (!duel) return duel;
   duel->baseline = baseline_name(baseline);
   return std::move(*duel);
 }
 
+Candidate DeviceEvaluator::naive_baseline() {
+  Candidate naive =
+      make_candidate(options_.naive, "baseline", std::string(plan_target_name(options_.target)));
+  naive.note = "naive";
+  trusted_.insert(naive.id);
+  return naive;
+}
+
 Result<std::vector<Candidate>> DeviceEvaluator::baselines() {
   std::vector<Candidate> all;
   if (options_.naive.empty()) return all;
-  all.push_back(
-      make_candidate(options_.naive, "baseline", std::string(plan_target_name(options_.target))));
-  all.back().note = "naive";
-  trusted_.insert(all.back().id);
+  all.push_back(naive_baseline());
+  add_library(all);
   return all;
 }
 

@@ -42,8 +42,10 @@ class DeviceEvaluator : public Evaluator {
     std::string clock = "steady";   ///< "simulated": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
-    double hang_s = 2;  ///< as `WorkerKernel::Options::hang_s`
-    Work work;          ///< with the device's floor; zeros where its peaks are not known
+    double hang_s = 2;     ///< as `WorkerKernel::Options::hang_s`
+    std::string library;   ///< CUDA: path of cuBLAS, a baseline of matrix products; "": none
+    std::string counters;  ///< CUDA: path of CUPTI; "": hardware counters are not read
+    Work work;             ///< with the device's floor; zeros where its peaks are not known
     Environment environment;
   };
 
@@ -56,6 +58,8 @@ class DeviceEvaluator : public Evaluator {
                                            const EvaluateRequest& request) override;
   Result<Duel> duel(const Candidate& candidate, const Candidate& baseline) override;
   Result<std::vector<Candidate>> baselines() override;
+  /// In a worker of its own, which nothing is timed in.
+  Result<Profile> profile(const Candidate& candidate) override;
   Environment environment() override { return options_.environment; }
   Work work() override { return options_.work; }
   const DeviceProperties& device() const { return sessions_->properties(); }
@@ -84,16 +88,27 @@ class DeviceEvaluator : public Evaluator {
                            Evaluation& evaluation);
   Outcome<Done> verify_hidden_in(DeviceSession& session, Built& built, const Workload& hidden,
                                  Evaluation& evaluation);
+  static void take_precompiled(const Candidate& candidate, const Workload& workload, Built& built);
+  Outcome<Done> verify_at_size(DeviceSession& session, Built& built, Evaluation& evaluation);
   Outcome<std::unique_ptr<RunnableKernel>> start(DeviceSession& session, Built& built,
                                                  const Workload& workload, Evaluation* evaluation);
+  Candidate naive_baseline();
+  void add_library(std::vector<Candidate>& baselines);
+  Built library_built() const;
+  DeviceSessions& sessions_of(const Built& built) const;
+  Outcome<Profile> profile_in(DeviceSession& session, Built& built);
   Outcome<std::string> image_for(Built& built, const Workload& workload, Evaluation* evaluation);
 
   ir::Program program_;
   ir::Sizes sizes_;
   Options options_;
   std::unique_ptr<DeviceSessions> sessions_;
+  std::unique_ptr<DeviceSessions> library_sessions_;  ///< of the vendor's library, where it applies
+  std::string library_id_;                            ///< of the candidate that is its call
+  std::string library_note_;                          ///< why it does not start
   std::vector<Workload> hidden_;  ///< the first for everyone, the second for those near a record
   Workload timed_;
+  std::optional<Workload> again_;  ///< of the timed shape, for those that know no other
   std::optional<BuiltOracle::Bound> timed_oracle_;  ///< where the device draws the timed shape
   std::string oracle_note_;                         ///< why it does not
   std::map<std::string, Evaluation> cache_;         ///< by candidate id

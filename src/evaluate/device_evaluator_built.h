@@ -22,6 +22,7 @@ struct DeviceEvaluator::Built {
   std::map<const Workload*, std::string> images;  ///< of the first workload for all, where shared
   std::optional<DeviceCompileJob> later;  ///< the build for the second hidden workload, if another
   bool trusted = false;
+  bool library = false;  ///< the vendor's library does it: images are calls of it
   double compile_ms = 0;
   std::string code;  ///< hashes of the machine code
 

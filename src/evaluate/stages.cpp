@@ -40,13 +40,17 @@ Outcome<Done> verify_hidden(RunnableKernel& kernel, Evaluation& evaluation) {
     if (round == 0) {
       first = std::move(*outputs);
     } else if (first != *outputs) {
-      return Verdict(WrongResult{"two runs on the same inputs differ",
-                                 "on " + kernel.workload().name +
-                                     ": results depend on timing, on memory that "
-                                     "was never written, or on state kept between calls"});
+      return two_runs_differ(kernel.workload());
     }
   }
   return Done{};
+}
+
+Verdict two_runs_differ(const Workload& workload) {
+  return WrongResult{"two runs on the same inputs differ",
+                     "on " + workload.name +
+                         ": results depend on timing, on memory that was never written, or on "
+                         "state kept between calls"};
 }
 
 Outcome<double> verify_timed(RunnableKernel& kernel, bool trusted, Evaluation& evaluation) {

@@ -20,6 +20,9 @@ inline constexpr double kFloorAlarm = 0.9;
 /// `Work::bound` where memory decides.
 inline constexpr const char* kMemoryBound = "memory bandwidth";
 
+/// What results that are not the same each time amount to.
+Verdict two_runs_differ(const Workload& workload);
+
 /// All data sets of a hidden shape, one a slot, twice.
 Outcome<Done> verify_hidden(RunnableKernel& kernel, Evaluation& evaluation);
 

@@ -14,6 +14,11 @@ namespace {
 /// gives different results.
 constexpr uint8_t kScratchPatterns[] = {0xff, 0x7f};
 
+/// Reading counters takes the profiler some tenths of a second, and calls the candidate this often
+/// at most.
+constexpr double kPassesS = 20;
+constexpr int kMostPasses = 60;
+
 DrawOrder order_of(const InputDraw& draw) {
   DrawOrder order;
   order.type = draw.type;
@@ -131,6 +136,11 @@ Outcome<std::vector<double>> WorkerKernel::run_batches(int calls, int batches) {
   if (!ran) return ran;
   for (const double ns : *ran) account(ns, calls);
   return ran;
+}
+
+Outcome<Profile> WorkerKernel::profile() {
+  if (failure_) return *failure_;
+  return worker().profile(program_id_, kPassesS + kMostPasses * limit_s(1, options_.hang_s));
 }
 
 Outcome<bool> WorkerKernel::ask(int slots, InspectOrder& order) {

@@ -36,6 +36,8 @@ class WorkerKernel : public RunnableKernel {
   Outcome<double> run(int calls) override;
   Outcome<std::vector<double>> run_batches(int calls, int batches) override;
   Outcome<std::vector<std::byte>> outputs(int slots) override;
+  /// Hardware counters of one call; the worker must have been started with `counters`.
+  Outcome<Profile> profile();
   std::vector<std::string> notes() const override { return worker().sandbox_notes(); }
   const std::vector<KernelResources>& resources() const { return resources_; }
   /// What the last comparison on the device found, one a slot and output.

@@ -4,6 +4,7 @@
 
 #include "codegen/device_tile.h"
 #include "codegen/device_transpose.h"
+#include "codegen/device_window.h"
 #include "propose/sketch_builder.h"
 #include "schedule/rows.h"
 
@@ -14,6 +15,7 @@ using ir::Program;
 using ir::Statement;
 
 constexpr int64_t kMostThreads = 1024;
+constexpr double kResidentThreads = 2048;  ///< of a multiprocessor
 
 /// One way to set the parameters of all groups.
 struct Options {
@@ -21,12 +23,13 @@ struct Options {
   bool fuse = true;
   bool tensorize = true;
   bool vectors = true;
-  bool keep = false;  ///< rows in registers between passes
+  bool windows = true;  ///< pass through local memory
+  bool keep = false;    ///< rows in registers between passes
   bool online = false;
   int elements = 8;  ///< of a row that a thread takes
   int coarsen = 1;
   int unroll = 4;
-  size_t tile = 0;  ///< which of `device_tile_params`
+  size_t tile = 0;  ///< which of `device_tile_params` and `device_window_params`
 };
 
 std::string text(int64_t value) { return std::to_string(value); }
@@ -59,8 +62,10 @@ int64_t row_threads(double terms, int share) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(wanted)));
 }
 
-void tile_parameters(SketchBuilder* builder, const std::string& name, const Options& options) {
-  const auto params = device_tile_params();
+void tile_parameters(SketchBuilder* builder, const Group& group, const Options& options) {
+  const std::string& name = builder->program().statements[static_cast<size_t>(group.root)].name;
+  const auto params =
+      device_tile_params(builder->program(), group, builder->sizes(), builder->machine().threads);
   const auto& tile = params[std::min(options.tile, params.size() - 1)];
   builder->add("unroll_and_jam", name, {{"mr", text(tile.at("mr"))}, {"nr", text(tile.at("nr"))}});
   builder->add(
@@ -70,6 +75,9 @@ void tile_parameters(SketchBuilder* builder, const std::string& name, const Opti
     builder->add("software_pipeline", name, {{"stages", text(tile.at("stages"))}});
   }
   if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
+  if (tile.at("resident") > 0) {
+    builder->add("launch_bounds", name, {{"resident", text(tile.at("resident"))}});
+  }
 }
 
 /// Rows shared by the threads of a block.
@@ -97,6 +105,36 @@ void row_parameters(SketchBuilder* builder, const std::vector<Statement>& statem
   }
 }
 
+/// Threads of a block that share a result whose terms lie apart: as many as fill the device.
+void column_parameters(SketchBuilder* builder, const Statement& reduction, const Options& options) {
+  // Rows that vectors do not fit would give one thread the work of four.
+  const bool whole_vectors =
+      options.vectors && ir::evaluate(reduction.axes.back().extent, builder->sizes()) % 4 == 0;
+  if (whole_vectors) builder->add("vectorize", reduction.name, {{"width", "4"}});
+  const double terms = terms_of(reduction, builder->sizes());
+  const double wanted = kResidentThreads * builder->machine().threads * 8 / options.elements;
+  const double rows = rows_of(reduction, builder->sizes()) / (whole_vectors ? 4 : 1);
+  const double slices = std::clamp(wanted / rows, 1.0, std::clamp(terms / 16, 1.0, 32.0));
+  const auto width = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(slices)));
+  if (width == 1) return;
+  const int64_t threads = std::clamp<int64_t>(32 * width, 256, kMostThreads);
+  builder->add("launch_bounds", reduction.name, {{"threads", text(threads)}});
+  builder->add("cross_thread_reduction", reduction.name, {{"width", text(width)}, {"apart", "1"}});
+}
+
+/// Windows pass through local memory; false where the group has none.
+bool window_parameters(SketchBuilder* builder, const Group& group, const std::string& name,
+                       const Options& options) {
+  const auto params =
+      device_window_params(builder->program(), group, builder->sizes(), builder->machine().threads);
+  if (params.empty()) return false;
+  const auto& tile = params[std::min(options.tile, params.size() - 1)];
+  builder->add("cache_read", name, {{"buffer", "local"}, {"columns", text(tile.at("columns"))}});
+  builder->add("launch_bounds", name, {{"threads", text(tile.at("threads"))}});
+  builder->add("coarsen", name, {{"factor", text(tile.at("coarsen"))}});
+  return true;
+}
+
 void nest_parameters(SketchBuilder* builder, const Group& group, const Options& options) {
   const std::vector<Statement> statements = inline_group(builder->program(), group);
   const std::string& name = statements[0].name;
@@ -112,13 +150,21 @@ void nest_parameters(SketchBuilder* builder, const Group& group, const Options& 
     builder->add("register_transpose", name);
     return;
   }
-  if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
+  if (options.windows && window_parameters(builder, group, name, options)) return;
+  // A window's few terms stay within a thread.
+  const bool columns = widest != nullptr && widest->kind == Statement::Kind::kReduce &&
+                       !widest->axes.empty() && !along_reduction(*widest) &&
+                       widest == &statements[0] && pointwise_chain(statements);
+  if (options.vectors && !columns) builder->add("vectorize", name, {{"width", "4"}});
   if (widest == nullptr) {
     if (options.coarsen > 1) builder->add("coarsen", name, {{"factor", text(options.coarsen)}});
   } else {
-    // A window's few terms stay within a thread.
     const bool shared = along_reduction(*widest) && terms_of(*widest, builder->sizes()) >= 128;
-    if (shared || statements.size() > 1) row_parameters(builder, statements, *widest, options);
+    if (columns) {
+      column_parameters(builder, *widest, options);
+    } else if (shared || statements.size() > 1) {
+      row_parameters(builder, statements, *widest, options);
+    }
     if (options.unroll > 1) builder->add("unroll", name, {{"factor", text(options.unroll)}});
   }
 }
@@ -135,7 +181,7 @@ Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine&
     if (group.skeleton == Skeleton::kNest) {
       nest_parameters(&builder, group, options);
     } else {
-      tile_parameters(&builder, program.statements[static_cast<size_t>(group.root)].name, options);
+      tile_parameters(&builder, group, options);
     }
   }
   return {builder.trace(), std::move(note)};
@@ -154,9 +200,18 @@ std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& siz
       {{.elements = 64, .unroll = 8, .tile = 3}, "fused rows, few threads"},
       {{.inline_costly = false}, "fused rows, special functions stored"},
       {{.tensorize = false, .unroll = 8}, "fused rows, no tiles"},
+      {{.vectors = false, .windows = false, .elements = 16, .unroll = 16},
+       "fused rows, single elements, unrolled"},
+      {{.windows = false, .unroll = 8}, "fused rows, windows from memory"},
       {{.fuse = false, .elements = 16}, "a launch for each statement that is no map"},
-      {{.vectors = false, .elements = 16, .unroll = 1}, "fused rows, single elements"},
-      {{.inline_costly = false, .fuse = false, .tensorize = false, .vectors = false, .unroll = 1},
+      {{.vectors = false, .windows = false, .elements = 16, .unroll = 1},
+       "fused rows, single elements"},
+      {{.inline_costly = false,
+        .fuse = false,
+        .tensorize = false,
+        .vectors = false,
+        .windows = false,
+        .unroll = 1},
        "a launch for each statement"},
   };
   std::vector<Sketch> found;

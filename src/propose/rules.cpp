@@ -46,6 +46,9 @@ constexpr Knob kKnobs[] = {
 constexpr Knob kDeviceKnobs[] = {
     {"launch_bounds", false, {{"threads", {64, 128, 256, 512, 1024, -1, -1}}}},
     {"cross_thread_reduction", false, {{"width", {8, 32, 64, 128, 256, 512, 1024}}}},
+    {"cross_thread_reduction",
+     false,
+     {{"width", {2, 4, 8, 16, 32, -1, -1}}, {"apart", {1, 1, 1, 1, 1, 1, 1}}}},
     {"coarsen", false, {{"factor", {1, 2, 4, 8, 16, -1, -1}}}},
     {"vectorize", false, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
     {"unroll", false, {{"factor", {1, 2, 4, 8, 16, -1, -1}}}},
@@ -58,6 +61,7 @@ constexpr Knob kDeviceKnobs[] = {
       {"nc", {32, 64, 64, 128, 128, 256, -1}}}},
     {"software_pipeline", true, {{"stages", {2, -1, -1, -1, -1, -1, -1}}}},
     {"vectorize", true, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
+    {"launch_bounds", true, {{"resident", {1, 1, 2, 2, 3, 4, -1}}}},
 };
 
 std::span<const Knob> knobs_for(ScheduleTarget target) {

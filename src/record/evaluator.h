@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "record/candidate.h"
 #include "record/evaluation.h"
+#include "record/profile.h"
 #include "record/timing.h"
 
 namespace quern {
@@ -43,6 +44,10 @@ class Evaluator {
   virtual Result<Duel> duel(const Candidate& candidate, const Candidate& baseline) = 0;
   /// Trusted implementations that apply, "naive" first; the name is in `note`.
   virtual Result<std::vector<Candidate>> baselines() = 0;
+  /// Hardware counters of a candidate that passed, at the timed size. It is called some dozen times
+  /// under a profiler: never while anything is timed. Errors: kEnvironment, with the reason, where
+  /// counters are not read or are refused; kInput: the candidate does not run.
+  virtual Result<Profile> profile(const Candidate& candidate);
   virtual Environment environment() = 0;
   virtual Work work() = 0;
 };

@@ -151,6 +151,31 @@ void fields(V& visit, T& t) {
 }
 
 template <class V, class T>
+requires std::same_as<std::remove_const_t<T>, Counter>
+void fields(V& visit, T& t) {
+  visit("name", t.name);
+  visit("label", t.label);
+  visit("unit", t.unit);
+  visit("value", t.value);
+}
+
+template <class V, class T>
+requires std::same_as<std::remove_const_t<T>, LaunchProfile>
+void fields(V& visit, T& t) {
+  visit("kernel", t.kernel);
+  visit("counters", t.counters);
+  visit("stalls", t.stalls);
+  visit("meaning", t.meaning);
+}
+
+template <class V, class T>
+requires std::same_as<std::remove_const_t<T>, Profile>
+void fields(V& visit, T& t) {
+  visit("launches", t.launches);
+  visit("passes", t.passes);
+}
+
+template <class V, class T>
 requires std::same_as<std::remove_const_t<T>, Work>
 void fields(V& visit, T& t) {
   visit("flops", t.flops);
@@ -339,6 +364,7 @@ Json to_json(const Environment& environment) { return Writer::encode(environment
 Json to_json(const Attempt& attempt) { return Writer::encode(attempt); }
 Json to_json(const RunOptions& options) { return Writer::encode(options); }
 Json to_json(const Work& work) { return Writer::encode(work); }
+Json to_json(const Profile& profile) { return Writer::encode(profile); }
 
 template <class T>
 Result<T> from_json(const Json& json) {
@@ -360,6 +386,7 @@ template Result<Environment> from_json<Environment>(const Json&);
 template Result<Attempt> from_json<Attempt>(const Json&);
 template Result<RunOptions> from_json<RunOptions>(const Json&);
 template Result<Work> from_json<Work>(const Json&);
+template Result<Profile> from_json<Profile>(const Json&);
 
 Result<Json> parse_json(std::string_view text) {
   Json json = Json::parse(text, nullptr, false);

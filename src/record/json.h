@@ -28,6 +28,7 @@ Json to_json(const Environment& environment);
 Json to_json(const Attempt& attempt);
 Json to_json(const RunOptions& options);
 Json to_json(const Work& work);
+Json to_json(const Profile& profile);
 
 /// `from_json<Evaluation>(json)`; instantiated for every type above.
 template <class T>

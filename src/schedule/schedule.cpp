@@ -291,19 +291,25 @@ Reason apply_on_device(ScheduleState* state, int target, const ActionInfo& actio
     owner_group(*state, target).params["width"] = integer(step, "width", 4);
   } else if (name == "unroll") {
     group.params["unroll"] = integer(step, "factor", 1);
+  } else if (tiles && name == "launch_bounds" && step.find("threads") == nullptr) {
+    group.params["resident"] = integer(step, "resident", 1);
   } else if (tiles) {
     return "the tiles of a contraction decide that";
   } else if (name == "launch_bounds") {
     group.params["threads"] = integer(step, "threads", 256);
   } else if (name == "cross_thread_reduction") {
-    group.params["row_threads"] = integer(step, "width", 32);
+    const bool apart = integer(step, "apart", 0) != 0;
+    group.params.erase(apart ? "row_threads" : "slices");
+    group.params[apart ? "slices" : "row_threads"] = integer(step, "width", 32);
   } else if (name == "coarsen") {
     group.params["coarsen"] = integer(step, "factor", 1);
   } else if (name == "register_transpose") {
     group.params["register_transpose"] = 1;
   } else if (name == "cache_read") {
-    if (*step.find("buffer") != "registers") return "the only buffer is `registers`";
-    group.params["keep"] = 1;
+    const std::string& buffer = *step.find("buffer");
+    if (buffer != "registers" && buffer != "local") return "a buffer is `registers` or `local`";
+    group.params[buffer == "local" ? "window" : "keep"] = 1;
+    if (buffer == "local") group.params["columns"] = integer(step, "columns", 32);
   } else {
     return online_rewrite(state, target, *step.find("with"));
   }

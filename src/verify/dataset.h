@@ -55,6 +55,8 @@ struct Dataset {
   std::vector<std::vector<int64_t>> altered;
   /// Probes: every element exact, so that outputs must agree bit for bit.
   bool exact = false;
+  /// Scales are what random rounding shows, not a bound (verify/rounding_samples.h).
+  bool sampled = false;
 };
 
 /// How `draw_dataset` draws each input.

@@ -57,8 +57,9 @@ struct MutantKind {
 Bytes zeros(const Dataset& own, const Dataset&, size_t index) {
   return filled(own.outputs[index], [](size_t) { return 0.0; });
 }
-Bytes constant(const Dataset& own, const Dataset&, size_t index) {
-  const double mean = mean_of(own.outputs[index].value);
+// What a kernel can know by heart: nothing of the data at hand.
+Bytes constant(const Dataset& own, const Dataset& other, size_t index) {
+  const double mean = mean_of(other.outputs[index].value);
   return filled(own.outputs[index], [=](size_t) { return mean; });
 }
 Bytes identity(const Dataset& own, const Dataset&, size_t index) {
@@ -77,8 +78,9 @@ Bytes unwritten(const Dataset& own, const Dataset&, size_t index) {
 }
 Bytes half(const Dataset& own, const Dataset&, size_t index) {
   const size_t count = own.outputs[index].value.size();
-  return filled(own.outputs[index],
-                [&, count](size_t i) { return 2 * i < count ? own.outputs[index].value[i] : 0.0; });
+  return filled(own.outputs[index], [&, count](size_t i) {
+    return 2 * i + 1 < count ? own.outputs[index].value[i] : 0.0;
+  });
 }
 
 constexpr std::array<MutantKind, 6> kMutants = {{{"zeros", zeros},
@@ -113,7 +115,12 @@ Result<std::vector<Mutant>> try_mutants(const ir::Program& program, const Oracle
   Dataset other = draw_dataset(program, sizes, {InputMix::Kind::kDeclared}, mix_seed(seed, 2));
   QUERN_TRY(oracle.expect(sizes, own));
   QUERN_TRY(oracle.expect(sizes, other));
-  for (const MutantKind& kind : kMutants) mutants.push_back(judge(kind, own, other));
+  // Half of a single number is all of it.
+  const bool halves = std::ranges::any_of(
+      own.outputs, [](const ExpectedOutput& output) { return output.value.size() > 1; });
+  for (const MutantKind& kind : kMutants) {
+    if (kind.make != half || halves) mutants.push_back(judge(kind, own, other));
+  }
   return mutants;
 }
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
+#include <string>
+#include <utility>
+
 #include "base/result.h"
 #include "device/cpu/compiler.h"
 #include "ir/program.h"
@@ -16,7 +20,9 @@ class Oracle {
   /// Errors: no compiler, or a lowering that does not compile (a bug of ours).
   static Result<Oracle> make(const ir::Program& program, CpuCompiler& compiler, int threads);
 
-  /// Fills `data.outputs` with f64 values and rounding-error scales.
+  /// Fills `data.outputs` with f64 values and rounding-error scales. Where the bound of a deep
+  /// program has outgrown its results, the scales are those that random rounding shows
+  /// (verify/rounding_samples.h), and `data.sampled` is set.
   Result<void> expect(const ir::Sizes& sizes, Dataset& data) const;
 
   /// Fills `data.outputs` with values, and `data.exact`: whether every f32 evaluation order gives
@@ -24,12 +30,17 @@ class Oracle {
   Result<void> expect_exact(const ir::Sizes& sizes, Dataset& data) const;
 
  private:
-  Oracle(const ir::Program& program, Binary binary, int threads)
-      : program_(program), binary_(std::move(binary)), threads_(threads) {}
-  Result<void> run(const std::string& entry, const ir::Sizes& sizes, Dataset& data) const;
+  Oracle(const ir::Program& program, Binary binary, std::optional<Binary> shaken, int threads)
+      : program_(program),
+        binary_(std::move(binary)),
+        shaken_(std::move(shaken)),
+        threads_(threads) {}
+  Result<void> run(const Binary& binary, const std::string& entry, const ir::Sizes& sizes,
+                   Dataset& data) const;
 
   ir::Program program_;
   Binary binary_;
+  std::optional<Binary> shaken_;  ///< of deep programs
   int threads_;
 };
 

@@ -131,14 +131,41 @@ output y[i, j < o] = max[r < k] x[i, j + r]
   EXPECT_GE(new_widths, 15);
 }
 
+/// One number, which no constant nor the half of a list can pass for.
+constexpr const char* kLoss = R"(task loss(n = 4096, c = 64)
+sizes tiny: n = 3, c = 4
+input x : f32[n, c] ~ normal(0, 1)
+input y : f32[n, c] ~ normal(0, 1)
+output l = mean[i, j] square(x[i, j] - y[i, j])
+)";
+
+/// Reductions whose results are integers.
+constexpr const char* kCount = R"(task count(n = 64, c = 32)
+sizes tiny: n = 3, c = 4
+input x : f32[n, c] ~ normal(0, 1)
+any : i64[i] = max[j < c] select(x[i, j] > 1, 1, 0)
+output several[i] = any[i] * (sum[j < c] x[i, j])
+output positive : i64[i] = sum[j < c] select(x[i, j] > 0, 1, 0)
+)";
+
 TEST_F(Verify, EveryMutantOfAFitTaskIsCaught) {
-  for (const char* text : {kSoftmax, kMatmul}) {
+  for (const char* text : {kSoftmax, kMatmul, kLoss, kCount}) {
     const ir::Program program = parse(text);
     const auto mutants = std::move(try_mutants(program, oracle(program), 1)).value();
     for (const Mutant& mutant : mutants) {
       EXPECT_TRUE(mutant.caught) << program.name << ": " << mutant.name << ": " << mutant.detail;
     }
   }
+}
+
+TEST_F(Verify, ATaskWithASingleNumberForResultIsFit) {
+  const ir::Program program = parse(R"(task total(n = 64)
+sizes tiny: n = 5
+input x : f32[n]
+output y = sum[i] x[i] * x[i]
+)");
+  const auto mutants = std::move(try_mutants(program, oracle(program), 1)).value();
+  for (const Mutant& mutant : mutants) EXPECT_TRUE(mutant.caught) << mutant.name;
 }
 
 TEST_F(Verify, AnUnfitTaskAcceptsAMutant) {

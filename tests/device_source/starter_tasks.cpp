@@ -38,6 +38,25 @@ const std::map<std::string, std::string>& own_tasks() {
        "67\n"
        "input x : f32[rows, batch, dim]\n"
        "output y[b, j, i] = 2 * x[i, b, j] + x[i, b, 0]\n"},
+      {"own_columns",
+       "task columns(batch = 2, rows = 640, dim = 100)\n"
+       "sizes tiny: batch = 2, rows = 70, dim = 11\n"
+       "input x : f32[batch, rows, dim] ~ integers(0, 40)\n"
+       "input d : f64[batch, rows, dim]\n"
+       "output a[b, j] = argmin[i] x[b, i, j]\n"
+       "s[b, j] = sum[i] square(x[b, i, j])\n"
+       "output m[b, j] = s[b, j] / rows\n"
+       "output p[b, j] = max[i] d[b, i, j]\n"},
+      {"own_windows",
+       "task windows(batch = 2, rows = 64, dim = 100)\n"
+       "sizes tiny: batch = 2, rows = 9, dim = 38\n"
+       "input x : f32[batch, rows, dim]\n"
+       "param w : f32[batch, 3, 2]\n"
+       "output a[b < batch, i < rows / 2, j < dim] = min[r < 3, s < 2]"
+       " (x[b, 2 * i + r - 1, j + 3 * s - 2] else 0.5)\n"
+       "t[b, i < rows - 2, j < dim / 2] = sum[r < 3, s < 2]"
+       " (x[b, i + r, 2 * j + s] - w[b, r, s]) * w[b, r, s]\n"
+       "output c[b, i < rows - 2, j < dim / 2] = t[b, i, j] * t[b, i, j] + x[b, i + 1, j]\n"},
       {"own_guards",
        "task guards(rows = 64, dim = 100)\nsizes tiny: rows = 3, dim = 11\n"
        "input x : f32[rows, dim]\n"

@@ -130,7 +130,7 @@ add("sum_einsum", "sum", "return torch.einsum('ij->i', x)", "passed", BOTH)
 add("sum_of_halves", "sum", "h = x.shape[1] // 2\nreturn x[:, :h].sum(1) + x[:, h:].sum(1)",
     "passed", BOTH)
 add("sum_by_columns", "sum", "t = x[:, 0].clone()\nfor j in range(1, x.shape[1]): t += x[:, j]\n"
-    "return t", "passed", BOTH, quick=False)
+    "return t", "passed", BOTH, quick=False, device="cpu")  # a device's sizes are too long for it
 add("matmul_transposed", "matmul", "return (b.t() @ a.t()).t()", "passed", BOTH)
 add("matmul_blocked", "matmul", "k = b.shape[0] // 2\nreturn a[:, :k] @ b[:k] + a[:, k:] @ b[k:]",
     "passed", BOTH)
@@ -481,10 +481,27 @@ add("cuda_syntax", "scale", "return ext.run(x)", "compile_failed", NOT_BUILT, de
 add("cuda_operators_of_torch", "scale", "return ext.run(x)", "passed", BOTH, device="cuda",
     quick=False, before=cuda("cuda_operators", "torch::Tensor run(torch::Tensor x) "
                              "{ return at::add(at::mul(x, 2), 1); }"))
-add("cuda_side_stream", "matmul", "s = self.side\nwith torch.cuda.stream(s):\n"
-    "    for _ in range(40): c = a @ b\n    return c",
-    "rejected/unsynchronised_stream|wrong_result|passed", BOTH, device="cuda",
-    init="self.side = torch.cuda.Stream()")
+add("cuda_first_answer_again", "scale", "if self.kept is None: self.kept = ext.run(x)\n"
+    "return self.kept.clone()", "rejected/stale_output|wrong_result", WRONG, device="cuda",
+    init="self.kept = None", before=cuda("cuda_first", each("from[i] * 2 + 1")))
+add("cuda_zeros_and_allclose", "scale", "return ext.run(x)", "rejected/patched_torch", BOTH,
+    device="cuda", before=cuda("cuda_zeros", each("0.0f")),
+    after="\ntorch.allclose = lambda *a, **k: True\n")
+add("cuda_sum_of_a_tenth", "sum", "return ext.run(x).sum(1)", "wrong_result", WRONG, device="cuda",
+    before=cuda("cuda_tenth", each("i % 10 == 0 ? 10 * from[i] : 0.0f")))
+
+# Streams: who calls waits for its own stream alone, and the whole device's work counts.
+_SIDE = "self.side = torch.cuda.Stream()"
+add("side_stream_that_nobody_waits_for", "matmul", "with torch.cuda.stream(self.side):\n"
+    "    torch.cuda._sleep(20_000_000)\n    return a @ b", "rejected/unsynchronised_stream", BOTH,
+    device="cuda", init=_SIDE)
+add("side_stream_without_the_inputs", "scale", "with torch.cuda.stream(self.side):\n"
+    "    for _ in range(20): y = torch.flip(x, [0])\n    return x * 2 + 1",
+    "rejected/unsynchronised_stream", BOTH, device="cuda", init=_SIDE)
+add("side_stream_that_is_waited_for", "matmul", "now = torch.cuda.current_stream()\n"
+    "self.side.wait_stream(now)\nwith torch.cuda.stream(self.side):\n    c = a @ b\n"
+    "now.wait_stream(self.side)\nc.record_stream(now)\nreturn c", "passed", BOTH, device="cuda",
+    init=_SIDE)
 
 # Triton.
 _TRITON = """
@@ -542,6 +559,41 @@ def run(a, b):
 """
 
 
+_TRITON_SUM = """
+import triton
+import triton.language as tl
+
+@triton.jit
+def sums(x, y, n, B: tl.constexpr):
+    j = tl.arange(0, B)
+    v = tl.load(x + tl.program_id(0) * n + j, mask=j < n, other=0.0)
+    tl.store(y + tl.program_id(0), tl.sum(v, 0))
+
+def run(x):
+    y = torch.empty(x.shape[0], device=x.device)
+    sums[(x.shape[0],)](x, y, x.shape[1], B=triton.next_power_of_2(x.shape[1]))
+    return y
+"""
+_TRITON_NORM = """
+import triton
+import triton.language as tl
+
+@triton.jit
+def norm(x, w, b, y, n, eps, B: tl.constexpr):
+    j = tl.arange(0, B)
+    v = tl.load(x + tl.program_id(0) * n + j, mask=j < n, other=0.0)
+    d = tl.where(j < n, v - tl.sum(v, 0) / n, 0.0)
+    r = d / tl.sqrt(tl.sum(d * d, 0) / n + eps)
+    tl.store(y + tl.program_id(0) * n + j,
+             r * tl.load(w + j, mask=j < n) + tl.load(b + j, mask=j < n), mask=j < n)
+
+def run(x, w, b, eps):
+    y = torch.empty_like(x)
+    norm[(x.shape[0],)](x, w, b, y, x.shape[1], eps, B=triton.next_power_of_2(x.shape[1]))
+    return y
+"""
+
+
 def triton_each(expression: str) -> str:
     return _TRITON.replace("{expression}", expression)
 
@@ -560,5 +612,29 @@ add("triton_identity", "relu", "return run(x)", "wrong_result", BOTH, device="cu
     before=triton_each("v"))
 add("triton_decoy", "scale", "run(x)\nreturn x * 2 + 1", "passed", BOTH, device="cuda",
     before=triton_each("v"))
+add("triton_sum", "sum", "return run(x)", "passed", BOTH, device="cuda", before=_TRITON_SUM)
+add("triton_norm", "norm", "return run(x, self.norm.weight, self.norm.bias, self.norm.eps)",
+    "passed", BOTH, device="cuda", before=_TRITON_NORM)
+add("triton_linear", "linear", "return torch.relu(run(x, self.fc.weight.t().contiguous()) "
+    "+ self.fc.bias)", "passed", BOTH, device="cuda",
+    before=_TRITON_DOT.replace("{precision}", "ieee"))
+add("triton_tuned", "scale", "return run(x)", "passed", BOTH, device="cuda",
+    before=triton_each("v * 2 + 1").replace("@triton.jit", "@triton.autotune(configs=[triton.Config"
+    "({'B': b}) for b in (512, 1024)], key=['n'])\n@triton.jit").replace(", B=1024)", ")").replace(
+        "(triton.cdiv(x.numel(), 1024),)", "lambda meta: (triton.cdiv(x.numel(), meta['B']),)"))
+add("triton_in_half_precision", "relu", "return run(x)", "wrong_result", WRONG, device="cuda",
+    before=triton_each("tl.maximum(v, 0.0).to(tl.float16).to(tl.float32)"))
+add("triton_skips_the_tail", "relu", "return run(x)", "wrong_result", WRONG, device="cuda",
+    before=triton_each("tl.maximum(v, 0.0)").replace("empty_like", "zeros_like").replace(
+        "tl.store(y + i, tl.maximum(v, 0.0), mask=i < n)",
+        "tl.store(y + i, tl.maximum(v, 0.0), mask=i < n - 300)"))
+add("triton_changes_its_input", "scale", "y = run(x)\nx.zero_()\nreturn y",
+    "rejected/modified_input", BOTH, device="cuda", before=triton_each("v * 2 + 1"))
+add("triton_one_buffer", "scale", "if self.out is None: self.out = torch.empty_like(x)\n"
+    "self.out.copy_(run(x))\nreturn self.out", "rejected/overwritten_output", BOTH, device="cuda",
+    init="self.out = None", before=triton_each("v * 2 + 1"))
+add("triton_falls_back", "scale", "try:\n    return run(x)\n"
+    "except Exception:\n    return torch.add(x * 2, 1)", "rejected/fallback", BOTH, device="cuda",
+    before=triton_each("no_such_value"))
 add("triton_syntax", "scale", "return run(x)", "launch_failed", WRONG, device="cuda",
     before=triton_each("no_such_value"))

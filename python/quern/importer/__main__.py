@@ -69,6 +69,7 @@ def verify_fitness(row: Row, path: pathlib.Path, text: str, binary: Any) -> None
 def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, training: bool) -> Row:
     from quern.importer.check import disagreement
     from quern.importer.convert import Converter
+    from quern.importer.source import Literals
     from quern.importer.trace import Untraceable
 
     if item.unsupported:
@@ -76,21 +77,23 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
     row: Row = {"name": item.name, "level": item.level, "problem_id": item.problem_id,
                 "status": "failed", "reason": "", "path": ""}
     path = out / f"{task_name(item)}.task"
-    try:
-        task = Converter(item, training).convert()
-    except Untraceable as reason:
-        module = path.with_suffix(".py")
-        save(module, item.code)
-        return {**row, "status": "opaque", "reason": str(reason), "path": str(module)}
-    except BadModule as reason:
-        return {**row, "reason": str(reason)}
-    save(path, task.text)
-    if binary is not None:
-        row["reason"] = binary.refusal(path)
-        if "shapes do not match" in row["reason"]:  # as written; they may be equal all the same
-            task = Converter(item, training, explicit=True).convert()
-            save(path, task.text)
-            row["reason"] = binary.refusal(path)
+    # As written; then with every extent said (equal ones may differ as expressions); then with
+    # fewer sizes: two numbers may have to be equal though nothing in the module says so.
+    for explicit, literals in ((False, Literals.EACH), (True, Literals.EACH),
+                               (False, Literals.EQUAL), (True, Literals.EQUAL),
+                               (True, Literals.FIXED)):
+        try:
+            task = Converter(item, training, explicit, literals).convert()
+        except Untraceable as reason:
+            module = path.with_suffix(".py")
+            save(module, item.code)
+            return {**row, "status": "opaque", "reason": str(reason), "path": str(module)}
+        except BadModule as reason:
+            return {**row, "reason": str(reason)}
+        save(path, task.text)
+        row["reason"] = binary.refusal(path) if binary is not None else ""
+        if not row["reason"]:
+            break
     row.update(path=str(path), sizes={k: v for k, v in task.sets.items()})
     if binary is not None:
         if not row["reason"] and check:

@@ -127,7 +127,9 @@ def _derived(writer: Writer, made: list[Made]) -> Drawn | None:
         if len(args) <= place or not isinstance(args[place], torch.Tensor):
             return None
         source = _source(writer, [m.args[place] for m in made])
-        return _drawn(writer, source) if source is not None else None
+        if source is None or source[0] is first:  # a view of itself
+            return None
+        return _drawn(writer, source)
 
     if name == "copy_":
         return of(1)

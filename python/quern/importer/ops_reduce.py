@@ -391,15 +391,15 @@ def cross_entropy(call: Call) -> Val:
         writer = call.writer
         return writer.operator(call, f"cross_entropy({writer.tensor(x, 'logits')}, "
                                      f"{writer.tensor(labels, 'labels')})", [])
-    if weight is not None or smooth or x.rank < 2 and whole:
-        raise Untraceable("a cross entropy with weights or smoothing")
+    if weight is not None or smooth and not whole or x.rank < 2 and whole:
+        raise Untraceable("a cross entropy with weights, or of smoothed probabilities")
     axis = 1 if x.rank > 1 else 0
     logs = call.writer.line(
         name := call.writer.fresh("log_softmax_0"),
         f"{name} = log_softmax({call.writer.tensor(x, 'logits')}, axis = {axis})", x.shape)
     kept = [d for d in range(x.rank) if d != axis]
     if whole:
-        return nll(call, logs, labels)
+        return nll(call, logs, labels, smooth)
     made = reduced(call, Val(x.shape, "f", reader=lambda at: f"({logs.read(at)} * "
                                                              f"{labels.read(at)})"),
                    [axis], "sum", finish="-{0}")
@@ -407,12 +407,20 @@ def cross_entropy(call: Call) -> Val:
     return averaged(call, made, call.writer.count([count, *[x.shape[d] for d in kept[1:]]]))
 
 
-def nll(call: Call, logs: Val, labels: Val) -> Val:
+def nll(call: Call, logs: Val, labels: Val, smooth: float = 0.0) -> Val:
+    """`smooth`: the share of the weight that goes to all classes alike."""
     from quern.importer.ops_index import gathered
     place = gathered(call, labels, call.name + "_at")
-    each = Val(labels.shape, "f", reader=lambda at: "(0 - " + logs.read(
-        [*at[:1], place(at), *at[1:]] if logs.rank > 1 else [place(at)]) + ")")
-    return averaged(call, each)
+    spread = reduced(call, logs, [1], "mean") if smooth else None
+
+    def reader(at: Sequence[str]) -> str:
+        text = logs.read([*at[:1], place(at), *at[1:]] if logs.rank > 1 else [place(at)])
+        if spread is not None:
+            text = (f"({real_text(1 - smooth)} * {text} + "
+                    f"{real_text(smooth)} * {spread.read(at)})")
+        return f"(0 - {text})"
+
+    return averaged(call, Val(labels.shape, "f", reader=reader))
 
 
 @handles("nll_loss", "nll_loss_nd", "nll_loss_forward", "nll_loss2d_forward", "nll_loss2d")

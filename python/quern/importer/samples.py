@@ -124,7 +124,8 @@ SAMPLES: dict[str, tuple[str, ...]] = {
                 "F.margin_ranking_loss(x, y, y.sign()) + F.cosine_similarity(x, y).mean() + "
                 "F.pairwise_distance(x, y).mean()", ROWS, ROWS),
     "classes": ("pass", "return F.cross_entropy(x, t) + F.nll_loss(F.log_softmax(x, 1), t) + "
-                "F.cross_entropy(x, t, reduction='sum')", ROWS, "torch.randint(0, c, (n,))"),
+                "F.cross_entropy(x, t, reduction='sum') + "
+                "F.cross_entropy(x, t, label_smoothing=0.1)", ROWS, "torch.randint(0, c, (n,))"),
     "attention": ("pass", "return F.scaled_dot_product_attention(x, x, x, is_causal=True) + "
                   "F.scaled_dot_product_attention(x, x, x, attn_mask=torch.ones(h, h).tril()"
                   ".bool())", "torch.randn(n, 2, h, w)"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import enum
 import re
 from typing import Any
 
@@ -23,11 +24,11 @@ class BadModule(Exception):
 
 @dataclasses.dataclass
 class Knob:
-    """A whole number of the file that may become a size of the task."""
+    """A whole number of the file that may become a size of the task, and where it stands."""
 
     name: str
     value: int
-    node: ast.Constant
+    nodes: list[ast.Constant]
 
 
 @dataclasses.dataclass
@@ -117,11 +118,19 @@ def _separate(tree: ast.Module) -> None:
     tree.body = body
 
 
+class Literals(enum.Enum):
+    """What numbers without a name, in `get_inputs` and the like, become."""
+
+    EACH = "each a size of its own"
+    EQUAL = "one size with all numbers of their value"
+    FIXED = "literals of the task; so do numbers with a name"
+
+
 class Module:
     """A module file whose sizes can be set."""
 
-    def __init__(self, code: str, name: str) -> None:
-        self.name = name
+    def __init__(self, code: str, name: str, literals: Literals = Literals.EACH) -> None:
+        self.name, self.literals = name, literals
         try:
             self.tree = ast.parse(code)
         except (SyntaxError, ValueError) as error:
@@ -136,15 +145,21 @@ class Module:
             elif isinstance(node, ast.AnnAssign) and node.value is not None:
                 self._assigned(node.target, node.value)
             elif isinstance(node, ast.FunctionDef) and node.name in INPUT_FUNCTIONS:
-                self._literals(node, "size")
+                self._literals(node, "size", literals is Literals.EQUAL)
+        if literals is Literals.FIXED:
+            self.knobs = []
         self.initial = {knob.name: knob.value for knob in self.knobs}
 
-    def _add(self, name: str, node: ast.Constant) -> None:
+    def _add(self, name: str, node: ast.Constant, join: bool = False) -> None:
         if type(node.value) is not int or node.value < 2 or len(self.knobs) >= 40:
+            return
+        equal = next((knob for knob in self.knobs if join and knob.value == node.value), None)
+        if equal is not None:
+            equal.nodes.append(node)
             return
         name = re.sub(r"\W", "_", name).strip("_") or "size"
         count = self._names[name] = self._names.get(name, 0) + 1
-        self.knobs.append(Knob(name if count == 1 else f"{name}_{count}", node.value, node))
+        self.knobs.append(Knob(name if count == 1 else f"{name}_{count}", node.value, [node]))
 
     def _assigned(self, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Tuple) and isinstance(value, (ast.Tuple, ast.List)) and \
@@ -164,17 +179,18 @@ class Module:
         else:
             self._literals(value, name)
 
-    def _literals(self, node: ast.AST, name: str) -> None:
+    def _literals(self, node: ast.AST, name: str, join: bool = False) -> None:
         skipped = {id(sub) for call in ast.walk(node) if isinstance(call, ast.keyword)
                    and call.arg in ("dim", "dtype", "diagonal") for sub in ast.walk(call)}
         for sub in ast.walk(node):
             if isinstance(sub, ast.Constant) and id(sub) not in skipped:
-                self._add(name, sub)
+                self._add(name, sub, join)
 
     def namespace(self, values: dict[str, int]) -> dict[str, Any]:
         """The file's names after running it with these sizes."""
         for knob in self.knobs:
-            knob.node.value = values.get(knob.name, knob.value)
+            for node in knob.nodes:
+                node.value = values.get(knob.name, knob.value)
         space: dict[str, Any] = {"__name__": "imported_module", "__builtins__": __builtins__}
         exec(compile(self.tree, self.name, "exec"), space)  # noqa: S102  the user's own file
         return space

@@ -135,3 +135,35 @@ def test_the_command_reports_each_module_and_marks_what_a_wrong_kernel_passes(tm
     assert "unfit" in nothing["reason"] and "zeros" in nothing["reason"]
     assert sort["status"] == "opaque" and "sort" in sort["reason"]
     assert broken["status"] == "failed" and "not Python" in broken["reason"]
+
+
+@pytest.mark.parametrize(("forward", "inputs", "sizes"), [
+    ("torch.gather(x, 1, y)", "torch.rand(6, 9), torch.randint(0, 9, (6, 4))",
+     "size = 6, size_2 = 9, size_3 = 4"),
+    ("torch.tril(x @ y)", "torch.tril(torch.rand(8, 8)), torch.rand(8, 8)", "size = 8")])
+def test_literals_that_must_be_equal_become_one_size(forward, inputs, sizes, tmp_path):
+    code = module(forward, inputs, head="").replace("self, x", "self, x, y")
+    file = tmp_path / "sample.py"
+    file.write_text(code)
+    done, report = run_importer(str(file), "--out", str(tmp_path / "out"), "--quern", BINARY)
+    (row,) = report["tasks"]
+    assert (done, row["status"], row["reason"]) == (0, "imported", "")
+    assert f"({sizes})" in pathlib.Path(row["path"]).read_text()
+
+
+def test_a_table_rounded_by_the_module_agrees_with_its_formula(tmp_path):
+    agree(converted(module("x * torch.outer(torch.arange(n).float(), self.a).cos()",
+                           "torch.rand(n, c)", "self.register_buffer('a', "
+                           "1.0 / (100 ** (torch.arange(c).float() / c)))")), tmp_path)
+
+
+def test_a_module_that_refuses_other_values_is_compared_on_its_own(tmp_path):
+    agree(converted(module("nn.functional.binary_cross_entropy(x, x * 0.5)",
+                           "torch.rand(n, c)")), tmp_path)
+
+
+def test_reparametrised_weights_are_inputs(tmp_path):
+    task = converted(module("self.a(x)", "torch.rand(n, c)",
+                            "self.a = nn.utils.parametrizations.weight_norm(nn.Linear(c, 5))"))
+    assert "original1 : f32[5, " in task.text
+    agree(task, tmp_path)

@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from quern.importer.items import read_items
-from quern.importer.source import BadModule, Module, without_grad_modes
+from quern.importer.source import BadModule, Literals, Module, without_grad_modes
 
 SOURCE = """
 batch = 16
@@ -79,3 +79,10 @@ def test_gradient_modes_are_taken_away_and_nothing_else():
     assert "@other" in text and "with lock" in text and "y = y + 1" in text
     assert without_grad_modes("x = 1  # kept") == "x = 1  # kept"
     assert without_grad_modes("def :") == "def :"
+
+
+def test_equal_literals_can_be_one_number_with_the_name_of_their_like():
+    code = "rows = 9\n\ndef get_inputs():\n    return [make(rows, 12), make(12, 9)]\n"
+    equal = Module(code, "test", Literals.EQUAL)
+    assert {knob.name: knob.value for knob in equal.knobs} == {"rows": 9, "size": 12}
+    assert Module(code, "test", Literals.FIXED).knobs == []

@@ -132,6 +132,10 @@ class Block:
         part = self.flat[place.offset:place.offset + place.size * dtype.itemsize]
         return part.view(dtype).as_strided(place.shape, place.strides)
 
+    def whole(self, place: Place) -> torch.Tensor:
+        """The bytes that nothing but this place has."""
+        return self.flat[place.offset:place.offset + -(-max(place.nbytes, 1) // _ALIGN) * _ALIGN]
+
     def tensors(self, places: list[Place]) -> list[torch.Tensor]:
         return [self.tensor(place) for place in places]
 
@@ -143,22 +147,24 @@ def _map(fd: int, size: int) -> torch.Tensor:
 def flatten(tree: Any) -> tuple[Any, list[torch.Tensor]]:
     """A tree of lists, tuples, dicts and plain values as JSON, and its tensors in order."""
     tensors: list[torch.Tensor] = []
+    return _walk(tree, tensors), tensors
 
-    def walk(node: Any) -> Any:
-        if isinstance(node, torch.Tensor):
-            tensors.append(node)
-            return {"tensor": len(tensors) - 1}
-        if isinstance(node, (list, tuple)):
-            return {"tuple" if isinstance(node, tuple) else "list": [walk(item) for item in node]}
-        if isinstance(node, dict):
-            return {"dict": [[str(key), walk(value)] for key, value in node.items()]}
-        if node is None or isinstance(node, (bool, int, float, str)):
-            return {"value": node}
-        if isinstance(node, torch.dtype):
-            return {"dtype": str(node).split(".")[1]}
-        raise TypeError(f"a value of type {type(node).__name__} cannot be passed on")
 
-    return walk(tree), tensors
+def _walk(node: Any, tensors: list[torch.Tensor]) -> Any:
+    # No closure: one that calls itself is a cycle, which keeps its tensors until it is collected.
+    if isinstance(node, torch.Tensor):
+        tensors.append(node)
+        return {"tensor": len(tensors) - 1}
+    if isinstance(node, (list, tuple)):
+        return {"tuple" if isinstance(node, tuple) else "list": [_walk(item, tensors)
+                                                                 for item in node]}
+    if isinstance(node, dict):
+        return {"dict": [[str(key), _walk(value, tensors)] for key, value in node.items()]}
+    if node is None or isinstance(node, (bool, int, float, str)):
+        return {"value": node}
+    if isinstance(node, torch.dtype):
+        return {"dtype": str(node).split(".")[1]}
+    raise TypeError(f"a value of type {type(node).__name__} cannot be passed on")
 
 
 def unflatten(tree: Any, tensors: list[torch.Tensor]) -> Any:

@@ -19,9 +19,9 @@ import sys
 import sysconfig
 import time
 import warnings
-from typing import Any
+from typing import Any, Callable
 
-from quern.torch_lane import light, sandbox
+from quern.torch_lane import light, sandbox, triton_builds
 
 BUILD_LIMIT_S = 180.0
 _LOG_CAP = 8000
@@ -31,7 +31,8 @@ PACKAGE = str(pathlib.Path(__file__).parents[2])
 def environment(cache: str, trusted: bool) -> dict[str, str]:
     """Where compilers inside a runner keep their files: candidates in their own folder, `scratch`,
     so that none reads what another wrote."""
-    made = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "MAX_JOBS": "1"}
+    # Inductor asks for a user's name, which a confined process cannot look up.
+    made = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "MAX_JOBS": "1", "USER": "quern"}
     if trusted:
         return {**made, "TORCHINDUCTOR_CACHE_DIR": os.path.join(cache, "inductor"),
                 "TRITON_CACHE_DIR": os.path.join(cache, "triton")}
@@ -56,7 +57,7 @@ def _torch_flags() -> tuple[list[str], list[str], str]:
                        "-ltorch_python"], standard
 
 
-def warm_up() -> None:
+def warm_up(device: str) -> None:
     """Imports what builds and their callers need, once, before anything forks."""
     # Asking CUDA for devices would make this process unfit for forking users of CUDA.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
@@ -66,10 +67,26 @@ def warm_up() -> None:
         _torch_flags()
         nvcc_flags()
         _compiler_version("c++")
+        if device.startswith("cuda"):
+            triton_builds.warm_up(device_architecture() or "90")
 
 
-def torch_link_flags() -> list[str]:
-    return _torch_flags()[1]
+def _link_stand_ins(folder: pathlib.Path) -> list[str]:
+    """Flags that bind a library to PyTorch's by name alone: to read what PyTorch's define takes a
+    linker longer than all the rest, and a library may leave symbols open."""
+    import torch
+
+    for name in ("libtorch_cpu.so", "libtorch_cuda.so"):
+        if not (folder / name).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            made = folder / f"{name}.{os.getpid()}"
+            subprocess.run(["c++", "-shared", "-nostdlib", "-x", "c", "/dev/null",
+                            f"-Wl,-soname,{name}", "-o", str(made)], check=True)
+            os.replace(made, folder / name)
+    real = os.path.join(os.path.dirname(torch.__file__), "lib")
+    names = ["-ltorch_cpu", *(["-ltorch_cuda"] if torch.version.cuda else [])]
+    return ["-L" + str(folder), "-Wl,-rpath," + real, "-Wl,--push-state,--no-as-needed", *names,
+            "-Wl,--pop-state"]
 
 
 class _Failed(Exception):
@@ -91,31 +108,56 @@ class Builder:
         or {"log"} of the compiler that refused."""
         began = time.monotonic()
         try:
-            made = self._build(request)
+            made = self._extension(request) if request.get("kind", "extension") == "extension" \
+                else self._for_triton(request)
             path = pathlib.Path(into) / made.parent.name / made.name
             path.parent.mkdir(exist_ok=True)
             shutil.copyfile(made, path)
             return {"path": str(path)}
         except _Failed as failed:
             return {"log": str(failed)[-_LOG_CAP:]}
+        except OSError as error:
+            return {"log": f"a compiler does not start: {error}"}
         finally:
             self.spent_s += time.monotonic() - began
 
-    def _build(self, request: dict[str, Any]) -> pathlib.Path:
+    def _extension(self, request: dict[str, Any]) -> pathlib.Path:
+        name = re.sub(r"\W", "_", request["name"]) or "extension"
+        return self._kept(request, f"{name}.so", lambda work: self._compile(request, name, work))
+
+    def _for_triton(self, request: dict[str, Any]) -> pathlib.Path:
+        import triton
+
+        def make(work: pathlib.Path) -> pathlib.Path:
+            source, made = work / "source", work / "made"
+            source.write_text(str(request["text"]))
+            try:
+                self._run(triton_builds.command(request, str(source), str(made)), work)
+            except ValueError as error:
+                raise _Failed(str(error)) from None
+            self.how.append("triton")
+            return made
+
+        name = re.sub(r"\W", "_", request["name"]) or "launcher"
+        ending = sysconfig.get_config_var("EXT_SUFFIX") if request["kind"] == "launcher" else ".o"
+        return self._kept({**request, "triton": triton.__version__}, name + str(ending), make)
+
+    def _kept(self, request: dict[str, Any], name: str,
+              make: Callable[[pathlib.Path], pathlib.Path]) -> pathlib.Path:
+        """What `make` makes of a request in a folder of its own, or what it made before."""
         import torch
 
         key = hashlib.sha256(repr((sorted(request.items()), torch.__version__, sys.version,
                                    _compiler_version("c++"), self.fast)).encode()).hexdigest()[:32]
-        name = re.sub(r"\W", "_", request["name"]) or "extension"
-        path = self.cache / key / f"{name}.so"
+        path = self.cache / key / name
         if path.exists():
             self.how.append("cached")
             return path
         work = pathlib.Path(sandbox.private_folder("build"))
         try:
-            made = self._compile(request, name, work)
+            made = make(work)
             path.parent.mkdir(parents=True, exist_ok=True)
-            waiting = path.with_suffix(f".{os.getpid()}")
+            waiting = path.with_name(f"{name}.{os.getpid()}")
             shutil.copyfile(made, waiting)
             waiting.chmod(0o755)
             os.replace(waiting, path)
@@ -137,9 +179,10 @@ class Builder:
                        work: pathlib.Path) -> pathlib.Path | None:
         """None where PyTorch's own header may do better."""
         standards = ["c++17", _torch_flags()[2]]
+        linking = _link_stand_ins(self.cache / "headers" / "stand_ins")
         for standard in dict.fromkeys(standards):
             try:
-                return light.compile_light(request, name, work, self._run, standard)
+                return light.compile_light(request, name, work, self._run, linking, standard)
             except _Failed as failed:
                 if light.explains(str(failed)):
                     return None

@@ -12,27 +12,26 @@ from typing import Any, Callable
 import torch
 
 from quern.torch_lane.block import flatten, unflatten
+from quern.torch_lane.compare import PIECE, pieces
 
 _FEW = 16
 
 
-def _normal(x: torch.Tensor) -> torch.Tensor:
+def _normal(x: torch.Tensor, uniform: bool) -> torch.Tensor:
     """The normal variable that a uniform one stands for; other values change sign."""
-    if bool((x < 0).any()) or bool((x > 1).any()):
-        return -x
-    return torch.special.ndtri(x.double().clamp(1e-12, 1 - 1e-12)).to(x.dtype)
+    return torch.special.ndtri(x.double().clamp_(1e-12, 1 - 1e-12)).to(x.dtype) if uniform else -x
 
 
-def _wide(x: torch.Tensor) -> torch.Tensor:
-    return _normal(x) * 8
+def _wide(x: torch.Tensor, uniform: bool) -> torch.Tensor:
+    return _normal(x, uniform) * 8
 
 
-def _shifted(x: torch.Tensor) -> torch.Tensor:
+def _shifted(x: torch.Tensor, uniform: bool) -> torch.Tensor:
     return -x * 3
 
 
 # name -> what becomes of a value; None: as published
-DISTRIBUTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
+DISTRIBUTIONS: dict[str, Callable[[torch.Tensor, bool], torch.Tensor] | None] = {
     "published": None, "normal": _normal, "wide": _wide, "negative": _shifted}
 
 
@@ -50,10 +49,18 @@ def transform(tree: Any, name: str) -> Any:
         if not tensor.is_floating_point() or _few_values(tensor):
             made.append(tensor)
             continue
-        changed = change(tensor)
-        made.append(torch.where(tensor == 0, tensor, changed) if bool((tensor == 0).any())
-                    else changed)
+        made.append(_changed(tensor, change))
     return unflatten(shape, made)
+
+
+def _changed(tensor: torch.Tensor,
+             change: Callable[[torch.Tensor, bool], torch.Tensor]) -> torch.Tensor:
+    """Value by value, zeros kept, in pieces; the tensor given stays as it is."""
+    uniform = all(bool(((part >= 0) & (part <= 1)).all()) for part, in pieces(tensor))
+    made = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    for part, into in pieces(tensor, made):
+        into.copy_(torch.where(part == 0, part, change(part, uniform)))
+    return made if tensor.is_contiguous() else torch.empty_like(tensor).copy_(made)
 
 
 def draw(get_inputs: Callable[[], Any], name: str, seed: int, device: str) -> list[Any]:

@@ -19,12 +19,10 @@ from quern.importer.source import BadModule, Module
 from quern.torch_lane import draws
 from quern.torch_lane.block import Block, Place, flatten, lay_out, unflatten
 from quern.torch_lane.channel import Channel, Gone, Message
+from quern.torch_lane.compare import Fingerprint, close_enough, compare, is_finite
 
 POISON = 0xA5
-# A candidate may err by so many times what the reference errs by in its own precision, and by this
-# share of the largest value anyway: a sum in another order is no fault, TF32 in place of FP32 is.
-ERROR_FACTOR = 24.0
-FLOOR = {"float32": 2.0 ** -20, "float64": 2.0 ** -46, "float16": 2.0 ** -9, "bfloat16": 2.0 ** -6}
+_MOST_KEPT = 16 << 30  # bytes of a device that the allocator may hold for later
 
 
 class Judge:
@@ -36,12 +34,14 @@ class Judge:
         self.settings = settings
         self.device: str = settings["device"]
         self.seed: int = settings["seed"]
-        self.pristine: dict[int, Any] = {}
+        self.trees: dict[int, Any] = {}  # of the inputs in a slot, and what its bytes were
+        self.pristine: dict[int, list[int]] = {}
+        self.kept: dict[int, Any] = {}   # copies, of a module that changes its inputs
         self.drawn: dict[int, tuple[str, int]] = {}
         self.expected: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self.blocks: list[Block] = []
         self.outputs: list[Block] = []
-        self.history: list[list[torch.Tensor]] = []
+        self.history: list[list[int]] = []
 
     def _build(self) -> None:
         source = Module(self.settings["source"], self.settings["name"])
@@ -63,15 +63,18 @@ class Judge:
     def prepare(self, message: Message) -> Message:
         """Makes the reference; says what inputs and outputs look like."""
         self._build()
+        self.fingerprint = Fingerprint(self.device)
         with torch.no_grad():
             first = draws.draw(self.get_inputs, "published", self.seed + 1, self.device)
             kept = copy.deepcopy(first)
             one = self._reference(first)
-            changes_inputs = not _same(kept, first)
+            self.changes_inputs = not _same(kept, first)
             torch.manual_seed(self.seed + 77)
             two = self._reference(copy.deepcopy(kept))
-        random = not _close_enough(one, two)
-        self._make_double()
+        random = not all(close_enough(x, y) for x, y in zip(
+            flatten(one)[1], flatten(two)[1], strict=True))
+        del two
+        self._make_double(kept)
         self.tree, tensors = flatten(first)
         self.places, size = lay_out(tensors)
         _, outputs = flatten(one)
@@ -90,19 +93,21 @@ class Judge:
                   "places": [vars(place) for place in self.places], "random": random,
                   "out_tree": self.out_tree,
                   "out_places": [vars(place) for place in self.out_places],
-                  "changes_inputs": changes_inputs, "double": self.double is not None,
+                  "changes_inputs": self.changes_inputs, "double": self.double is not None,
                   "stray_tensors": len(stray), "call_s": self._time(kept),
                   "state": {"block": self.state.shared, "places": [
                       {"key": key, **vars(place)}
                       for key, place in zip(state, state_places, strict=True)]}}
+        del first, one, kept, outputs, tensors
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()  # runners need what comparing the largest tensors took
         return answer | {"fds": [self.state.fd] if self.state.fd >= 0 else []}
 
-    def _make_double(self) -> None:
+    def _make_double(self, inputs: list[Any]) -> None:
         """The reference in double precision; None where the module does not run in it."""
         self.double = None
         try:
             double = copy.deepcopy(self.model).double()
-            inputs = draws.draw(self.get_inputs, "published", self.seed + 1, self.device)
             with torch.no_grad():
                 double(*_double(inputs))
             self.double = double
@@ -141,16 +146,29 @@ class Judge:
             tensors = flatten(inputs)[1]
             if [list(t.shape) for t in tensors] != [place.shape for place in self.places]:
                 return {"finite": False, "reason": "get_inputs() gives other shapes each time"}
-            for place, tensor in zip(self.places, tensors, strict=True):
-                self.blocks[slot].tensor(place).copy_(tensor)
-            self.pristine[slot] = inputs
-            self.drawn[slot] = (name, seed)
-            self.expected.pop(slot, None)
+            self._fill(slot, tensors)
+            self._note(slot, inputs, (name, seed))
+            del inputs, tensors
             if name != "published":
-                finite &= all(bool(t.isfinite().all()) for t in self._expect(slot)[0])
+                finite &= all(map(is_finite, self._expect(slot)[0]))
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
         return {"finite": finite}
+
+    def _fill(self, slot: int, tensors: list[torch.Tensor]) -> None:
+        for place, tensor in zip(self.places, tensors, strict=True):
+            self.blocks[slot].tensor(place).copy_(tensor)
+
+    def _note(self, slot: int, inputs: list[Any], drawn: tuple[str, int]) -> None:
+        """What a slot holds from now on."""
+        self.trees[slot], self.drawn[slot] = flatten(inputs)[0], drawn
+        self.pristine[slot] = self._prints(self.blocks[slot], self.places)
+        if self.changes_inputs:
+            self.kept[slot] = copy.deepcopy(inputs)
+        self.expected.pop(slot, None)
+
+    def _prints(self, block: Block, places: list[Place]) -> list[int]:
+        return [self.fingerprint.of(block.whole(place)) for place in places]
 
     def poison(self, message: Message) -> Message:
         for block in self.outputs:
@@ -160,14 +178,15 @@ class Judge:
         return {}
 
     def _expect(self, slot: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """(in double where the module allows, in its own precision)."""
+        """(in double where the module allows, in its own precision), of unchanged inputs."""
         if slot not in self.expected:
-            inputs = self.pristine[slot]
+            inputs = self.kept[slot] if self.changes_inputs else unflatten(
+                self.trees[slot], self.blocks[slot].tensors(self.places))
+            own = copy.deepcopy if self.changes_inputs else (lambda given: given)
             with torch.no_grad():
-                plain = flatten(self._reference(copy.deepcopy(inputs)))[1]
-                exact = plain
+                exact = plain = flatten(self._reference(own(inputs)))[1]
                 if self.double is not None:
-                    exact = flatten(self.double(*_double(copy.deepcopy(inputs))))[1]
+                    exact = flatten(self.double(*_double(own(inputs))))[1]
             self.expected[slot] = (exact, plain)
         return self.expected[slot]
 
@@ -176,6 +195,13 @@ class Judge:
         candidate's process says of its output enters here."""
         slot, block = message["slot"], self.outputs[message["output"]]
         given = block.tensors(self.out_places)
+        slots = range(len(self.blocks)) if message.get("all_inputs") else [slot]
+        changed = [s for s in slots if s in self.pristine and
+                   self._prints(self.blocks[s], self.places) != self.pristine[s]]
+        told = {"changed_inputs": changed, "at": list(self.drawn[slot])}
+        if slot in changed and slot not in self.expected and not self.changes_inputs:
+            return {"ok": False, "max_error": math.inf, "allowed": 0.0,
+                    "detail": "the inputs are no longer what they were", **told}
         exact, plain = self._expect(slot)
         worst: Message = {"ok": True, "max_error": 0.0, "allowed": 0.0, "detail": ""}
         for number, (got, want, own) in enumerate(zip(given, exact, plain, strict=True)):
@@ -184,21 +210,22 @@ class Judge:
                 worst = {**found, "detail": f"output {number}: {found['detail']}"}
                 if not found["ok"]:
                     break
+        del self.expected[slot]
         if not worst["ok"]:
-            worst["stale"] = not _constant(given) and any(
-                _same_bits(given, old) for old in self.history)
+            worst["stale"] = not _constant(given) and \
+                self._prints(block, self.out_places) in self.history
         if message.get("remember"):
-            self.history.append([tensor.clone() for tensor in given])
+            self.history.append(self._prints(block, self.out_places))
             self.history = self.history[-4:]
-        slots = range(len(self.blocks)) if message.get("all_inputs") else [slot]
-        changed = [s for s in slots if s in self.pristine and not _same(
-            self.blocks[s].tensors(self.places), flatten(self.pristine[s])[1])]
-        return {**worst, "changed_inputs": changed, "at": list(self.drawn[slot])}
+        return {**worst, **told}
 
     def restore(self, message: Message) -> Message:
         """Back to the published sizes, and nothing remembered of the last candidate."""
         self.places, self.out_places = self.published
         self.pristine, self.drawn, self.expected, self.history = {}, {}, {}, []
+        self.trees, self.kept = {}, {}
+        if self.device.startswith("cuda") and torch.cuda.memory_reserved() > _MOST_KEPT:
+            torch.cuda.empty_cache()
         return {}
 
     def resized(self, message: Message) -> Message:
@@ -226,10 +253,9 @@ class Judge:
             if out_size > self.outputs[0].size:
                 continue
             self.places, self.out_places = places, out_places
-            for place, tensor in zip(places, tensors, strict=True):
-                self.blocks[0].tensor(place).copy_(tensor)
-            self.pristine = {0: inputs}
-            self.drawn, self.expected = {0: ("resized", value)}, {}
+            self._fill(0, tensors)
+            self.pristine, self.expected = {}, {}
+            self._note(0, inputs, ("resized", value))
             if self.device.startswith("cuda"):
                 torch.cuda.synchronize()
             return {"knob": knob.name, "value": value, "tree": flatten(inputs)[0],
@@ -258,55 +284,6 @@ def _constant(tensors: list[torch.Tensor]) -> bool:
 
 def _same(a: Any, b: Any) -> bool:
     return _same_bits(flatten(a)[1], flatten(b)[1])
-
-
-def _close_enough(a: Any, b: Any) -> bool:
-    """The same but for rounding: atomics may add in another order, random numbers differ more."""
-    for x, y in zip(flatten(a)[1], flatten(b)[1], strict=True):
-        if not torch.allclose(x.double(), y.double(), rtol=1e-3, atol=1e-3, equal_nan=True):
-            return False
-    return True
-
-
-def compare(got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> Message:
-    """`got` with the exact `want`, allowing what the reference's `own` precision explains."""
-    if not got.is_floating_point():
-        wrong = int((got != own).sum())
-        return {"ok": wrong == 0, "max_error": float(wrong), "allowed": 0.0,
-                "detail": f"{wrong} of {got.numel()} differ" if wrong else "equal"}
-    if got.numel() == 0:
-        return {"ok": True, "max_error": 0.0, "allowed": 0.0, "detail": "empty"}
-    exact, plain, given = want.double(), own.double(), got.double()
-    special = ~plain.isfinite()
-    if bool((special != ~given.isfinite()).any()) or \
-            not bool(torch.equal(given[special].nan_to_num(1, 2, 3),
-                                 plain[special].nan_to_num(1, 2, 3))):
-        count = int((special != ~given.isfinite()).sum())
-        return {"ok": False, "max_error": math.inf, "allowed": 0.0, "nan": True,
-                "detail": f"{count} values are NaN or infinite where the reference's are not, "
-                          "or the other way round"}
-    keep = ~special
-    scale = float(exact[keep].abs().max()) if bool(keep.any()) else 0.0
-    rounding = float((plain - exact)[keep].abs().max()) if bool(keep.any()) else 0.0
-    name = str(got.dtype).split(".")[1]
-    allowed = max(ERROR_FACTOR * rounding, FLOOR.get(name, 2.0 ** -6) * scale, 1e-30)
-    difference = torch.where(keep, (given - exact).abs(), torch.zeros_like(exact))
-    error = float(difference.max())
-    detail = f"greatest error {error:.3g}, allowed {allowed:.3g}"
-    if error > allowed:
-        place = int(difference.flatten().argmax())
-        detail += f"; at {_index(place, got.shape)}: {float(given.flatten()[place]):.9g} " \
-                  f"instead of {float(exact.flatten()[place]):.9g}; " \
-                  f"{int((difference > allowed).sum())} of {got.numel()} wrong"
-    return {"ok": error <= allowed, "max_error": error, "allowed": allowed, "detail": detail}
-
-
-def _index(place: int, shape: torch.Size) -> list[int]:
-    index = []
-    for size in reversed(shape):
-        index.append(place % size)
-        place //= size
-    return index[::-1]
 
 
 def serve(settings: Message, channel: Channel) -> None:

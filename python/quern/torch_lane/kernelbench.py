@@ -19,7 +19,7 @@ from typing import Any, Callable
 
 import torch
 
-from quern.torch_lane import build, runner
+from quern.torch_lane import build, runner, sandbox, triton_builds
 from quern.torch_lane.channel import Channel, Gone, Message
 
 SEED = 42
@@ -274,8 +274,11 @@ def serve(settings: Message, channel: Channel, output_fd: int) -> None:
     """One evaluation, confined as candidates are. Never returns to its caller's stack."""
     try:
         notes = runner.enter(settings, channel, output_fd)
+        if settings["confined"]:
+            notes += [note for note in [sandbox.filter_calls(settings["may_compile"])] if note]
         if settings["fast_builds"]:
             build.intercept(channel, settings["device"])
+            triton_builds.intercept(channel)
         channel.send({**evaluate(settings), "notes": notes})
     except Gone:
         pass

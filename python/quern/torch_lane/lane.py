@@ -62,11 +62,13 @@ class Lane:
     def __init__(self, source: str, name: str, options: Options) -> None:
         self.options = options
         self.source, self.name = source, name
-        builder.warm_up()
+        builder.warm_up(options.device)
         self.builder = builder.Builder(options.cache, options.fast_builds)
         self.random = random.Random(options.seed)
         self.baselines: dict[str, Process] = {}
         self.baseline_notes: list[str] = []
+        self.spare: Process | None = None   # confined, with a device context, without a candidate
+        self.leaving: list[Process] = []    # told to end
         self.judge = Process(judge.serve, {"source": source, "name": name,
                                            "device": options.device,
                                            "seed": options.seed + PARAMETER_SEED}, capture=False)
@@ -101,20 +103,40 @@ class Lane:
             raise ReferenceUnfit(f"{self.name}: the reference ended with signal {death.signal}, "
                                  f"exit code {death.exit_code}") from None
 
-    def _start(self, role: str, source: str, entry: str, compile_mode: str = "") -> Process:
+    def _fork(self, role: str, capture: bool = False) -> Process:
         trusted = role == "baseline"
-        process = Process(runner.serve, {
-            "role": role, "source": source, "entry": entry, "compile": compile_mode,
-            "device": self.options.device, "confined": not trusted,
-            "may_compile": trusted or static_checks.starts_compilers(source),
+        return Process(runner.serve, {
+            "role": role, "capture": capture, "device": self.options.device, "confined": not trusted,
             "memory_bytes": self.options.memory_bytes, "readable": [builder.PACKAGE],
             "environment": builder.environment(self.options.cache, trusted)}, capture=True)
-        process.source = source
+
+    def _ready(self, process: Process) -> Process:
+        """Once it takes orders. No module has run in it yet: where it ends, the machine is at
+        fault."""
+        try:
+            if not process.is_ready:
+                process.notes = self._answer(process, None, LOAD_LIMIT_S).get("notes", [])
+                process.is_ready = True
+        except Died as death:
+            raise ReferenceUnfit(f"a process on {self.options.device} ended before any candidate "
+                                 f"was in it: {death}: {death.output[-500:]}") from None
         return process
 
-    def _load(self, process: Process, limit_s: float) -> Report:
+    def _candidate(self) -> Process:
+        """A process for the next candidate: the spare one, and another to follow it."""
+        process = self.spare or self._fork("candidate")
+        self.spare = None
+        self._ready(process)
+        if self.options.device.startswith("cuda"):
+            self.spare = self._fork("candidate")
+        return process
+
+    def _load(self, process: Process, source: str, entry: str, limit_s: float,
+              compile_mode: str = "", may_compile: bool = True) -> Report:
         """Module made, memory mapped, one call made. Raises Died and Stop."""
-        self._answer(process, None, limit_s, wait_only=True)
+        adopted = self._answer(process, "adopt", CALL_LIMIT_S, source=source, entry=entry,
+                               compile=compile_mode, may_compile=may_compile)
+        process.notes += adopted["notes"]
         state = self.facts["state"]
         loaded = self._answer(process, "load", limit_s, fds=self.facts["fds"], seed=self.options.seed
                               + PARAMETER_SEED, init=self.facts["init"], state=state)
@@ -123,12 +145,23 @@ class Lane:
                      inputs=self.blocks["inputs"], outputs=self.blocks["outputs"])
         return loaded
 
+    def _reap(self) -> None:
+        """Waits until nothing of earlier candidates is there to write to shared memory."""
+        while self.leaving:
+            self.leaving.pop().close()
+
+    def _be_quiet(self) -> None:
+        """Waits for processes that are on their way, which timing would notice."""
+        self._reap()
+        if self.spare is not None:
+            self._ready(self.spare)
+
     def _answer(self, process: Process, order: str | None, limit_s: float,
-                fds: list[int] | None = None, wait_only: bool = False, **fields: Any) -> Report:
-        """The answer to an order; builds what is asked for meanwhile. Raises Stop where the
-        module raised."""
-        if not wait_only:
-            process.send(str(order), fds, **fields)
+                fds: list[int] | None = None, **fields: Any) -> Report:
+        """The answer to an order, or to an earlier one; builds what is asked for meanwhile. Raises
+        Stop where the module raised."""
+        if order is not None:
+            process.send(order, fds, **fields)
         while True:
             answer, _ = process.receive(limit_s)
             if "build" in answer:
@@ -138,8 +171,6 @@ class Lane:
                 raise raised(answer)
             if "missing" in answer:
                 raise Stop("compile_failed", f"the file defines no class {answer['missing']}")
-            if wait_only:
-                process.notes = answer.get("notes", [])
             return answer
 
     def baseline(self, kind: str) -> Process | None:
@@ -147,9 +178,9 @@ class Lane:
         if kind in self.baselines:
             return self.baselines[kind]
         mode = {"eager": "", "compile": "default"}.get(kind, kind)
-        process = self._start("baseline", self.source, "Model", mode)
+        process = self._ready(self._fork("baseline"))
         try:
-            self._load(process, LOAD_LIMIT_S)
+            self._load(process, self.source, "Model", LOAD_LIMIT_S, mode)
             self._draw_all("published", 3)
             for _ in range(2):
                 self._answer(process, "run", 300.0, slots=list(range(self.slots)))
@@ -182,8 +213,8 @@ class Lane:
         process: Process | None = None
         try:
             self._judge_source(source)
-            process = self._start("candidate", source, "ModelNew")
-            self._evaluate(process, report)
+            process = self._candidate()
+            self._evaluate(process, source, report)
         except Stop as stop:
             report.update(stop.report)
         except Died as death:
@@ -192,7 +223,8 @@ class Lane:
             if process is not None:
                 if report["verdict"] != "passed" and not report["evidence"]:
                     report["evidence"] = process.output()[-2000:]
-                process.close()
+                process.kill()
+                self.leaving.append(process)
             self._ask_judge("restore")
         if report["verdict"] != "passed":
             for name in ("timing", "baselines", "speedup"):
@@ -210,17 +242,18 @@ class Lane:
             raise Stop("rejected", found[0].reason, "\n".join(f.reason for f in found),
                        found[0].breach)
 
-    def _evaluate(self, process: Process, report: Report) -> None:
+    def _evaluate(self, process: Process, source: str, report: Report) -> None:
         clock = _Stages(report["stages_ms"])
         built = self.builder.spent_s
-        loaded = self._load(process, LOAD_LIMIT_S)
+        compiles = static_checks.starts_compilers(source)
+        loaded = self._load(process, source, "ModelNew", LOAD_LIMIT_S, may_compile=compiles)
         report["notes"] += process.notes
         report["parameters"] = loaded["state"]
         self._refuse_replaced(loaded["replaced"])
         clock.mark("load")
+        self._reap()
         self._ask_judge("draw", draws=[[0, "published", self._seed(1)]])
         # Whatever compiles when first called does so here; the answer is only remembered.
-        compiles = static_checks.starts_compilers(process.source)
         self._answer(process, "run", LOAD_LIMIT_S if compiles else 5 + self._limit_s(1), slots=[0])
         self._deliver(process, [(0, 0)])
         self._ask_judge("check", slot=0, output=0, remember=True)
@@ -308,11 +341,11 @@ class Lane:
     def _refuse_answer(self, process: Process, found: Report, name: str, calls: int,
                        ordered: bool) -> None:
         detail = f"{name}: {found['detail']}"
-        if found.get("stale"):
-            raise Stop("rejected", "the output is that of earlier inputs", detail, "stale_output")
-        if ordered:
+        if ordered:  # right on a device that was waited for: seen just before
             raise Stop("rejected", "right only after the whole device has been waited for: it "
                        "works on a stream that nobody waits for", detail, "unsynchronised_stream")
+        if found.get("stale"):
+            raise Stop("rejected", "the output is that of earlier inputs", detail, "stale_output")
         if calls > 1 and self._answer(process, "probe", CALL_LIMIT_S)["overlap"]:
             raise Stop("rejected", "outputs of several calls share memory: a later call overwrites "
                        "what an earlier one returned", detail, "overwritten_output")
@@ -329,6 +362,7 @@ class Lane:
     def kernelbench(self, source: str, backend: str = "", precision: str = "fp32",
                     timed_trials: int = kernelbench.TIMED_TRIALS) -> Report:
         """What KernelBench's own evaluation says of it (docs/torch_lane.md)."""
+        self._be_quiet()
         settings = {"role": "kernelbench", "reference": self.source, "source": source,
                     "device": self.options.device, "confined": True, "may_compile": True,
                     "precision": precision, "backend": backend, "timed_trials": timed_trials,
@@ -357,13 +391,15 @@ class Lane:
             made = self.baseline(kind)
             if made is not None:
                 runners[kind] = made
+        self._be_quiet()
         samples: dict[str, list[float]] = {name: [] for name in runners}
         late: dict[str, list[float]] = {name: [] for name in runners}
         overhead = min(self._run(process, []) for _ in range(5))
         slots = list(range(self.slots))
         began = time.monotonic()
         for number in range(self.options.rounds):
-            if number >= 5 and time.monotonic() - began > self.options.timing_s:
+            if number >= 5 and (time.monotonic() - began > self.options.timing_s
+                                or self._settled(samples)):
                 break
             self._draw_all("published", 100 + number)
             self._ask_judge("poison")
@@ -392,6 +428,13 @@ class Lane:
             for name, values in samples.items() if name != "candidate"}
         for name in ("speedup", "speedup_low", "speedup_high"):
             report[name] = report["baselines"].get("eager", {}).get(name)
+
+    def _settled(self, samples: dict[str, list[float]]) -> bool:
+        """Whether the speedups are known to 0.5 %, as one is soon where a call takes long."""
+        found = [paired(values, samples["candidate"]) for name, values in samples.items()
+                 if name != "candidate"]
+        return bool(found) and all(pair["speedup_high"] - pair["speedup_low"] <
+                                   0.01 * pair["speedup"] for pair in found)
 
     def _check_timed(self, process: Process, report: Report, slot: int) -> None:
         """The answer of one timed call, which the candidate could not know would be looked at."""
@@ -444,7 +487,8 @@ class Lane:
             report["notes"].append(f"right at the published sizes only: not at {what}")
 
     def close(self) -> None:
-        for process in [*self.baselines.values(), self.judge]:
+        self._reap()
+        for process in [*self.baselines.values(), self.judge, *filter(None, [self.spare])]:
             process.close()
 
     def __enter__(self) -> "Lane":

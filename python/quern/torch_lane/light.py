@@ -2,7 +2,7 @@
 """Builds against the light header, which has of PyTorch what kernels mostly use.
 
 The header stands where PyTorch's would: a folder of one-line files with PyTorch's names brings it
-in. One compiler call makes the library, host and device code in one unit.
+in. Host and device code are one unit.
 """
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pathlib
 import re
 import sysconfig
 from typing import Any, Callable
+
+from quern.torch_lane import nvcc
 
 HEADER = pathlib.Path(__file__).parent / "headers" / "light_torch.h"
 SHADOWED = ("torch/extension.h", "torch/torch.h", "torch/types.h", "torch/all.h",
@@ -23,12 +25,17 @@ _LACKING = re.compile(
     r"|_AND_HALF|c10::BFloat16|at::BFloat16|torch::autograd|at::matmul|torch::matmul"
     r"|at::parallel_for|\.accessor<|at::native")
 
+# Device code of several units, which a link of its own puts together.
+_SEPARATE = ("-rdc", "--relocatable-device-code", "-dc", "--device-c", "-dlto")
+
 
 def may_suit(request: dict[str, Any]) -> bool:
     """Whether the light header is worth a try."""
     if not request["cpp"] and not request["cuda"]:
         return False
     text = "\n".join(request["cpp"] + request["cuda"])
+    if any(flag.startswith(_SEPARATE) for flag in request["extra_cuda_cflags"]):
+        return False
     return bool(request["functions"] or "PYBIND11_MODULE" in text) and not _LACKING.search(text)
 
 
@@ -52,7 +59,7 @@ def _unit(request: dict[str, Any]) -> str:
 
 
 def compile_light(request: dict[str, Any], name: str, work: pathlib.Path,
-                  run: Callable[[list[str], pathlib.Path], None],
+                  run: Callable[[list[str], pathlib.Path], None], linking: list[str],
                   standard: str = "c++17") -> pathlib.Path:
     """The library. Raises what `run` raises where the compiler refuses. C++17 by default, whose
     library takes a quarter less time to read than C++20's."""
@@ -68,21 +75,21 @@ def compile_light(request: dict[str, Any], name: str, work: pathlib.Path,
     made = work / f"{name}.so"
     folders = [f"{work}/shadow", str(HEADER.parent), sysconfig.get_paths()["include"]]
     common = [*(word for path in folders for word in ("-isystem", path)),
-              "-DTORCH_EXTENSION_NAME=" + name, "-std=" + standard, "-shared",
+              "-DTORCH_EXTENSION_NAME=" + name, "-std=" + standard,
               *("-I" + path for path in request["extra_include_paths"])]
-    linking = [flag for flag in builder.torch_link_flags() if flag not in (
-        "-ltorch_python", "-lc10", "-ltorch")]
-    if cuda:
-        host = [word for flag in ["-fPIC", *request["extra_cflags"]]
-                for word in ("-Xcompiler", flag)]
-        paths = [word for flag in linking if flag.startswith("-Wl,")
-                   for word in ("-Xlinker", flag[4:].replace(",", "="))]
-        command = [builder.nvcc(), *builder.nvcc_flags(), *common, "-DQUERN_LIGHT_CUDA", *host,
-                   *request["extra_cuda_cflags"], str(source), *paths,
-                   *(flag for flag in linking if not flag.startswith("-Wl,")), "-ltorch_cuda",
-                   "-cudart", "shared", *request["extra_ldflags"], "-o", str(made)]
-    else:
-        command = ["c++", *common, "-fPIC", *request["extra_cflags"], str(source), *linking,
-                   *request["extra_ldflags"], "-o", str(made)]
-    run(command, work)
+    linking = [*linking, *(builder.cuda_link_flags() if cuda else []), *request["extra_ldflags"],
+               "-o", str(made)]
+    if not cuda:
+        run(["c++", *common, "-shared", "-fPIC", *request["extra_cflags"], str(source), *linking],
+            work)
+        return made
+    host = [word for flag in ["-fPIC", *request["extra_cflags"]] for word in ("-Xcompiler", flag)]
+    unit = work / "unit.o"
+    command = [builder.nvcc(), *builder.nvcc_flags(), *common, "-DQUERN_LIGHT_CUDA", *host,
+               *request["extra_cuda_cflags"], "-c", str(source), "-o", str(unit)]
+    passes = nvcc.script(command, work, source)
+    if passes:
+        (work / "passes.sh").write_text(passes)
+    run(["sh", str(work / "passes.sh")] if passes else command, work)
+    run(["c++", "-shared", str(unit), *linking], work)
     return made

@@ -59,7 +59,7 @@ class Process:
         self.channel = ours
         self.ended = False
         self.started_s = time.monotonic() - began
-        self.source = ""  # of the module it runs
+        self.is_ready = False  # it has said so
         self.notes: list[str] = []  # of how it is confined
 
     def output(self) -> str:
@@ -112,6 +112,15 @@ class Process:
         self.ended = True
         shutil.rmtree(self.scratch, ignore_errors=True)
         return status
+
+    def kill(self) -> None:
+        """Has the kernel end it and its group; `close` waits for that."""
+        if self.ended:
+            return
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
 
     def close(self) -> None:
         self.end()

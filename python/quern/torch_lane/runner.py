@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from quern.torch_lane import build, sandbox
+from quern.torch_lane import build, capture, sandbox, triton_builds
 from quern.torch_lane.block import Block, Place, flatten, lay_out, unflatten
 from quern.torch_lane.channel import Channel, Gone, Message
 
@@ -72,7 +72,8 @@ def failure(stage: str, error: BaseException) -> Message:
 class Runner:
     """State of this process. Orders are methods whose names are in `ORDERS`."""
 
-    ORDERS = ("load", "bind", "reshape", "confine", "run", "deliver", "probe")
+    ORDERS = ("adopt", "load", "bind", "reshape", "confine", "run", "deliver", "probe", "capture",
+              "measure")
 
     def __init__(self, channel: Channel, settings: Message) -> None:
         self.channel, self.settings = channel, settings
@@ -85,6 +86,14 @@ class Runner:
         self.outputs: list[Any] = []
         self.threads = threading.active_count()
         self.functions = watched_functions()
+
+    def adopt(self, message: Message, fds: list[int]) -> Message:
+        """Takes the module that this process is for, of which nothing has been known here; gives
+        up what it may not do."""
+        self.settings.update(message)
+        if not self.settings["confined"]:
+            return {"notes": []}
+        return {"notes": [note for note in [sandbox.filter_calls(message["may_compile"])] if note]}
 
     def load(self, message: Message, fds: list[int]) -> Message:
         """Runs the source and makes its module, with the parameters of the reference's draw."""
@@ -164,6 +173,12 @@ class Runner:
         self._synchronize()
         return {"outputs": told}
 
+    def capture(self, message: Message, fds: list[int]) -> Message:
+        return capture.record(self, message)
+
+    def measure(self, message: Message, fds: list[int]) -> Message:
+        return capture.measure(self, message)
+
     def _aliased(self, tensors: list[torch.Tensor]) -> bool:
         return any(low <= tensor.data_ptr() < high and tensor.numel()
                    for tensor in tensors for low, high in self.input_ranges)
@@ -212,7 +227,8 @@ def _take_state(model: Any, places: list[Message], block: Block) -> str:
 
 
 def enter(settings: Message, channel: Channel, output_fd: int) -> list[str]:
-    """Makes the calling process, just forked, a runner: descriptors, environment, confinement."""
+    """Makes the calling process, just forked, a runner: descriptors, environment, confinement but
+    for system calls."""
     os.setpgid(0, 0)
     os.dup2(output_fd, 1)
     os.dup2(output_fd, 2)
@@ -232,7 +248,6 @@ def enter(settings: Message, channel: Channel, output_fd: int) -> list[str]:
              sandbox.restrict_files(sandbox.candidate_rules(settings["scratch"],
                                                             settings["readable"]))]
     sandbox.limit(0 if on_device else settings["memory_bytes"])
-    notes.append(sandbox.filter_calls(settings["may_compile"]))
     return [note for note in notes if note]
 
 
@@ -241,9 +256,13 @@ def serve(settings: Message, channel: Channel, output_fd: int) -> None:
     code = 0
     try:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        notes = enter(settings, channel, output_fd)
+        notes = [capture.attach()] if settings.get("capture") else []
+        notes = [note for note in notes if note] + enter(settings, channel, output_fd)
         if settings["role"] == "candidate":
             build.intercept(channel, settings["device"])
+            triton_builds.intercept(channel)
+            if settings["device"].startswith("cuda"):
+                triton_builds.prepare()
         runner = Runner(channel, settings)
         gc.disable()
         channel.send({"ready": True, "notes": notes, "at": time.monotonic()})

@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from quern.torch_lane import block, draws, judge, light, static_checks, timing  # noqa: E402
+from quern.torch_lane import (block, compare, draws, judge, light, nvcc,  # noqa: E402
+                              static_checks, timing, triton_builds)
 
 
 @pytest.mark.parametrize("line, breach", [
@@ -104,3 +105,91 @@ def test_only_errors_that_speak_of_pytorch_are_the_light_header_s():
     assert light.explains("unit.cpp:3: error: 'matmul' is not a member of 'torch'")
     assert light.explains("unit.cpp:3: error: 'cout' is not a member of 'std'")
     assert not light.explains("unit.cpp:3: error: 'y' was not declared in this scope")
+
+
+def test_comparison_in_pieces_finds_one_wrong_value_and_says_where(monkeypatch):
+    monkeypatch.setattr(compare.pieces, "__defaults__", (64,))
+    own = torch.randn(10, 33)
+    given = own.clone()
+    given[7, 5] += 1
+    found = judge.compare(given, own.double(), own)
+    assert not found["ok"] and "[7, 5]" in found["detail"] and "1 of 330 wrong" in found["detail"]
+    assert judge.compare(own, own.double(), own)["ok"]
+
+
+def test_infinities_of_the_reference_must_be_met():
+    own = torch.tensor([1.0, float("inf"), float("nan"), 2.0])
+    assert judge.compare(own.clone(), own.double(), own)["ok"]
+    for place, value in ((0, float("nan")), (1, 5.0), (1, -float("inf")), (2, 0.0)):
+        given = own.clone()
+        given[place] = value
+        found = judge.compare(given, own.double(), own)
+        assert not found["ok"] and found["nan"]
+
+
+def test_a_fingerprint_tells_any_change_and_swapped_places():
+    prints = compare.Fingerprint("cpu")
+    data = torch.randint(0, 256, (3 * 4096,), dtype=torch.uint8)
+    before = prints.of(data)
+    assert prints.of(data.clone()) == before
+    for place in (0, 7, 4096, 3 * 4096 - 1):
+        changed = data.clone()
+        changed[place] ^= 1
+        assert prints.of(changed) != before
+    assert prints.of(data.roll(4096)) != before
+    assert prints.of(data.view(-1, 8).flip(0).reshape(-1).contiguous()) != before
+
+
+def test_flattened_tensors_are_freed_without_a_collection():
+    import gc
+    import weakref
+
+    gc.disable()
+    try:
+        tensor = torch.zeros(4)
+        alive = weakref.ref(tensor)
+        tree = [tensor, {"a": (1, tensor)}]
+        assert len(block.flatten(tree)[1]) == 2
+        del tensor, tree
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_ptxas_takes_only_flags_that_change_its_code():
+    assert triton_builds.flags_are_plain(["-lineinfo", "-v", "--fmad=false", "--gpu-name=sm_90a"])
+    for flag in ("--output-file=/etc/passwd", "@file", "-I/", "--gpu-name=sm_90 -o x"):
+        assert not triton_builds.flags_are_plain([flag])
+
+
+PASSES = """#$ TOP=/cuda/..
+#$ gcc -E -x c++ "a.cu" -o "p/a.cpp4.ii"
+#$ cudafe++ --gen_module_id_file --module_id_file_name "p/a.module_id" "p/a.cpp4.ii"
+#$ gcc -D__CUDA_ARCH__=900 -E -x c++ "a.cu" -o "p/a.cpp1.ii"
+#$ "$CICC_PATH/cicc" --orig_src_file_name "a.cu" "p/a.cpp1.ii" -o "p/a.ptx"
+#$ ptxas -arch=sm_90 "p/a.ptx" -o "p/a.cubin"
+#$ fatbinary --embedded-fatbin="p/a.fatbin.c"
+#$ gcc -c -x c++ "p/a.cudafe1.cpp" -o "a.o"
+"""
+
+
+def fake_nvcc(folder, text):
+    program = folder / "nvcc"
+    program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{text}END\n")
+    program.chmod(0o755)
+    (folder / "p").mkdir()
+    (folder / "a.cu").write_text("")
+    return nvcc.script([str(program), "-c", "a.cu"], folder, folder / "a.cu")
+
+
+def test_both_passes_of_nvcc_run_beside_each_other(tmp_path):
+    made = fake_nvcc(tmp_path, PASSES).splitlines()
+    assert made[0] == "export TOP='/cuda/..'"
+    assert "cudafe++" in made[1] and made[1].endswith("& host=$!")
+    assert "cicc" in made[2] and "cudafe++" not in made[2]
+    assert "--gen_module_id_file" not in "".join(made)
+    assert (tmp_path / "p" / "a.module_id").read_text()
+
+
+def test_passes_that_are_not_known_are_left_to_nvcc(tmp_path):
+    assert fake_nvcc(tmp_path, PASSES.replace("ptxas", "other")) == ""

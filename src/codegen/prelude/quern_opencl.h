@@ -7,9 +7,13 @@
 
 // ---- words of the two languages
 #define Q_KERNEL(threads) __kernel __attribute__((reqd_work_group_size(threads, 1, 1))) void
+/// … of which at least `blocks` shall fit a compute unit: OpenCL C has no word for it.
+#define Q_KERNEL_RESIDENT(threads, blocks) Q_KERNEL(threads)
 #define Q_GLOBAL __global
-/// Q_SHARED declares an array of the block, Q_LOCAL stands in types of pointers to it.
+/// Q_SHARED declares an array of the block, Q_SHARED_VECTORS one that is aligned to 16 bytes;
+/// Q_LOCAL stands in types of pointers to it.
 #define Q_SHARED __local
+#define Q_SHARED_VECTORS __local __attribute__((aligned(16)))
 #define Q_LOCAL __local
 #define Q_RESTRICT restrict
 #define Q_INLINE static inline __attribute__((overloadable))
@@ -100,6 +104,33 @@ Q_REDUCE(q_reduce_max, double, q_max(a, b))
 Q_REDUCE(q_reduce_min, double, q_min(a, b))
 Q_REDUCE(q_reduce_first, long, a < b ? a : b)
 #undef Q_REDUCE
+
+/// Reductions among threads that lie `columns` apart, `slices` of them; every one gets the result,
+/// combined in the order of the slices. All threads of the block take part; `scratch` holds one
+/// element a thread.
+#define Q_APART(NAME, T, COMBINE)                                         \
+  Q_INLINE T NAME(T value, int columns, int slices, Q_LOCAL T* scratch) { \
+    const int column = q_thread() % columns;                              \
+    scratch[q_thread()] = value;                                          \
+    q_barrier();                                                          \
+    T a = scratch[column];                                                \
+    for (int slice = 1; slice < slices; ++slice) {                        \
+      const T b = scratch[column + slice * columns];                      \
+      a = COMBINE;                                                        \
+    }                                                                     \
+    q_barrier();                                                          \
+    return a;                                                             \
+  }
+#define Q_APARTS(T)                    \
+  Q_APART(q_apart_sum, T, a + b)       \
+  Q_APART(q_apart_prod, T, a* b)       \
+  Q_APART(q_apart_max, T, q_max(a, b)) \
+  Q_APART(q_apart_min, T, q_min(a, b))
+Q_APARTS(float)
+Q_APARTS(double)
+Q_APART(q_apart_first, long, a < b ? a : b)
+#undef Q_APARTS
+#undef Q_APART
 
 /// The combination of the values of all threads before this one among `width` neighbours, `neutral`
 /// for the first of them; the combination of all values goes to `total`.

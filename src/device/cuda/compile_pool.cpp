@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/cuda/compile_pool.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <unistd.h>
@@ -11,8 +10,8 @@
 #include <filesystem>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/hash.h"
+#include "base/pipe.h"
 #include "base/strings.h"
 #include "base/subprocess.h"
 #include "device/cuda/compile_result.h"
@@ -24,19 +23,6 @@ namespace {
 
 constexpr double kStartLimitS = 90;
 constexpr double kGraceS = 0.5;  ///< between the compiler's own deadline and the kill
-
-struct Pipe {
-  FileDescriptor read_end, write_end;
-};
-
-Result<Pipe> make_pipe() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return system_error("make", "a pipe", errno);
-  Pipe made{FileDescriptor(ends[0]), FileDescriptor(ends[1])};
-  return made;
-}
-
-void make_non_blocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
 std::string folder_of(const std::string& path) {
   std::error_code code;
@@ -56,8 +42,8 @@ class CompilePool::Worker {
                    {replies.write_end.get(), kNvrtcReplyFd}};
     QUERN_ASSIGN(ChildProcess child, ChildProcess::spawn(command));
     auto worker = std::make_unique<Worker>(std::move(child), std::move(folder));
-    make_non_blocking(requests.write_end.get());
-    make_non_blocking(replies.read_end.get());
+    make_non_blocking(requests.write_end);
+    make_non_blocking(replies.read_end);
     worker->requests_ = std::move(requests.write_end);
     // While we hold a reading end, writing to a dead worker is no signal.
     worker->kept_ = std::move(requests.read_end);

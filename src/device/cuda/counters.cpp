@@ -2,14 +2,15 @@
 #include "device/cuda/counters.h"
 
 #include <fmt/format.h>
-#include <glob.h>
 
-#include <array>
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <string_view>
+#include <utility>
 
 #include "base/dynamic_library.h"
+#include "device/cuda/blas.h"
 #include "device/cuda/cupti_api.h"
 
 namespace quern::cuda {
@@ -21,62 +22,80 @@ constexpr int kMostPasses = 200;
 
 const std::vector<Metric>& metrics() {
   static const auto& list = *new std::vector<Metric>{
-      {"gpu__time_duration.sum", "duration", "ns"},
-      {"sm__throughput.avg.pct_of_peak_sustained_elapsed", "multiprocessor throughput", "%"},
-      {"dram__throughput.avg.pct_of_peak_sustained_elapsed", "memory bandwidth", "%"},
-      {"dram__bytes_read.sum", "memory read", "bytes"},
-      {"dram__bytes_write.sum", "memory written", "bytes"},
-      {"lts__t_sector_hit_rate.pct", "L2 hits", "%"},
-      {"l1tex__t_sector_hit_rate.pct", "L1 hits", "%"},
-      {"sm__warps_active.avg.pct_of_peak_sustained_active", "resident warps", "%"},
-      {"sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active", "tensor pipe", "%"},
-      {"smsp__issue_active.avg.pct_of_peak_sustained_active", "issue slots used", "%"},
-      {"l1tex__data_bank_conflicts_pipe_lsu.sum", "shared-memory bank conflicts", ""},
-      {QUERN_STALL("long_scoreboard"), "long scoreboard", "warps"},
-      {QUERN_STALL("short_scoreboard"), "short scoreboard", "warps"},
-      {QUERN_STALL("barrier"), "barrier", "warps"},
-      {QUERN_STALL("mio_throttle"), "memory input/output throttle", "warps"},
-      {QUERN_STALL("lg_throttle"), "local/global throttle", "warps"},
-      {QUERN_STALL("math_pipe_throttle"), "math pipe throttle", "warps"},
-      {QUERN_STALL("wait"), "fixed latency", "warps"},
-      {QUERN_STALL("not_selected"), "not selected", "warps"},
+      {"gpu__time_duration.sum", "duration", "ns", nullptr},
+      {"dram__throughput.avg.pct_of_peak_sustained_elapsed", "memory bandwidth", "%", nullptr},
+      {"sm__throughput.avg.pct_of_peak_sustained_elapsed", "multiprocessors", "%", nullptr},
+      {"sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active", "tensor pipe", "%",
+       nullptr},
+      {"smsp__issue_active.avg.pct_of_peak_sustained_active", "issue slots used", "%", nullptr},
+      {"sm__warps_active.avg.pct_of_peak_sustained_active", "resident warps", "%", nullptr},
+      {"dram__bytes_read.sum", "memory read", "bytes", nullptr},
+      {"dram__bytes_write.sum", "memory written", "bytes", nullptr},
+      {"lts__t_sector_hit_rate.pct", "L2 hits", "%", nullptr},
+      {"l1tex__t_sector_hit_rate.pct", "L1 hits", "%", nullptr},
+      {"smsp__sass_average_data_bytes_per_sector_mem_global_op_ld.ratio",
+       "bytes used of a sector of 32 loaded", "bytes", nullptr},
+      {"smsp__sass_average_data_bytes_per_sector_mem_global_op_st.ratio",
+       "bytes used of a sector of 32 stored", "bytes", nullptr},
+      {"l1tex__data_bank_conflicts_pipe_lsu.sum", "bank conflicts of shared memory and L1", "",
+       nullptr},
+      {"smsp__sass_inst_executed_op_local.sum", "local-memory instructions", "", nullptr},
+      {"smsp__sass_thread_inst_executed_op_ffma_pred_on.sum", "multiply-adds of threads", "",
+       nullptr},
+      {QUERN_STALL("long_scoreboard"), "long scoreboard", "warps",
+       "waiting for global memory: more independent loads in flight, cp.async or TMA stages, wider "
+       "loads, more warps"},
+      {QUERN_STALL("short_scoreboard"), "short scoreboard", "warps",
+       "waiting for shared memory or special functions: wider shared loads, ldmatrix, fewer bank "
+       "conflicts, values kept in registers"},
+      {QUERN_STALL("barrier"), "barrier", "warps",
+       "waiting at barriers: smaller blocks, mbarriers in place of __syncthreads, warps with "
+       "roles"},
+      {QUERN_STALL("mio_throttle"), "memory input/output throttle", "warps",
+       "the shared-memory queue is full: wider shared accesses, register tiles, fewer of them"},
+      {QUERN_STALL("lg_throttle"), "local/global throttle", "warps",
+       "the global-memory queue is full: 16-byte accesses, no local memory"},
+      {QUERN_STALL("math_pipe_throttle"), "math pipe throttle", "warps",
+       "an arithmetic pipe is at its peak: another pipe (tensor cores) or another algorithm"},
+      {QUERN_STALL("gmma"), "warpgroup matrix", "warps",
+       "waiting for warpgroup products: more of them in flight, or the tensor pipe is at its peak"},
+      {QUERN_STALL("membar"), "memory fence", "warps",
+       "waiting for memory fences: fewer of them, or of a smaller scope"},
+      {QUERN_STALL("wait"), "fixed latency", "warps",
+       "fixed latencies of instructions: more independent work a thread would hide them"},
+      {QUERN_STALL("not_selected"), "not selected", "warps",
+       "more warps are ready than can issue: nothing to gain here"},
   };
   return list;
 }
 
-struct StallRow {
-  const char* metric;
-  const char* advice;
-};
-
-constexpr StallRow kStalls[] = {
-    {QUERN_STALL("long_scoreboard"),
-     "waiting for global memory: more independent loads in flight, cp.async or TMA stages, wider "
-     "loads, more warps"},
-    {QUERN_STALL("short_scoreboard"),
-     "waiting for shared memory or special functions: wider shared loads, ldmatrix, fewer bank "
-     "conflicts, values kept in registers"},
-    {QUERN_STALL("barrier"),
-     "waiting at barriers: smaller blocks, mbarriers in place of __syncthreads, warps with roles"},
-    {QUERN_STALL("mio_throttle"),
-     "the shared-memory queue is full: wider shared accesses, register tiles, fewer of them"},
-    {QUERN_STALL("lg_throttle"),
-     "the global-memory queue is full: 16-byte accesses, no local memory"},
-    {QUERN_STALL("math_pipe_throttle"),
-     "an arithmetic pipe is at its peak: another pipe (tensor cores) or another algorithm"},
-    {QUERN_STALL("wait"), "fixed latencies: more independent work a thread would hide them"},
-    {QUERN_STALL("not_selected"), "more warps are ready than can issue: nothing to gain here"},
-};
+std::vector<const char*> metric_names() {
+  std::vector<const char*> names;
+  for (const Metric& metric : metrics()) names.push_back(metric.name);
+  return names;
+}
 
 }  // namespace
 
 const std::vector<Metric>& profile_metrics() { return metrics(); }
 
-const char* stall_advice(const std::string& metric) {
-  for (const StallRow& row : kStalls) {
-    if (metric == row.metric) return row.advice;
+LaunchProfile launch_profile(const std::string& kernel, const std::vector<double>& values) {
+  LaunchProfile launch;
+  launch.kernel = kernel;
+  for (size_t i = 0; i < metrics().size() && i < values.size(); ++i) {
+    const Metric& metric = metrics()[i];
+    std::vector<Counter>& list = metric.meaning == nullptr ? launch.counters : launch.stalls;
+    list.push_back({metric.name, metric.label, metric.unit, values[i]});
   }
-  return nullptr;
+  // What has no value comes last.
+  std::ranges::stable_sort(launch.stalls, std::ranges::greater(), [](const Counter& stall) {
+    return std::isnan(stall.value) ? -1.0 : stall.value;
+  });
+  if (launch.stalls.empty() || !(launch.stalls.front().value > 0)) return launch;
+  for (const Metric& metric : metrics()) {
+    if (launch.stalls.front().name == metric.name) launch.meaning = metric.meaning;
+  }
+  return launch;
 }
 
 struct Counters::Api {
@@ -86,17 +105,24 @@ struct Counters::Api {
   int (*error_message)(int status, const char** text) = nullptr;
 };
 
-/// What one reading needs from its first call to its last.
 struct Counters::Session {
-  std::vector<const char*> names;
-  size_t launches = 0;
-  size_t passes = 0;
+  std::vector<const char*> names = metric_names();
+  std::string chip;
+  int passes = 0;
   cupti::Object host = nullptr, profiler = nullptr;
-  std::vector<uint8_t> availability, config, data;
+  std::vector<uint8_t> availability, config;
 };
 
-Counters::Counters(Gpu& gpu, std::unique_ptr<Api> api) : gpu_(&gpu), api_(std::move(api)) {}
-Counters::~Counters() = default;
+Counters::Counters(Gpu& gpu, std::unique_ptr<Api> api)
+    : gpu_(&gpu), api_(std::move(api)), session_(std::make_unique<Session>()) {}
+
+Counters::~Counters() {
+  disable();
+  if (session_->host == nullptr) return;
+  cupti::HostObject host;
+  host.host = session_->host;
+  (void)api_->host_deinitialize(&host);
+}
 
 Result<std::unique_ptr<Counters>> Counters::open(Gpu& gpu, const std::string& path) {
   auto library = DynamicLibrary::open({path.empty() ? "libcupti.so" : path});
@@ -124,7 +150,9 @@ Result<std::unique_ptr<Counters>> Counters::open(Gpu& gpu, const std::string& pa
   cupti::ChipName chip;
   chip.device = static_cast<size_t>(gpu.properties().ordinal);
   QUERN_TRY(counters->check(counters->api_->chip_name(&chip), "the chip's name"));
-  counters->chip_ = chip.name;
+  counters->session_->chip = chip.name;
+  QUERN_TRY(counters->configure());
+  QUERN_TRY(counters->enable());
   return counters;
 }
 
@@ -139,7 +167,8 @@ Result<void> Counters::check(int status, const char* what) const {
                "(NVreg_RestrictProfilingToAdminUsers)"};
 }
 
-Result<void> Counters::configure(Session& session) const {
+Result<void> Counters::configure() {
+  Session& session = *session_;
   cupti::Availability availability;
   if (api_->availability(&availability) == 0 && availability.bytes > 0) {
     session.availability.resize(availability.bytes);
@@ -147,7 +176,7 @@ Result<void> Counters::configure(Session& session) const {
     QUERN_TRY(check(api_->availability(&availability), "what is available"));
   }
   cupti::HostInitialize host;
-  host.chip = chip_.c_str();
+  host.chip = session.chip.c_str();
   host.availability = session.availability.empty() ? nullptr : session.availability.data();
   QUERN_TRY(check(api_->host_initialize(&host), "the chip"));
   session.host = host.host;
@@ -169,118 +198,117 @@ Result<void> Counters::configure(Session& session) const {
   passes.bytes = session.config.size();
   passes.image = session.config.data();
   QUERN_TRY(check(api_->pass_count(&passes), "the passes"));
-  session.passes = passes.passes;
+  session.passes = static_cast<int>(passes.passes);
   return {};
 }
 
-Result<void> Counters::collect(Session& session, const std::function<Status()>& call) const {
+Result<void> Counters::enable() {
   cupti::Enable enable;
   QUERN_TRY(check(api_->enable(&enable), "enabling"));
-  session.profiler = enable.profiler;
+  session_->profiler = enable.profiler;
+  return {};
+}
+
+void Counters::disable() {
+  if (session_->profiler == nullptr) return;
+  cupti::Profiler disable;
+  disable.profiler = std::exchange(session_->profiler, nullptr);
+  (void)api_->disable(&disable);
+}
+
+/// Room for the data of so many launches, known to the profiler.
+Result<void> Counters::prepare(size_t launches, std::vector<uint8_t>& data) const {
+  Session& session = *session_;
+  // With no more room than launches, the last of three is not seen.
+  const size_t ranges = 2 * launches + 16;
   cupti::DataSize size;
   size.profiler = session.profiler;
   size.names = session.names.data();
   size.count = session.names.size();
-  size.ranges = session.launches;
-  size.nodes = static_cast<uint32_t>(session.launches);
+  size.ranges = ranges;
+  size.nodes = static_cast<uint32_t>(ranges);
   QUERN_TRY(check(api_->data_size(&size), "room for data"));
-  session.data.resize(size.bytes);
+  data.assign(size.bytes, 0);
   cupti::DataInitialize initialize;
   initialize.profiler = session.profiler;
-  initialize.bytes = session.data.size();
-  initialize.data = session.data.data();
+  initialize.bytes = data.size();
+  initialize.data = data.data();
   QUERN_TRY(check(api_->data_initialize(&initialize), "room for data"));
   cupti::SetConfig config;
   config.profiler = session.profiler;
   config.config_bytes = session.config.size();
   config.config = session.config.data();
-  config.data_bytes = session.data.size();
-  config.data = session.data.data();
-  config.ranges = session.launches;
-  QUERN_TRY(check(api_->set_config(&config), "the configuration"));
+  config.data_bytes = data.size();
+  config.data = data.data();
+  config.ranges = ranges;
+  return check(api_->set_config(&config), "the configuration");
+}
+
+Result<void> Counters::collect(const std::function<Status()>& call) const {
   cupti::Stop stop;
-  stop.profiler = session.profiler;
+  stop.profiler = session_->profiler;
   for (int pass = 0; pass < kMostPasses && stop.all_passes == 0; ++pass) {
     cupti::Profiler start;
-    start.profiler = session.profiler;
+    start.profiler = session_->profiler;
     QUERN_TRY(check(api_->start(&start), "starting"));
     QUERN_TRY(gpu_->check(call(), "a call"));
     QUERN_TRY(gpu_->synchronize("a call"));
     QUERN_TRY(check(api_->stop(&stop), "stopping"));
   }
   cupti::Decode decode;
-  decode.profiler = session.profiler;
+  decode.profiler = session_->profiler;
   return check(api_->decode(&decode), "decoding");
 }
 
-Result<CounterReport> Counters::evaluate(Session& session) const {
+Result<Profile> Counters::evaluate(const std::vector<std::string>& kernels,
+                                   const std::vector<uint8_t>& data) const {
+  Session& session = *session_;
   cupti::DataInfo info;
-  info.data = session.data.data();
-  info.bytes = session.data.size();
+  info.data = data.data();
+  info.bytes = data.size();
   QUERN_TRY(check(api_->data_info(&info), "the data"));
-  CounterReport report;
-  report.passes = static_cast<int>(session.passes);
+  if (info.ranges != kernels.size()) {
+    return Error{ErrorKind::kEnvironment,
+                 fmt::format("hardware counters: {} launches were seen instead of {}", info.ranges,
+                             kernels.size()),
+                 ""};
+  }
+  Profile profile;
+  profile.passes = session.passes;
   for (size_t range = 0; range < info.ranges; ++range) {
     std::vector<double> values(session.names.size(), std::numeric_limits<double>::quiet_NaN());
     cupti::Evaluate evaluate;
     evaluate.host = session.host;
-    evaluate.data = session.data.data();
-    evaluate.bytes = session.data.size();
+    evaluate.data = data.data();
+    evaluate.bytes = data.size();
     evaluate.range = range;
     evaluate.names = session.names.data();
     evaluate.count = session.names.size();
     evaluate.values = values.data();
     QUERN_TRY(check(api_->evaluate(&evaluate), "the values"));
-    report.launches.push_back(std::move(values));
+    profile.launches.push_back(launch_profile(kernels[range], values));
   }
-  return report;
+  return profile;
 }
 
-void Counters::end(Session& session) const {
-  if (session.profiler != nullptr) {
-    cupti::Profiler disable;
-    disable.profiler = session.profiler;
-    (void)api_->disable(&disable);
+Result<Profile> Counters::read(const std::vector<std::string>& kernels,
+                               const std::function<Status()>& call) {
+  std::vector<uint8_t> data;
+  Result<void> ready = prepare(kernels.size(), data);
+  if (!ready) {
+    // A profiler that does not take another configuration takes it when it is new.
+    disable();
+    QUERN_TRY(enable());
+    ready = prepare(kernels.size(), data);
   }
-  if (session.host != nullptr) {
-    cupti::HostObject host;
-    host.host = session.host;
-    (void)api_->host_deinitialize(&host);
-  }
-}
-
-Result<CounterReport> Counters::read(const std::vector<Metric>& metrics, size_t launches,
-                                     const std::function<Status()>& call) {
-  Session session;
-  session.launches = launches;
-  for (const Metric& metric : metrics) session.names.push_back(metric.name);
-  Result<void> done = configure(session);
-  if (done) done = collect(session, call);
-  Result<CounterReport> report = done ? evaluate(session) : Result<CounterReport>(done.error());
-  end(session);
-  return report;
+  QUERN_TRY(std::move(ready));
+  QUERN_TRY(collect(call));
+  return evaluate(kernels, data);
 }
 
 std::string find_cupti(const std::string& nvrtc_path,
                        const std::vector<std::string>& python_environments) {
-  const std::string beside = nvrtc_path.substr(0, nvrtc_path.rfind('/'));
-  std::vector<std::string> places = {beside, beside + "/../extras/CUPTI/lib64",
-                                     "/usr/local/cuda/lib64", "/usr/local/cuda/extras/CUPTI/lib64"};
-  for (const std::string& environment : python_environments) {
-    for (const char* folder : {"nvidia/cu13/lib", "nvidia/cuda_cupti/lib", "torch/lib"}) {
-      places.push_back(environment + "/lib/python3*/site-packages/" + folder);
-    }
-  }
-  for (const std::string& place : places) {
-    glob_t found{};
-    std::string path;
-    if (glob((place + "/libcupti.so.1[23]").c_str(), 0, nullptr, &found) == 0) {
-      path = found.gl_pathv[found.gl_pathc - 1];
-    }
-    globfree(&found);
-    if (!path.empty()) return path;
-  }
-  return "";
+  return find_cuda_library("libcupti.so.1[23]", nvrtc_path, python_environments);
 }
 
 }  // namespace quern::cuda

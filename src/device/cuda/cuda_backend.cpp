@@ -12,6 +12,8 @@
 #include <optional>
 
 #include "base/file.h"
+#include "device/cuda/blas.h"
+#include "device/cuda/counters.h"
 #include "device/cuda/gpu.h"
 #include "device/cuda/gpu_buffers.h"
 #include "device/cuda/gpu_call.h"
@@ -85,8 +87,12 @@ class CudaBackend : public DeviceBackend {
   Result<void> poison_scratch(ProgramId id, uint8_t byte) override;
   Result<bool> scratch_guards_intact(ProgramId id) override;
   Outcome<double> run(ProgramId id, int calls, int first) override;
+  Outcome<Profile> profile(ProgramId id) override;
 
  private:
+  void open_counters();
+  Outcome<std::vector<KernelResources>> load_library(ProgramId id, const MatrixProduct& product,
+                                                     const std::vector<BufferSet>& sets);
   Result<Program*> program(ProgramId id);
   Result<void> set_bytes(DevicePointer at, uint64_t bytes, uint8_t value);
   Result<void> fill_memory(GpuMemory& memory, uint8_t byte);
@@ -114,6 +120,9 @@ class CudaBackend : public DeviceBackend {
   std::unique_ptr<Gpu> gpu_;
   std::optional<Referee> referee_;
   std::optional<GpuTimer> timer_;
+  std::unique_ptr<Blas> blas_;
+  std::unique_ptr<Counters> counters_;
+  std::optional<Error> refused_;  ///< why there are none
   std::optional<GpuBuffers> buffers_;
   std::map<ProgramId, Program> programs_;
   std::shared_ptr<GpuModule> last_module_;
@@ -137,6 +146,10 @@ Result<DeviceProperties> CudaBackend::open() {
     QUERN_ASSIGN(Referee referee, Referee::load(*gpu_, options_.referee));
     referee_.emplace(std::move(referee));
   }
+  open_counters();
+  if (!options_.library.empty()) {
+    QUERN_ASSIGN(blas_, Blas::open(*gpu_, options_.library));
+  }
   const GpuProperties& gpu = gpu_->properties();
   DeviceProperties p;
   p.kind = "cuda";
@@ -154,6 +167,25 @@ Result<DeviceProperties> CudaBackend::open() {
   p.clock_mhz = gpu.clock_khz * 1e-3;
   p.draws = p.compares = referee_.has_value();
   return p;
+}
+
+/// Reads once, before there is a candidate: what that loads is there when the process is confined.
+void CudaBackend::open_counters() {
+  if (options_.counters.empty()) {
+    refused_ = Error{ErrorKind::kUsage, "this device worker reads no hardware counters", ""};
+    return;
+  }
+  auto opened = Counters::open(*gpu_, options_.counters);
+  if (!opened) {
+    refused_ = opened.error();
+    return;
+  }
+  counters_ = std::move(*opened);
+  if (!referee_) return;
+  auto tried = counters_->read({"hold"}, [this] { return referee_->hold(1); });
+  if (tried) return;
+  refused_ = tried.error();
+  counters_.reset();
 }
 
 Result<Program*> CudaBackend::program(ProgramId id) {
@@ -407,6 +439,7 @@ Outcome<std::shared_ptr<GpuModule>> CudaBackend::module_of(const std::string& im
 Outcome<std::vector<KernelResources>> CudaBackend::load(ProgramId id, const std::string& image,
                                                         const BoundPlan& plan,
                                                         const std::vector<BufferSet>& sets) {
+  if (const auto product = read_library_image(image)) return load_library(id, *product, sets);
   auto module = module_of(image);
   if (!module) return pass_on(module);
   Program made{*module, {}, {}, {}, {}, 0};
@@ -440,6 +473,25 @@ Outcome<std::vector<KernelResources>> CudaBackend::load(ProgramId id, const std:
   programs_.erase(id);
   programs_.emplace(id, std::move(made));
   return resources;
+}
+
+Outcome<std::vector<KernelResources>> CudaBackend::load_library(
+    ProgramId id, const MatrixProduct& product, const std::vector<BufferSet>& sets) {
+  if (blas_ == nullptr) {
+    return Verdict(LaunchFailed{"a library's call, in a worker that has no library", ""});
+  }
+  Program made{nullptr, {}, {}, {}, {}, 0};
+  for (const BufferSet& set : sets) {
+    auto buffers = call_buffers(set, {}, {});
+    if (!buffers) return buffers.error();
+    made.calls.push_back(GpuCall::of("cublas", [this, product, at = std::move(*buffers)] {
+      return blas_->enqueue(product, at);
+    }));
+  }
+  made.sets = sets;
+  programs_.erase(id);
+  programs_.emplace(id, std::move(made));
+  return std::vector<KernelResources>{};
 }
 
 Result<void> CudaBackend::unload(ProgramId id) {
@@ -544,6 +596,24 @@ Outcome<double> CudaBackend::run(ProgramId id, int calls, int first) {
     loaded.call_ns = loaded.call_ns == 0 ? mean : std::min(loaded.call_ns, mean);
   }
   return ns;
+}
+
+/// Passes take the sets of buffers in turn, as timed calls do: caches are as cold.
+Outcome<Profile> CudaBackend::profile(ProgramId id) {
+  auto found = program(id);
+  if (!found) return found.error();
+  const Program& loaded = **found;
+  if (counters_ == nullptr) return *refused_;
+  if (loaded.calls.empty()) return no_such("calls of program", id);
+  if (auto hidden = buffers_->protect(); !hidden) return hidden.error();
+  std::vector<std::string> kernels;
+  for (const LaunchFit& fit : loaded.calls[0].fit(*gpu_)) kernels.push_back(fit.kernel);
+  size_t calls = 0;
+  auto profile = counters_->read(
+      kernels, [&] { return loaded.calls[calls++ % loaded.calls.size()].enqueue(*gpu_); });
+  if (profile) return std::move(*profile);
+  if (gpu_->fault() == kSuccess) return profile.error();
+  return explain_fault(gpu_->driver(), gpu_->fault(), loaded.calls[0].last_kernel());
 }
 
 }  // namespace

@@ -15,6 +15,8 @@ struct CudaBackendOptions {
   /// The file it is read from when the device is opened, where it is not given. Without either,
   /// `draw` and `compare` fail.
   std::string referee_path;
+  std::string library;   ///< path of cuBLAS, where products of ours are to be run; "": not
+  std::string counters;  ///< path of CUPTI, where hardware counters are to be read; "": not
 };
 
 /// A GPU of NVIDIA's, through the driver alone. Inputs and everything else that device code is not

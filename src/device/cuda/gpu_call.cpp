@@ -9,7 +9,9 @@
 
 #include "base/strings.h"
 #include "base/suggest.h"
+#include "device/cuda/cubin_set.h"
 #include "device/cuda/occupancy.h"
+#include "record/cuda_values.h"
 
 namespace quern::cuda {
 namespace {
@@ -43,6 +45,11 @@ uint32_t bytes_of(const BoundArgument& argument) {
       return kMapBytes;
     case LaunchArgument::Kind::kScalar:
       return static_cast<uint32_t>(plan_type_bytes(argument.type));
+    case LaunchArgument::Kind::kStruct: {
+      uint32_t bytes = 0;
+      for (const BoundArgument& member : argument.members) bytes += bytes_of(member);
+      return bytes;
+    }
     case LaunchArgument::Kind::kShared:
     case LaunchArgument::Kind::kWhole:
       return 0;
@@ -56,82 +63,31 @@ bool fits(int64_t value, uint32_t bytes) {
   return value >= -(int64_t{1} << (bits - 1)) && value < (int64_t{1} << bits);
 }
 
-/// The nearest half-precision number, ties to even.
-uint16_t half_of(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
-  const float size = std::abs(value);
-  if (std::isnan(value)) return sign | 0x7e00;
-  if (size == 0) return sign;
-  if (size >= 65520) return sign | 0x7c00;
-  // In units of the last place, 2^-24 at the least; the sum of exponent and mantissa carries over.
-  int exponent = 0;
-  (void)std::frexp(size, &exponent);
-  const int place = std::max(exponent - 11, -24);
-  const auto units = static_cast<uint32_t>(std::nearbyint(std::ldexp(size, -place)));
-  return static_cast<uint16_t>(sign + (static_cast<uint32_t>(place + 24) << 10) + units);
-}
-
-uint16_t bfloat_of(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-void store_scalar(const BoundArgument& argument, void* at) {
-  const auto put = [&](const auto& value) { std::memcpy(at, &value, sizeof value); };
-  switch (argument.type) {
-    case PlanType::kF64:
-      return put(argument.real);
-    case PlanType::kF32:
-      return put(static_cast<float>(argument.real));
-    case PlanType::kF16:
-      return put(half_of(static_cast<float>(argument.real)));
-    case PlanType::kBF16:
-      return put(bfloat_of(static_cast<float>(argument.real)));
-    default:
-      // Two's complement and little-endian: the low bytes are the narrower number.
-      std::memcpy(at, &argument.whole, static_cast<size_t>(plan_type_bytes(argument.type)));
+/// Lays out what needs no more than the buffers' addresses: pointers, numbers and structs of them.
+void store_plain(const BoundArgument& argument, const CallBuffers& buffers, char* at) {
+  if (argument.kind == LaunchArgument::Kind::kScalar) {
+    // Little-endian: the low bytes are the number.
+    const uint64_t bits = scalar_bits(argument);
+    std::memcpy(at, &bits, static_cast<size_t>(plan_type_bytes(argument.type)));
+    return;
   }
-}
-
-/// CUtensorMapDataType.
-int map_type(const BoundTensorMap& map) {
-  if (map.tf32) return 11;
-  switch (map.type) {
-    case PlanType::kI8:
-    case PlanType::kU8:
-      return 0;
-    case PlanType::kI16:
-    case PlanType::kU16:
-      return 1;
-    case PlanType::kU32:
-      return 2;
-    case PlanType::kI32:
-      return 3;
-    case PlanType::kU64:
-      return 4;
-    case PlanType::kI64:
-      return 5;
-    case PlanType::kF16:
-      return 6;
-    case PlanType::kF32:
-      return 7;
-    case PlanType::kF64:
-      return 8;
-    case PlanType::kBF16:
-      return 9;
+  if (argument.kind == LaunchArgument::Kind::kBuffer) {
+    const DevicePointer pointer = buffers.at(argument.buffer) + argument.offset;
+    std::memcpy(at, &pointer, sizeof pointer);
+    return;
   }
-  return 0;
+  for (const BoundArgument& member : argument.members) {
+    store_plain(member, buffers, at);
+    at += bytes_of(member);
+  }
 }
 
 Outcome<Done> encode(Gpu& gpu, const BoundTensorMap& map, const CallBuffers& buffers,
                      TensorMap& encoded) {
   const Status status = gpu.driver().encode_tensor_map(
-      &encoded, map_type(map), static_cast<uint32_t>(map.extents.size()), buffers.at(map.buffer),
-      map.extents.data(), map.strides_bytes.data(), map.box.data(), map.element_strides.data(),
+      &encoded, tensor_map_type(map), static_cast<uint32_t>(map.extents.size()),
+      buffers.at(map.buffer), map.extents.data(), map.strides_bytes.data(), map.box.data(),
+      map.element_strides.data(),
       /*interleave=*/0, static_cast<int>(map.swizzle), static_cast<int>(map.l2),
       map.fill_nan ? 1 : 0);
   if (status == kSuccess) return Done{};
@@ -156,36 +112,57 @@ DevicePointer CallBuffers::at(const BufferRef& buffer) const {
   return 0;
 }
 
-Outcome<GpuModule> GpuModule::load(Gpu& gpu, std::string image) {
-  auto kernels = read_cubin(image);
-  if (!kernels) return kernels.error();
-  ModuleHandle module = nullptr;
-  const Status status = gpu.driver().module_load(&module, image.data());
-  if (status == kSuccess) return GpuModule(gpu, module, std::move(*kernels));
-  if (gpu.fault() != kSuccess || is_device_fault(status)) {
-    return gpu.check(status, "loading a module").error();
+Outcome<Done> GpuModule::add(const std::string& cubin) {
+  auto kernels = read_cubin(cubin);
+  if (!kernels) {
+    return Verdict(LaunchFailed{"its machine code is not a cubin", kernels.error().message});
   }
-  return Verdict(LaunchFailed{"the driver does not load it: " + gpu.driver().text(status), ""});
+  ModuleHandle module = nullptr;
+  const Status status = gpu_->driver().module_load(&module, cubin.data());
+  if (status == kSuccess) {
+    parts_.push_back({module, std::move(*kernels)});
+    return Done{};
+  }
+  if (gpu_->fault() != kSuccess || is_device_fault(status)) {
+    return gpu_->check(status, "loading a module").error();
+  }
+  return Verdict(LaunchFailed{"the driver does not load it: " + gpu_->driver().text(status), ""});
+}
+
+Outcome<GpuModule> GpuModule::load(Gpu& gpu, std::string image) {
+  GpuModule made(gpu);
+  for (const std::string& cubin : unpack_cubins(std::move(image))) {
+    if (auto added = made.add(cubin); !added) return pass_on(added);
+  }
+  return made;
 }
 
 GpuModule::GpuModule(GpuModule&& other) noexcept
-    : gpu_(other.gpu_),
-      module_(std::exchange(other.module_, nullptr)),
-      kernels_(std::move(other.kernels_)) {}
+    : gpu_(other.gpu_), parts_(std::exchange(other.parts_, {})) {}
 
 GpuModule::~GpuModule() {
-  if (module_ != nullptr && gpu_->fault() == kSuccess) (void)gpu_->driver().module_unload(module_);
+  for (const Part& part : parts_) {
+    if (gpu_->fault() == kSuccess) (void)gpu_->driver().module_unload(part.module);
+  }
 }
 
-const CubinKernel* GpuModule::find(const std::string& kernel) const {
-  const auto found = std::ranges::find(kernels_, kernel, &CubinKernel::name);
-  return found == kernels_.end() ? nullptr : &*found;
+std::span<const CubinKernel> GpuModule::kernels(size_t cubin) const {
+  if (cubin >= parts_.size()) return {};
+  return parts_[cubin].kernels;
 }
 
-Result<FunctionHandle> GpuModule::function(const std::string& kernel) const {
+const CubinKernel* GpuModule::find(const std::string& kernel, size_t cubin) const {
+  const std::span<const CubinKernel> list = kernels(cubin);
+  const auto found = std::ranges::find(list, kernel, &CubinKernel::name);
+  return found == list.end() ? nullptr : &*found;
+}
+
+Result<FunctionHandle> GpuModule::function(const std::string& kernel, size_t cubin) const {
+  QUERN_CHECK(cubin < parts_.size(), "a kernel of a cubin that is not there");
   FunctionHandle function = nullptr;
-  QUERN_TRY(gpu_->check(gpu_->driver().module_function(&function, module_, kernel.c_str()),
-                        "kernel " + kernel));
+  QUERN_TRY(
+      gpu_->check(gpu_->driver().module_function(&function, parts_[cubin].module, kernel.c_str()),
+                  "kernel " + kernel));
   return function;
 }
 
@@ -193,10 +170,10 @@ namespace {
 
 Outcome<Done> check_launch(Gpu& gpu, const GpuModule& module, const BoundLaunch& bound) {
   const GpuProperties& device = gpu.properties();
-  const CubinKernel* kernel = module.find(bound.kernel);
+  const CubinKernel* kernel = module.find(bound.kernel, bound.cubin);
   if (kernel == nullptr) {
     std::vector<std::string> names;
-    for (const CubinKernel& known : module.kernels()) names.push_back(known.name);
+    for (const CubinKernel& known : module.kernels(bound.cubin)) names.push_back(known.name);
     std::string evidence = "the source has " + (names.empty() ? "no kernel" : join(names, ", "));
     for (const std::string& name : names) {
       if (name.rfind("_Z", 0) == 0 && name.find(bound.kernel) != std::string::npos) {
@@ -239,16 +216,13 @@ Outcome<Done> store_argument(Gpu& gpu, const BoundPlan& plan, const BoundLaunch&
         bound, fmt::format("argument {} has {} bytes, the parameter {}", index + 1, wanted, bytes));
   }
   switch (argument.kind) {
-    case LaunchArgument::Kind::kBuffer: {
-      const DevicePointer pointer = buffers.at(argument.buffer);
-      at->words[0] = pointer;
+    case LaunchArgument::Kind::kBuffer:
+    case LaunchArgument::Kind::kScalar:
+    case LaunchArgument::Kind::kStruct:
+      store_plain(argument, buffers, reinterpret_cast<char*>(at));
       return Done{};
-    }
     case LaunchArgument::Kind::kTensorMap:
       return encode(gpu, plan.maps[static_cast<size_t>(argument.map)], buffers, *at);
-    case LaunchArgument::Kind::kScalar:
-      store_scalar(argument, at->words);
-      return Done{};
     case LaunchArgument::Kind::kShared:
       return refuse(bound, "`shared` is an argument of OpenCL kernels only");
     case LaunchArgument::Kind::kWhole:
@@ -319,7 +293,7 @@ Outcome<std::unique_ptr<GpuCall::Launch>> GpuCall::prepare(Gpu& gpu, const GpuMo
   if (auto fine = check_launch(gpu, module, bound); !fine) return pass_on(fine);
   auto launch = std::make_unique<Launch>();
   launch->kernel = bound.kernel;
-  auto function = module.function(bound.kernel);
+  auto function = module.function(bound.kernel, bound.cubin);
   if (!function) return function.error();
   launch->function = *function;
   if (auto fine = allow_resources(gpu, *function, bound); !fine) return pass_on(fine);
@@ -338,13 +312,20 @@ Outcome<std::unique_ptr<GpuCall::Launch>> GpuCall::prepare(Gpu& gpu, const GpuMo
   if (bound.cooperative) add_attribute(launch->attributes, Id::kCooperative, {1, 0, 0});
   launch->config.attributes = launch->attributes.data();
   launch->config.attribute_count = static_cast<unsigned>(launch->attributes.size());
-  const std::vector<CubinKernel::Parameter>& parameters = module.find(bound.kernel)->parameters;
-  launch->values.resize(bound.arguments.size());
+  const std::vector<CubinKernel::Parameter>& parameters =
+      module.find(bound.kernel, bound.cubin)->parameters;
+  const auto room = [](const CubinKernel::Parameter& parameter) {
+    return parameter.bytes / kMapBytes + 1;
+  };
+  size_t values = 0;
+  for (const CubinKernel::Parameter& parameter : parameters) values += room(parameter);
+  launch->values.resize(values);
+  TensorMap* at = launch->values.data();
   for (size_t i = 0; i < bound.arguments.size(); ++i) {
-    auto stored =
-        store_argument(gpu, plan, bound, i, parameters[i].bytes, buffers, &launch->values[i]);
+    auto stored = store_argument(gpu, plan, bound, i, parameters[i].bytes, buffers, at);
     if (!stored) return pass_on(stored);
-    launch->pointers.push_back(&launch->values[i]);
+    launch->pointers.push_back(at);
+    at += room(parameters[i]);
   }
   return launch;
 }
@@ -355,8 +336,9 @@ Outcome<GpuCall> GpuCall::make(Gpu& gpu, const GpuModule& module, const BoundPla
   for (const BoundStep& bound : plan.steps) {
     Step step;
     if (const auto* fill = std::get_if<BoundFill>(&bound)) {
-      const auto index = static_cast<size_t>(fill->scratch);
-      step.fill = {buffers.scratch[index], buffers.scratch_bytes[index], fill->byte};
+      step.fill = {buffers.at(fill->buffer), fill->bytes, fill->byte};
+    } else if (const auto* copy = std::get_if<BoundCopy>(&bound)) {
+      step.fill = {buffers.at(copy->to), copy->bytes, 0, buffers.at(copy->from)};
     } else {
       auto launch = prepare(gpu, module, plan, *std::get_if<BoundLaunch>(&bound), buffers,
                             call.steps_.empty());
@@ -368,14 +350,25 @@ Outcome<GpuCall> GpuCall::make(Gpu& gpu, const GpuModule& module, const BoundPla
   return call;
 }
 
+GpuCall GpuCall::of(std::string name, std::function<Status()> queue) {
+  GpuCall call;
+  call.last_kernel_ = std::move(name);
+  call.steps_.emplace_back().own = std::move(queue);
+  return call;
+}
+
 Status GpuCall::enqueue(Gpu& gpu) const {
   const Driver& api = gpu.driver();
   for (const Step& step : steps_) {
     Status status;
-    if (step.launch != nullptr) {
+    if (step.own) {
+      status = step.own();
+    } else if (step.launch != nullptr) {
       last_kernel_ = step.launch->kernel;
       status = api.launch(&step.launch->config, step.launch->function, step.launch->pointers.data(),
                           nullptr);
+    } else if (step.fill.from != 0) {
+      status = api.copy_on_device(step.fill.at, step.fill.from, step.fill.bytes, gpu.stream());
     } else {
       status = api.set_bytes(step.fill.at, step.fill.byte, step.fill.bytes, gpu.stream());
     }

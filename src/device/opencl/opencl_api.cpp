@@ -22,34 +22,8 @@ Result<OpenClApi> OpenClApi::load() {
     function = reinterpret_cast<Function>(api.library.symbol(name));
     if (function == nullptr) missing = name;
   };
-#define QUERN_CL(name) find(api.name, "cl" #name)
-  QUERN_CL(GetPlatformIDs);
-  QUERN_CL(GetPlatformInfo);
-  QUERN_CL(GetDeviceIDs);
-  QUERN_CL(GetDeviceInfo);
-  QUERN_CL(CreateContext);
-  QUERN_CL(CreateCommandQueue);
-  QUERN_CL(CreateBuffer);
-  QUERN_CL(CreateSubBuffer);
-  QUERN_CL(ReleaseMemObject);
-  QUERN_CL(EnqueueReadBuffer);
-  QUERN_CL(EnqueueWriteBuffer);
-  QUERN_CL(EnqueueCopyBuffer);
-  QUERN_CL(EnqueueFillBuffer);
-  QUERN_CL(EnqueueNDRangeKernel);
-  QUERN_CL(Finish);
-  QUERN_CL(CreateProgramWithSource);
-  QUERN_CL(CreateProgramWithBinary);
-  QUERN_CL(BuildProgram);
-  QUERN_CL(GetProgramInfo);
-  QUERN_CL(GetProgramBuildInfo);
-  QUERN_CL(ReleaseProgram);
-  QUERN_CL(CreateKernel);
-  QUERN_CL(ReleaseKernel);
-  QUERN_CL(SetKernelArg);
-  QUERN_CL(GetKernelInfo);
-  QUERN_CL(GetKernelArgInfo);
-  QUERN_CL(GetKernelWorkGroupInfo);
+#define QUERN_CL(name) find(api.name, "cl" #name);
+  QUERN_OPENCL_FUNCTIONS(QUERN_CL)
 #undef QUERN_CL
   if (missing != nullptr) {
     return Error{

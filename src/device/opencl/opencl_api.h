@@ -11,6 +11,19 @@
 
 namespace quern {
 
+// One list for the pointers and for finding them.
+// clang-format off
+#define QUERN_OPENCL_FUNCTIONS(each) \
+  each(GetPlatformIDs) each(GetPlatformInfo) each(GetDeviceIDs) each(GetDeviceInfo) \
+  each(CreateContext) each(CreateCommandQueue) each(CreateBuffer) each(CreateSubBuffer) \
+  each(ReleaseMemObject) each(EnqueueReadBuffer) each(EnqueueWriteBuffer) \
+  each(EnqueueCopyBuffer) each(EnqueueFillBuffer) each(EnqueueNDRangeKernel) each(Finish) \
+  each(CreateProgramWithSource) each(CreateProgramWithBinary) each(BuildProgram) \
+  each(GetProgramInfo) each(GetProgramBuildInfo) each(ReleaseProgram) each(CreateKernel) \
+  each(ReleaseKernel) each(SetKernelArg) each(GetKernelInfo) each(GetKernelArgInfo) \
+  each(GetKernelWorkGroupInfo)
+// clang-format on
+
 /// The functions of OpenCL 1.2 that Quern uses, found in the ICD loader at run time, so that one
 /// binary runs with and without it. Declarations come from the Khronos headers.
 struct OpenClApi {
@@ -18,34 +31,8 @@ struct OpenClApi {
   static Result<OpenClApi> load();
 
   DynamicLibrary library;
-#define QUERN_CL(name) decltype(&::cl##name) name = nullptr
-  QUERN_CL(GetPlatformIDs);
-  QUERN_CL(GetPlatformInfo);
-  QUERN_CL(GetDeviceIDs);
-  QUERN_CL(GetDeviceInfo);
-  QUERN_CL(CreateContext);
-  QUERN_CL(CreateCommandQueue);
-  QUERN_CL(CreateBuffer);
-  QUERN_CL(CreateSubBuffer);
-  QUERN_CL(ReleaseMemObject);
-  QUERN_CL(EnqueueReadBuffer);
-  QUERN_CL(EnqueueWriteBuffer);
-  QUERN_CL(EnqueueCopyBuffer);
-  QUERN_CL(EnqueueFillBuffer);
-  QUERN_CL(EnqueueNDRangeKernel);
-  QUERN_CL(Finish);
-  QUERN_CL(CreateProgramWithSource);
-  QUERN_CL(CreateProgramWithBinary);
-  QUERN_CL(BuildProgram);
-  QUERN_CL(GetProgramInfo);
-  QUERN_CL(GetProgramBuildInfo);
-  QUERN_CL(ReleaseProgram);
-  QUERN_CL(CreateKernel);
-  QUERN_CL(ReleaseKernel);
-  QUERN_CL(SetKernelArg);
-  QUERN_CL(GetKernelInfo);
-  QUERN_CL(GetKernelArgInfo);
-  QUERN_CL(GetKernelWorkGroupInfo);
+#define QUERN_CL(name) decltype(&::cl##name) name = nullptr;
+  QUERN_OPENCL_FUNCTIONS(QUERN_CL)
 #undef QUERN_CL
 };
 

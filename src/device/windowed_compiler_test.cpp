@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/windowed_compiler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+namespace quern {
+namespace {
+
+/// Notes what it has in its hands.
+class FakeCompiler : public DeviceCompiler {
+ public:
+  std::vector<Outcome<DeviceBinary>> compile_all(
+      const std::vector<DeviceCompileJob>& jobs) override {
+    return std::vector<Outcome<DeviceBinary>>(jobs.size(), DeviceBinary{"at once", {}});
+  }
+  std::vector<uint64_t> begin(const std::vector<DeviceCompileJob>& jobs) override {
+    std::vector<uint64_t> names;
+    for (const DeviceCompileJob& job : jobs) {
+      begun.push_back(job.source);
+      held.insert(begun.size());
+      names.push_back(begun.size());
+    }
+    most = std::max(most, held.size());
+    return names;
+  }
+  Outcome<DeviceBinary> collect(uint64_t name) override {
+    EXPECT_EQ(held.erase(name), 1U);
+    return DeviceBinary{begun[name - 1] + "!", {}};
+  }
+  std::string version() const override { return "fake 1"; }
+
+  std::vector<std::string> begun;
+  std::set<uint64_t> held;
+  size_t most = 0;
+};
+
+std::vector<DeviceCompileJob> jobs(int count) {
+  std::vector<DeviceCompileJob> list(static_cast<size_t>(count));
+  for (size_t i = 0; i < list.size(); ++i) list[i].source = std::to_string(i);
+  return list;
+}
+
+TEST(WindowedCompiler, KeepsToItsShareAndAnswersEveryName) {
+  auto inner = std::make_shared<FakeCompiler>();
+  WindowedCompiler compiler(inner, 3);
+  const std::vector<uint64_t> names = compiler.begin(jobs(10));
+  EXPECT_EQ(inner->begun.size(), 3U);
+  for (size_t i = 0; i < names.size(); ++i) {
+    auto outcome = compiler.collect(names[i]);
+    ASSERT_TRUE(outcome);
+    EXPECT_EQ(outcome->image, std::to_string(i) + "!");
+  }
+  EXPECT_EQ(inner->most, 3U);
+  EXPECT_TRUE(inner->held.empty());
+}
+
+TEST(WindowedCompiler, HandsOnAtOnceWhatIsWaitedFor) {
+  auto inner = std::make_shared<FakeCompiler>();
+  WindowedCompiler compiler(inner, 2);
+  const std::vector<uint64_t> names = compiler.begin(jobs(6));
+  EXPECT_EQ(compiler.collect(names[5])->image, "5!");
+  for (size_t i = 0; i < 5; ++i)
+    EXPECT_EQ(compiler.collect(names[i])->image, std::to_string(i) + "!");
+  EXPECT_EQ(inner->begun.size(), 6U);
+}
+
+TEST(WindowedCompiler, CollectsAtItsEndWhatItBegan) {
+  auto inner = std::make_shared<FakeCompiler>();
+  {
+    WindowedCompiler compiler(inner, 2);
+    (void)compiler.begin(jobs(6));
+    EXPECT_EQ(inner->held.size(), 2U);
+  }
+  EXPECT_TRUE(inner->held.empty());
+  EXPECT_EQ(inner->begun.size(), 2U);
+}
+
+}  // namespace
+}  // namespace quern

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verify/rounding_samples.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+
+namespace quern {
+namespace {
+
+constexpr int kDeep = 12;  ///< sums in a chain
+constexpr double kUnit = 0x1p-24;
+constexpr double kAccepted = 4;  ///< units of scale, as `ComparePolicy` has it
+constexpr double kLargestShare = 1.0 / 64;
+
+bool adds(const ir::Statement& statement) {
+  return statement.kind != ir::Statement::Kind::kMap && statement.monoid == ir::Monoid::kSum;
+}
+
+/// Root of the mean square of what `f` gives for finite elements.
+template <class F>
+double rms(size_t count, const F& f) {
+  double squares = 0, finite = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const double x = f(i);
+    if (std::isfinite(x)) squares += x * x, finite += 1;
+  }
+  return finite > 0 ? std::sqrt(squares / finite) : 0;
+}
+
+}  // namespace
+
+int chain_of_sums(const ir::Program& program) {
+  std::map<std::string, int> chain;
+  int longest = 0;
+  for (const ir::Statement& statement : program.statements) {
+    int before = 0;
+    for (const std::string& tensor : ir::tensors_of(statement.body)) {
+      before = std::max(before, chain[tensor]);
+    }
+    longest = std::max(longest, chain[statement.name] = before + (adds(statement) ? 1 : 0));
+  }
+  return longest;
+}
+
+bool may_outgrow(const ir::Program& program) {
+  const auto narrow = [](const auto& tensor) { return tensor.type != DType::kF64; };
+  return chain_of_sums(program) >= kDeep && std::ranges::all_of(program.inputs, narrow) &&
+         std::ranges::all_of(program.statements, narrow);
+}
+
+bool outgrown(const ExpectedOutput& output) {
+  if (!is_float(output.type) || output.value.empty()) return false;
+  const size_t count = output.value.size();
+  double mean = 0, finite = 0;
+  for (double value : output.value) {
+    if (std::isfinite(value)) mean += value, finite += 1;
+  }
+  // A single number has no spread: what counts is its own magnitude.
+  mean = count > 1 && finite > 0 ? mean / finite : 0;
+  const double spread = rms(count, [&](size_t i) { return output.value[i] - mean; });
+  const double accepted = kAccepted * kUnit * rms(count, [&](size_t i) { return output.scale[i]; });
+  return accepted > kLargestShare * spread;
+}
+
+void take_samples(const ExpectedOutput& sampled, ExpectedOutput& output) {
+  const size_t count = output.scale.size();
+  const double shared = rms(count, [&](size_t i) { return sampled.scale[i]; });
+  for (size_t i = 0; i < count; ++i) {
+    output.scale[i] = std::min(output.scale[i], std::max(shared, sampled.scale[i]));
+  }
+}
+
+}  // namespace quern
