@@ -36,11 +36,12 @@ def machine():
     return {"cpu": names[0], "cores": len(names), "kernel": platform.release()}
 
 
-def save(path, figures):
+def save(path, figures, quietly=False):
     figures = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), **figures}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"wrote {path.name}")
+    if not quietly:
+        print(f"wrote {path.name}")
 
 
 def geometric_mean(values):

@@ -66,10 +66,10 @@ def by_their_rules(lane, sample, text):
     return row
 
 
-def ours(samples, references, options, arguments):
+def ours(samples, references, options, arguments, figures):
     from quern.torch_lane.lane import Lane
 
-    lanes, rows = {}, {}
+    lanes, rows = {}, figures.setdefault("candidates", {})
     for sample in samples:
         text = candidates.source_of(sample, arguments.batch, options.device)
         row = rows[sample.name] = {}
@@ -88,9 +88,9 @@ def ours(samples, references, options, arguments):
               f"{row.get('wall_s', 0):.2f} s", row.get("stages_ms"), "kb", row.get("kernelbench"),
               row.get("kernelbench_ms"), f"{row.get('kernelbench_wall_s', 0):.2f} s",
               "" if good else json.dumps(row), flush=True)
+        quern.save(arguments.out, figures, quietly=True)
     for lane in lanes.values():
         lane.close()
-    return rows
 
 
 def main():
@@ -130,7 +130,7 @@ def main():
                           cache=arguments.cache or tempfile.mkdtemp(),
                           baselines=tuple(arguments.baselines.split(",")))
         began = time.monotonic()
-        figures["candidates"] = ours(samples, references, options, arguments)
+        ours(samples, references, options, arguments, figures)
         figures["wall_s"] = time.monotonic() - began
         quern.save(arguments.out, figures)
     if arguments.kernelbench:

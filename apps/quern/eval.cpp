@@ -314,6 +314,9 @@ Action add_eval(CLI::App& app) {
   app.add_option("--baselines", lane->baselines,
                  "For a module file: eager, compile, max-autotune; with commas between")
       ->capture_default_str();
+  app.add_option("--certify", lane->certify,
+                 "For a module file: capture the launches of what passes into this folder, and\n"
+                 "judge them as device code (docs/torch_lane.md)");
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
   add_devices_option(app, a->devices);

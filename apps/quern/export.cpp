@@ -58,6 +58,10 @@ Result<std::pair<CudaCode, Build>> cuda_code(const Context& context, const RunRe
   const PlanWorkload workload = plan_workload(task.program, task.sizes);
   const std::string& source = best.candidate.source;
   QUERN_ASSIGN(const LaunchPlan plan, parse_launch_plan(source, workload, PlanTarget::kCuda));
+  if (plan.precompiled) {
+    return Error{ErrorKind::kInput, "captured machine code cannot be exported yet",
+                 "export what the rules or a model wrote as source"};
+  }
   CudaCode code;
   QUERN_ASSIGN(code.plan, bind_plan(plan, workload, PlanTarget::kCuda));
   const std::string& flags = best.evaluation.build.flags;

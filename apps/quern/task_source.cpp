@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "base/suggest.h"
 #include "ir/check.h"
+#include "record/precompiled.h"
 #include "task/parse.h"
 #include "verify/oracle.h"
 
@@ -112,7 +113,7 @@ std::vector<std::string> size_sets(const ir::Program& program) {
 }
 
 Result<std::string> read_candidate(const std::string& path) {
-  QUERN_ASSIGN(std::string source, read_file(path, size_t{4} << 20));
+  QUERN_ASSIGN(std::string source, read_file(path, kPrecompiledBytes));
   if (trim(source).empty()) {
     return Error{ErrorKind::kInput, fmt::format("{} is empty", path), "a candidate is C++ source"};
   }

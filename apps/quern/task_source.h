@@ -39,7 +39,7 @@ Result<TaskAtSize> recorded_task(const RunOptions& options);
 /// Size sets of a program: "full", then the declared ones.
 std::vector<std::string> size_sets(const ir::Program& program);
 
-/// Reads a candidate's source. Errors: missing, a directory, empty, binary, above 4 MiB.
+/// Reads a candidate's source. Errors: missing, a directory, empty, binary, above 64 MiB.
 Result<std::string> read_candidate(const std::string& path);
 
 }  // namespace quern::cli

@@ -30,6 +30,9 @@ Result<quern::Command> lane_command(const Context& context, const LaneOptions& o
                            context.cache_directory + "/torch_lane"});
   if (!options.device.empty()) argv.insert(argv.end(), {"--device", options.device});
   if (!options.time_baselines) argv.emplace_back("--no-baselines");
+  if (!options.certify.empty()) {
+    argv.insert(argv.end(), {"--certify", options.certify, "--quern", context.program});
+  }
   return command;
 }
 
@@ -57,6 +60,16 @@ std::string kernelbench_text(const Json& theirs) {
   return text + "\n";
 }
 
+std::string certified_text(const Json& certified) {
+  const std::string status = certified.value("status", "");
+  if (status != "certified") {
+    return fmt::format("  not certified ({}): {}\n", status, certified.value("reason", ""));
+  }
+  return fmt::format("  certified at level {}: {}\n  {} a call on the device, from {}\n",
+                     certified.value("level", ""), certified.value("method", ""),
+                     format_ns(certified["timing"]["median_ns"]), certified.value("capture", ""));
+}
+
 std::string report_text(const Json& report) {
   std::string text = report.value("verdict", "");
   if (text == "passed") {
@@ -77,6 +90,7 @@ std::string report_text(const Json& report) {
     const std::string evidence(trim(report.value("evidence", "")));
     if (!evidence.empty()) text += evidence + "\n";
   }
+  if (report.contains("certified")) text += certified_text(report["certified"]);
   if (report.contains("kernelbench")) text += kernelbench_text(report["kernelbench"]);
   for (const Json& note : report["notes"]) text += "  note: " + note.get<std::string>() + "\n";
   return text;

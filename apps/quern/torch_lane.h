@@ -17,6 +17,7 @@ struct LaneOptions {
   std::string baselines = "eager";
   uint64_t seed = 0;
   bool time_baselines = true;
+  std::string certify;  ///< folder for captures, which the referee judges; "": none is made
 };
 
 /// Whether `quern eval TASK CANDIDATE` is meant for the lane: a module file as the task, and a

@@ -54,8 +54,11 @@ class Launcher {
       if (const auto* launch = std::get_if<BoundLaunch>(&step)) {
         QUERN_ASSIGN(Json made, launch_json(*launch, steps.empty()));
         steps.push_back(std::move(made));
+      } else if (const auto* fill = std::get_if<BoundFill>(&step)) {
+        steps.push_back(fill_json(*fill));
       } else {
-        steps.push_back(fill_json(*std::get_if<BoundFill>(&step)));
+        return Error{ErrorKind::kInput, "a plan with a copy step cannot be exported yet",
+                     "copy in a kernel"};
       }
     }
     data["steps"] = steps;
@@ -111,7 +114,8 @@ Result<std::string> Launcher::value_text(const BoundLaunch& launch, size_t index
   const BoundArgument& argument = launch.arguments[index];
   switch (argument.kind) {
     case LaunchArgument::Kind::kBuffer:
-      return fmt::format("at[{}];", place(argument.buffer, inputs_, outputs_));
+      return fmt::format("at[{}] + {};", place(argument.buffer, inputs_, outputs_),
+                         argument.offset);
     case LaunchArgument::Kind::kScalar:
       return fmt::format("UINT64_C({:#x});", scalar_bits(argument));
     case LaunchArgument::Kind::kWhole:
@@ -120,6 +124,7 @@ Result<std::string> Launcher::value_text(const BoundLaunch& launch, size_t index
                          argument.whole);
     case LaunchArgument::Kind::kTensorMap:
     case LaunchArgument::Kind::kShared:
+    case LaunchArgument::Kind::kStruct:
       break;
   }
   return Error{ErrorKind::kInput,
@@ -171,11 +176,10 @@ Result<Json> Launcher::launch_json(const BoundLaunch& launch, bool first) {
 }
 
 Json Launcher::fill_json(const BoundFill& fill) const {
-  const auto index = static_cast<size_t>(fill.scratch);
   return {{"launch", false},
-          {"buffer", inputs_ + outputs_ + index},
+          {"buffer", place(fill.buffer, inputs_, outputs_)},
           {"byte", fill.byte},
-          {"bytes", code_.plan.scratch[index].bytes}};
+          {"bytes", fill.bytes}};
 }
 
 void Launcher::add_scratch(Json& data) const {

@@ -132,7 +132,7 @@ CudaCode cuda_code() {
   code.architecture = "sm_90a";
   code.plan.scratch = {{"room", PlanType::kF32, 1000}};
   code.plan.maps = {{"tiles", {BufferRef::Kind::kInput, 0}, PlanType::kF32, {4}, {}, {4}, {1}}};
-  code.plan.steps = {BoundFill{0, 7}, first, second};
+  code.plan.steps = {BoundFill{{BufferRef::Kind::kScratch, 0}, 7, 1000}, first, second};
   code.parameters = {{"copy", {128, 8}}, {"twice", {8, 8, 4, 4}}};
   return code;
 }

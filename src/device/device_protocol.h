@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "device/device_backend.h"
 #include "device/device_wire.h"
@@ -43,13 +44,24 @@ enum class DeviceOrder : uint32_t {
   kUnload,         ///< id
   kPoisonScratch,  ///< id, byte
   kApply,          ///< id, set
-  kRun,            ///< id, calls, first, batches → ns of each
+  kRun,            ///< id, calls, first, batches → ns of each, clock in MHz
   kProfile,        ///< id → Profile
+  kExchange,       ///< shown, hidden
 };
 
 /// A reply is: status, then either the answer, an `Error` (kind, message, hint) or a verdict
 /// (JSON).
 enum class ReplyStatus : uint32_t { kDone, kError, kVerdict };
+
+/// What a run of batches came to.
+struct Ran {
+  std::vector<double> ns;  ///< of each
+  double clock_mhz = 0;    ///< as `DeviceBackend::last_clock_mhz`
+};
+template <class W>
+void wire(W& w, Ran& ran) {
+  w(ran.ns), w(ran.clock_mhz);
+}
 
 template <class W>
 void wire(W& w, DeviceProperties& p) {
@@ -115,16 +127,21 @@ void wire(W& w, BufferRef& ref) {
 }
 template <class W>
 void wire(W& w, BoundArgument& a) {
-  w(a.kind), w(a.buffer), w(a.map), w(a.type), w(a.whole), w(a.real);
+  w(a.kind), w(a.buffer), w(a.map), w(a.type), w(a.whole), w(a.real), w(a.offset);
+  w(a.members);
 }
 template <class W>
 void wire(W& w, BoundLaunch& l) {
   w(l.kernel), w(l.grid), w(l.block), w(l.cluster), w(l.shared_bytes), w(l.arguments);
-  w(l.programmatic), w(l.cooperative);
+  w(l.programmatic), w(l.cooperative), w(l.cubin);
 }
 template <class W>
 void wire(W& w, BoundFill& fill) {
-  w(fill.scratch), w(fill.byte);
+  w(fill.buffer), w(fill.byte), w(fill.bytes);
+}
+template <class W>
+void wire(W& w, BoundCopy& copy) {
+  w(copy.to), w(copy.from), w(copy.bytes);
 }
 template <class W>
 void wire(W& w, BoundScratch& scratch) {

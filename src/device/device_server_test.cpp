@@ -123,9 +123,18 @@ TEST_F(DeviceServerTest, PassesErrorsAndVerdictsOnWhole) {
 TEST_F(DeviceServerTest, RunsAsManyBatchesAsItIsAskedTo) {
   const auto [status, text] = ask(to_wire(DeviceOrder::kRun, ProgramId{1}, 5, 0, 3));
   ASSERT_EQ(status, ReplyStatus::kDone);
-  const auto ns = from_wire<std::vector<double>>(text);
-  ASSERT_TRUE(ns);
-  EXPECT_EQ(std::get<0>(*ns), (std::vector<double>{50, 50, 50}));
+  const auto ran = from_wire<Ran>(text);
+  ASSERT_TRUE(ran);
+  EXPECT_EQ(std::get<0>(*ran).ns, (std::vector<double>{50, 50, 50}));
+  EXPECT_EQ(std::get<0>(*ran).clock_mhz, 0);
+}
+
+TEST_F(DeviceServerTest, RefusesToExchangeBuffersWhereTheDeviceCannot) {
+  const auto [status, text] = ask(to_wire(DeviceOrder::kExchange, BufferId{1}, BufferId{2}));
+  EXPECT_EQ(status, ReplyStatus::kError);
+  const auto error = from_wire<Error>(text);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(std::get<0>(*error).kind, ErrorKind::kUsage);
 }
 
 TEST_F(DeviceServerTest, HandsOnWhatTheHardwareCountedOrWhyItDidNot) {
@@ -172,7 +181,7 @@ TEST_F(DeviceServerTest, HandsThePlanToTheBackendAsItWas) {
   launch.grid = {3, 2, 1};
   launch.arguments = {{LaunchArgument::Kind::kScalar, {}, 0, PlanType::kF32, 0, 0.25},
                       {LaunchArgument::Kind::kBuffer, {BufferRef::Kind::kOutput, 1}}};
-  plan.steps = {BoundFill{0, 7}, launch};
+  plan.steps = {BoundFill{{BufferRef::Kind::kScratch, 0}, 7, 0}, launch};
   const std::vector<BufferSet> sets = {{{1, 2}, {3}}, {{4, 5}, {6}}};
   const auto [status, answer] = ask(to_wire(DeviceOrder::kLoad, ProgramId{1}, plan, sets), "image");
   ASSERT_EQ(status, ReplyStatus::kDone);

@@ -40,13 +40,17 @@ Outcome<Done> verify_hidden(RunnableKernel& kernel, Evaluation& evaluation) {
     if (round == 0) {
       first = std::move(*outputs);
     } else if (first != *outputs) {
-      return Verdict(WrongResult{"two runs on the same inputs differ",
-                                 "on " + kernel.workload().name +
-                                     ": results depend on timing, on memory that "
-                                     "was never written, or on state kept between calls"});
+      return two_runs_differ(kernel.workload());
     }
   }
   return Done{};
+}
+
+Verdict two_runs_differ(const Workload& workload) {
+  return WrongResult{"two runs on the same inputs differ",
+                     "on " + workload.name +
+                         ": results depend on timing, on memory that was never written, or on "
+                         "state kept between calls"};
 }
 
 Outcome<double> verify_timed(RunnableKernel& kernel, bool trusted, Evaluation& evaluation) {
@@ -131,6 +135,31 @@ int timed_slots(double io_bytes) {
 }
 
 double ms_since(int64_t start_ns) { return seconds_between(start_ns, steady_now_ns()) * 1e3; }
+
+Result<void> record_judged(const Outcome<Passed>& judged, const Candidate& candidate,
+                           const std::string& clock,
+                           const std::function<Result<void>(double median_ns)>& weigh,
+                           Evaluation& evaluation) {
+  if (judged.has_error()) return judged.error();
+  if (judged.has_verdict()) {
+    evaluation.verdict = judged.verdict();
+    return {};
+  }
+  Passed passed = judged.value();
+  if (clock == "simulated") {
+    passed.timing = hashed_timing(candidate);
+  } else {
+    QUERN_TRY(weigh(passed.timing.median_ns));
+  }
+  evaluation.verdict = std::move(passed);
+  return {};
+}
+
+void record_times(int64_t start_ns, double compile_ms, Evaluation& evaluation) {
+  const double run_ms = ms_since(start_ns);
+  evaluation.stages_ms["total"] = run_ms + compile_ms;
+  evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
+}
 
 Result<std::vector<Evaluation>> evaluate_batch(const std::vector<Candidate>& candidates,
                                                const EvaluateRequest& request,

@@ -20,6 +20,9 @@ inline constexpr double kFloorAlarm = 0.9;
 /// `Work::bound` where memory decides.
 inline constexpr const char* kMemoryBound = "memory bandwidth";
 
+/// What results that are not the same each time amount to.
+Verdict two_runs_differ(const Workload& workload);
+
 /// All data sets of a hidden shape, one a slot, twice.
 Outcome<Done> verify_hidden(RunnableKernel& kernel, Evaluation& evaluation);
 
@@ -51,6 +54,16 @@ std::string baseline_name(const Candidate& baseline);
 int timed_slots(double io_bytes);
 
 double ms_since(int64_t start_ns);
+
+/// Folds what judging a built candidate came to into its record. `weigh` sets a measured time
+/// against the physics floor; it is not asked where `clock` is "simulated". Errors: ours, and
+/// those of `weigh`.
+Result<void> record_judged(const Outcome<Passed>& judged, const Candidate& candidate,
+                           const std::string& clock,
+                           const std::function<Result<void>(double median_ns)>& weigh,
+                           Evaluation& evaluation);
+/// `stages_ms` of a candidate whose judging began at `start_ns`.
+void record_times(int64_t start_ns, double compile_ms, Evaluation& evaluation);
 
 /// Answers a batch in order, known candidates from `cache`: `prepare` is given those it does not
 /// know, then `evaluate` each of them with its index in that list.

@@ -33,7 +33,9 @@ class Binder {
     for (const TensorMapDecl& decl : plan_.maps) QUERN_TRY(tensor_map(decl));
     for (const StepDecl& step : plan_.steps) {
       if (const auto* fill = std::get_if<FillDecl>(&step)) {
-        bound_.steps.emplace_back(BoundFill{fill->scratch, fill->byte});
+        bound_.steps.emplace_back(BoundFill{fill->buffer, fill->byte, buffer_bytes(fill->buffer)});
+      } else if (const auto* copy = std::get_if<CopyDecl>(&step)) {
+        QUERN_TRY(this->copy(*copy));
       } else {
         QUERN_TRY(launch(*std::get_if<LaunchDecl>(&step)));
       }
@@ -87,10 +89,22 @@ class Binder {
     return {};
   }
 
+  Result<void> copy(const CopyDecl& decl) {
+    line_ = decl.line;
+    const uint64_t to = buffer_bytes(decl.to);
+    const uint64_t from = buffer_bytes(decl.from);
+    if (to != from) {
+      return error(fmt::format("a copy of {} bytes to a buffer of {}", from, to), "");
+    }
+    bound_.steps.emplace_back(BoundCopy{decl.to, decl.from, to});
+    return {};
+  }
+
   Result<void> launch(const LaunchDecl& decl) {
     line_ = decl.line;
     BoundLaunch bound;
     bound.kernel = decl.kernel;
+    bound.cubin = static_cast<uint32_t>(decl.cubin);
     const auto name = [&](const char* what) { return fmt::format("{} of {}", what, decl.kernel); };
     QUERN_ASSIGN(bound.grid, dimensions(decl.grid, name("grid"), kMostGrid));
     QUERN_ASSIGN(bound.block, dimensions(decl.block, name("block"), kMostBlock));
@@ -135,8 +149,22 @@ class Binder {
   }
 
   Result<BoundArgument> bind_argument(const LaunchArgument& argument, const std::string& kernel) {
-    BoundArgument bound{argument.kind, argument.buffer, argument.map, argument.type, 0, 0};
+    BoundArgument bound;
+    bound.kind = argument.kind;
+    bound.buffer = argument.buffer;
+    bound.map = argument.map;
+    bound.type = argument.type;
     using Kind = LaunchArgument::Kind;
+    for (const LaunchArgument& member : argument.members) {
+      QUERN_ASSIGN(BoundArgument one, bind_argument(member, kernel));
+      bound.members.push_back(std::move(one));
+    }
+    if (argument.element) {
+      const auto size = static_cast<uint64_t>(plan_type_bytes(type_of(argument.buffer)));
+      const auto count = static_cast<int64_t>(buffer_bytes(argument.buffer) / size);
+      QUERN_ASSIGN(const int64_t element, value(*argument.element, "an element", 0, count - 1));
+      bound.offset = static_cast<uint64_t>(element) * size;
+    }
     const bool real = argument.type == PlanType::kF32 || argument.type == PlanType::kF64;
     if (argument.kind == Kind::kScalar && real) {
       bound.real = argument.value.evaluate_real(workload_.sizes);

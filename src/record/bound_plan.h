@@ -18,13 +18,16 @@ struct BoundArgument {
   BufferRef buffer;
   int map = 0;
   PlanType type = PlanType::kI64;
-  int64_t whole = 0;  ///< kWhole, and kScalar of an integer type
-  double real = 0;    ///< kScalar of a floating-point type
+  int64_t whole = 0;                   ///< kWhole, and kScalar of an integer type
+  double real = 0;                     ///< kScalar of a floating-point type
+  uint64_t offset = 0;                 ///< kBuffer: bytes from its first element
+  std::vector<BoundArgument> members;  ///< kStruct
   bool operator==(const BoundArgument&) const = default;
 };
 
 struct BoundLaunch {
   std::string kernel;
+  uint32_t cubin = 0;                        ///< which of the image's cubins has the kernel
   std::array<uint32_t, 3> grid{1, 1, 1};     ///< blocks (work-groups) along x, y, z
   std::array<uint32_t, 3> block{1, 1, 1};    ///< threads (work-items) of a block
   std::array<uint32_t, 3> cluster{0, 0, 0};  ///< blocks of a cluster; zeros: none
@@ -35,13 +38,22 @@ struct BoundLaunch {
   bool operator==(const BoundLaunch&) const = default;
 };
 
+/// Of a whole buffer: scratch or an output.
 struct BoundFill {
-  int scratch = 0;
+  BufferRef buffer;
   uint8_t byte = 0;
+  uint64_t bytes = 0;
   bool operator==(const BoundFill&) const = default;
 };
 
-using BoundStep = std::variant<BoundLaunch, BoundFill>;
+/// Of a whole buffer to another of as many bytes (CUDA).
+struct BoundCopy {
+  BufferRef to, from;
+  uint64_t bytes = 0;
+  bool operator==(const BoundCopy&) const = default;
+};
+
+using BoundStep = std::variant<BoundLaunch, BoundFill, BoundCopy>;
 
 struct BoundScratch {
   std::string name;

@@ -19,6 +19,8 @@ constexpr size_t kMostScratch = 64;
 constexpr size_t kMostMaps = 32;
 constexpr size_t kMostSteps = 256;
 constexpr size_t kMostArguments = 64;
+constexpr size_t kMostMembers = 4096;
+constexpr int64_t kMostCubins = 64;
 
 /// Reads one plan, statement by statement.
 class PlanReader {
@@ -70,14 +72,17 @@ class PlanReader {
   }
 
   Result<void> statement(PlanCursor& cursor, int line) {
-    const std::vector<std::string> keys = {"target",  "specialize", "fast_math", "max_registers",
-                                           "scratch", "tensor_map", "memset",    "launch"};
+    const std::vector<std::string> keys = {"target", "specialize", "fast_math",  "max_registers",
+                                           "code",   "scratch",    "tensor_map", "memset",
+                                           "copy",   "launch"};
     const std::string key = cursor.peek_word();
-    if (key == "scratch" || key == "tensor_map" || key == "memset" || key == "launch") {
+    if (key == "scratch" || key == "tensor_map" || key == "memset" || key == "copy" ||
+        key == "launch") {
       cursor.take_word(key);
       if (key == "scratch") return scratch(cursor, line);
       if (key == "tensor_map") return tensor_map(cursor, line);
       if (key == "memset") return memset(cursor, line);
+      if (key == "copy") return copy(cursor, line);
       return launch(cursor, line);
     }
     if (std::ranges::find(keys, key) == keys.end()) {
@@ -110,6 +115,9 @@ class PlanReader {
     } else if (key == "fast_math") {
       QUERN_ASSIGN(const size_t chosen, choice(cursor, key, {"off", "on"}));
       plan_.fast_math = chosen == 1;
+    } else if (key == "code") {
+      QUERN_ASSIGN(const size_t chosen, choice(cursor, key, {"source", "cubin"}));
+      plan_.precompiled = chosen == 1;
     } else {
       QUERN_ASSIGN(const int64_t value, constant(cursor, key, 0, 255));
       plan_.max_registers = static_cast<int>(value);
@@ -285,18 +293,38 @@ class PlanReader {
     return {};
   }
 
-  /// `memset counters 0`
-  Result<void> memset(PlanCursor& cursor, int line) {
-    QUERN_ASSIGN(const std::string name, cursor.identifier("the scratch buffer to fill"));
+  /// Scratch or an output, by name.
+  Result<BufferRef> written_buffer(PlanCursor& cursor, const std::string& step) {
+    QUERN_ASSIGN(const std::string name, cursor.identifier("the buffer to write"));
     const auto buffer = find_buffer(name);
     if (!buffer) return unknown_buffer(cursor, name, false);
-    if (buffer->kind != BufferRef::Kind::kScratch) {
-      return cursor.error(fmt::format("memset fills scratch, and '{}' is not", name), "");
+    if (buffer->kind == BufferRef::Kind::kInput) {
+      return cursor.error(
+          fmt::format("{} fills scratch and outputs, and '{}' is an input", step, name), "");
     }
-    QUERN_ASSIGN(const int64_t byte, constant(cursor, "the byte", 0, 255));
-    plan_.steps.emplace_back(FillDecl{buffer->index, static_cast<uint8_t>(byte), line});
+    return *buffer;
+  }
+
+  Result<void> add_step(const PlanCursor& cursor, StepDecl step) {
+    plan_.steps.push_back(std::move(step));
     if (plan_.steps.size() > kMostSteps) return too_many(cursor, "steps", kMostSteps);
     return {};
+  }
+
+  /// `memset counters 0`
+  Result<void> memset(PlanCursor& cursor, int line) {
+    QUERN_ASSIGN(const BufferRef buffer, written_buffer(cursor, "memset"));
+    QUERN_ASSIGN(const int64_t byte, constant(cursor, "the byte", 0, 255));
+    return add_step(cursor, FillDecl{buffer, static_cast<uint8_t>(byte), line});
+  }
+
+  /// `copy work x`
+  Result<void> copy(PlanCursor& cursor, int line) {
+    QUERN_ASSIGN(const BufferRef to, written_buffer(cursor, "copy"));
+    QUERN_ASSIGN(const std::string name, cursor.identifier("the buffer to copy"));
+    const auto from = find_buffer(name);
+    if (!from) return unknown_buffer(cursor, name, false);
+    return add_step(cursor, CopyDecl{to, *from, line});
   }
 
   /// `launch row_max grid (batch) block (256) args (x, partial, dim)`
@@ -314,14 +342,12 @@ class PlanReader {
       return cursor.error(fmt::format("launch {} has no {}", launch.kernel, missing),
                           "a launch reads: launch KERNEL grid (…) block (…) args (…)");
     }
-    plan_.steps.emplace_back(std::move(launch));
-    if (plan_.steps.size() > kMostSteps) return too_many(cursor, "steps", kMostSteps);
-    return {};
+    return add_step(cursor, std::move(launch));
   }
 
   Result<void> launch_option(PlanCursor& cursor, LaunchDecl& launch, bool& has_arguments) {
-    const std::vector<std::string> options = {"grid", "block",        "cluster",    "shared",
-                                              "args", "programmatic", "cooperative"};
+    const std::vector<std::string> options = {"grid", "block",        "cluster",     "shared",
+                                              "args", "programmatic", "cooperative", "cubin"};
     const std::string option = cursor.peek_word();
     if (std::ranges::find(options, option) == options.end()) {
       const std::string meant = did_you_mean(option, options);
@@ -336,6 +362,9 @@ class PlanReader {
     } else if (option == "args") {
       has_arguments = true;
       return arguments(cursor, launch);
+    } else if (option == "cubin") {
+      QUERN_ASSIGN(const int64_t index, constant(cursor, option, 0, kMostCubins - 1));
+      launch.cubin = static_cast<int>(index);
     } else if (option == "shared") {
       QUERN_ASSIGN(PlanExpr bytes, cursor.primary_expression());
       QUERN_TRY(all_whole(cursor, {bytes}));
@@ -367,6 +396,7 @@ class PlanReader {
     LaunchArgument argument;
     const std::string word = cursor.peek_word();
     if (!word.empty() && cursor.followed_by('(')) {
+      if (word == "struct") return structure(cursor);
       if (const auto type = plan_type_from_name(word)) {
         return scalar(cursor, *type, word);
       }
@@ -377,6 +407,11 @@ class PlanReader {
     } else if (const auto buffer = find_buffer(word)) {
       cursor.take_word(word);
       argument.buffer = *buffer;
+      if (cursor.take_symbol('[')) {
+        QUERN_ASSIGN(argument.element, cursor.expression());
+        QUERN_TRY(all_whole(cursor, {*argument.element}));
+        QUERN_TRY(cursor.expect_symbol(']', word));
+      }
       return argument;
     } else if (const int map = find_map(word); map >= 0) {
       cursor.take_word(word);
@@ -394,6 +429,26 @@ class PlanReader {
           fmt::format("write f32({0}) or f64({0})", argument.value.text()));
     }
     return argument;
+  }
+
+  /// `struct (x, i32(n), f32(0.5))`
+  Result<LaunchArgument> structure(PlanCursor& cursor) {
+    using Kind = LaunchArgument::Kind;
+    LaunchArgument made;
+    made.kind = Kind::kStruct;
+    cursor.take_word("struct");
+    QUERN_TRY(cursor.expect_symbol('(', "struct"));
+    do {
+      if (made.members.size() == kMostMembers) return too_many(cursor, "members", kMostMembers);
+      QUERN_ASSIGN(LaunchArgument member, argument(cursor));
+      if (member.kind != Kind::kBuffer && member.kind != Kind::kScalar) {
+        return cursor.error("a member of a struct is a buffer or a number of a type",
+                            "as in: struct (x, i32(dim), f32(0.5))");
+      }
+      made.members.push_back(std::move(member));
+    } while (cursor.take_symbol(','));
+    QUERN_TRY(cursor.expect_symbol(')', "the members"));
+    return made;
   }
 
   static Result<LaunchArgument> scalar(PlanCursor& cursor, PlanType type, const std::string& name) {
@@ -426,9 +481,22 @@ class PlanReader {
     for (const TensorMapDecl& map : plan_.maps) {
       QUERN_TRY(only(map.line, "a tensor map", PlanTarget::kCuda));
     }
+    if (plan_.precompiled) QUERN_TRY(only(1, "code = cubin", PlanTarget::kCuda));
     for (const StepDecl& step : plan_.steps) {
+      if (const auto* copy = std::get_if<CopyDecl>(&step)) {
+        QUERN_TRY(only(copy->line, "copy", PlanTarget::kCuda));
+      }
+      if (const auto* fill = std::get_if<FillDecl>(&step);
+          fill != nullptr && fill->buffer.kind == BufferRef::Kind::kOutput) {
+        QUERN_TRY(only(fill->line, "memset of an output", PlanTarget::kCuda));
+      }
       const auto* launch = std::get_if<LaunchDecl>(&step);
       if (launch == nullptr) continue;
+      if (std::ranges::any_of(launch->arguments, [](const LaunchArgument& argument) {
+            return argument.kind == LaunchArgument::Kind::kStruct || argument.element;
+          })) {
+        QUERN_TRY(only(launch->line, "struct, or a pointer into a buffer,", PlanTarget::kCuda));
+      }
       if (!launch->cluster.empty()) {
         QUERN_TRY(only(launch->line, "a cluster", PlanTarget::kCuda));
       }

@@ -88,18 +88,22 @@ struct LaunchArgument {
     kShared,     ///< OpenCL: the `__local` pointer to the launch's `shared` bytes
     kWhole,      ///< an integer as wide as the kernel's parameter
     kScalar,     ///< a number of type `type`
+    kStruct,     ///< `members`, one after the other without gaps (CUDA)
   };
   Kind kind = Kind::kBuffer;
   BufferRef buffer;
-  int map = 0;  ///< index of the tensor map
+  std::optional<PlanExpr> element;  ///< of the buffer that the pointer is to; none: the first
+  int map = 0;                      ///< index of the tensor map
   PlanType type = PlanType::kI64;
   PlanExpr value;
+  std::vector<LaunchArgument> members;  ///< buffers and scalars
 };
 
 struct LaunchDecl {
   std::string kernel;
-  std::vector<PlanExpr> grid;      ///< blocks along x, y, z; 1 to 3
-  std::vector<PlanExpr> block;     ///< threads along x, y, z; 1 to 3
+  int cubin = 0;                ///< of a precompiled candidate: which of its cubins has the kernel
+  std::vector<PlanExpr> grid;   ///< blocks along x, y, z; 1 to 3
+  std::vector<PlanExpr> block;  ///< threads along x, y, z; 1 to 3
   std::vector<PlanExpr> cluster;   ///< blocks along x, y, z; empty: none
   std::optional<PlanExpr> shared;  ///< bytes of dynamic shared memory
   std::vector<LaunchArgument> arguments;
@@ -108,14 +112,20 @@ struct LaunchDecl {
   int line = 0;
 };
 
-/// Sets every byte of a scratch buffer.
+/// Sets every byte of scratch or an output.
 struct FillDecl {
-  int scratch = 0;
+  BufferRef buffer;
   uint8_t byte = 0;
   int line = 0;
 };
 
-using StepDecl = std::variant<LaunchDecl, FillDecl>;
+/// Copies a buffer to scratch or an output of as many bytes (CUDA).
+struct CopyDecl {
+  BufferRef to, from;
+  int line = 0;
+};
+
+using StepDecl = std::variant<LaunchDecl, FillDecl, CopyDecl>;
 
 /// How a device source is built and launched.
 struct LaunchPlan {
@@ -123,6 +133,9 @@ struct LaunchPlan {
   bool specialize = false;  ///< compile per workload with -DQUERN_SIZE_<name>=<value>
   bool fast_math = false;   ///< the compiler may approximate
   int max_registers = 0;    ///< of a thread, CUDA; 0: the compiler decides
+  /// The source's body is machine code (record/precompiled.h), made for the sizes that it is
+  /// evaluated at (CUDA).
+  bool precompiled = false;
   std::vector<ScratchDecl> scratch;
   std::vector<TensorMapDecl> maps;
   std::vector<StepDecl> steps;  ///< in order; at least one launch

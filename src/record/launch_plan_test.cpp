@@ -129,7 +129,7 @@ TEST(LaunchPlan, RefusesWithLineReasonAndHint) {
               HasSubstr("not a whole number"));
   EXPECT_THAT(message_of("// quern: scratch x : f32[1]\n" + good), HasSubstr("'x' is taken"));
   EXPECT_THAT(message_of("// quern: scratch s : float[1]\n" + good), HasSubstr("no type 'float'"));
-  EXPECT_THAT(message_of("// quern: memset x 0\n" + good), HasSubstr("'x' is not"));
+  EXPECT_THAT(message_of("// quern: memset x 0\n" + good), HasSubstr("'x' is an input"));
   EXPECT_THAT(message_of("// quern: launch k grid (batch) block 1 args (x) extra\n"),
               HasSubstr("no option 'extra'"));
   EXPECT_THAT(message_of("// quern: launch k grid (batch block 1 args (x)\n"),
@@ -183,6 +183,47 @@ TEST(BoundPlan, RefusesWhatNoDeviceCanRun) {
               HasSubstr("must be -128 to 127"));
   EXPECT_THAT(bind_message("// quern: launch k grid 1 block 1 args (u32(-1))\n"),
               HasSubstr("must be 0 to 4294967295"));
+}
+
+TEST(BoundPlan, TakesStructsPointersIntoBuffersAndWholeBufferSteps) {
+  const auto plan = bound_at(
+      "// quern: code = cubin\n"
+      "// quern: scratch t : u8[3200]\n"
+      "// quern: memset y 7\n"
+      "// quern: copy t x\n"
+      "// quern: launch k cubin 3 grid 1 block 1 args (x[dim], struct (t[5], i32(-1), x), -1)\n",
+      8, 100);
+  ASSERT_TRUE(plan) << plan.error().message;
+  using Kind = BufferRef::Kind;
+  EXPECT_EQ(std::get<BoundFill>(plan->steps[0]), (BoundFill{{Kind::kOutput, 0}, 7, 3200}));
+  EXPECT_EQ(std::get<BoundCopy>(plan->steps[1]),
+            (BoundCopy{{Kind::kScratch, 0}, {Kind::kInput, 0}, 3200}));
+  const auto& launch = std::get<BoundLaunch>(plan->steps[2]);
+  EXPECT_EQ(launch.cubin, 3U);
+  EXPECT_EQ(launch.arguments[0].offset, 400U);
+  const std::vector<BoundArgument>& members = launch.arguments[1].members;
+  ASSERT_EQ(members.size(), 3U);
+  EXPECT_EQ(members[0].offset, 5U);
+  EXPECT_EQ(members[1].whole, -1);
+  EXPECT_EQ(launch.arguments[2].whole, -1);
+}
+
+TEST(BoundPlan, RefusesStepsThatDoNotFitTheirBuffers) {
+  EXPECT_THAT(bind_message("// quern: scratch t : u8[1]\n// quern: copy t x\n"
+                           "// quern: launch k grid 1 block 1 args ()\n"),
+              HasSubstr("a copy of 3200 bytes to a buffer of 1"));
+  EXPECT_THAT(bind_message("// quern: launch k grid 1 block 1 args (x[800])\n"),
+              HasSubstr("an element is '800' = 800, and must be 0 to 799"));
+  const std::string launch = "// quern: launch k grid 1 block 1 args (x[0], y)\n";
+  EXPECT_THAT(message_of("// quern: launch k grid 1 block 1 args (struct (batch))\n"),
+              HasSubstr("a member of a struct is a buffer or a number of a type"));
+  EXPECT_THAT(message_of("// quern: copy x y\n" + launch), HasSubstr("'x' is an input"));
+  EXPECT_THAT(message_of(launch, PlanTarget::kOpenCl), HasSubstr("with target = cuda only"));
+  EXPECT_THAT(message_of("// quern: memset y 0\n" + launch, PlanTarget::kOpenCl),
+              HasSubstr("memset of an output cannot be used with target = opencl"));
+  EXPECT_THAT(message_of("// quern: code = cubin\n// quern: launch k grid 1 block 1 args ()\n",
+                         PlanTarget::kOpenCl),
+              HasSubstr("code = cubin cannot be used with target = opencl"));
 }
 
 TEST(BoundPlan, LaysOutTensorMapsInnermostFirst) {

@@ -35,6 +35,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", default="")
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--plain-builds", action="store_true")
+    parser.add_argument("--certify", default="", metavar="DIR",
+                        help="judge captures of those that pass; keep them there")
+    parser.add_argument("--quern", default="quern", help="the program that judges captures")
     given = parser.parse_args()
     if (given.module is None) != given.serve:
         parser.error("give a module file, or --serve")
@@ -61,14 +64,25 @@ def make_options(given: argparse.Namespace) -> Any:
                    fast_builds=not given.plain_builds)
 
 
-def judge_one(lane: Any, source: str, protocol: str) -> dict[str, Any]:
+def make_certifier(lane: Any, given: argparse.Namespace) -> Any:
+    """None where nothing is to be certified."""
+    if not given.certify:
+        return None
+    from quern.torch_lane.certify import Certifier
+
+    return Certifier(lane, given.quern, given.certify)
+
+
+def judge_one(lane: Any, source: str, protocol: str, certifier: Any) -> dict[str, Any]:
     report = lane.evaluate(source)
+    if certifier is not None and report["verdict"] == "passed":
+        report["certified"] = certifier.certify(source)
     if protocol == "kernelbench":
         report["kernelbench"] = lane.kernelbench(source)
     return report
 
 
-def stream(lane: Any, protocol: str, lines: TextIO, out: TextIO) -> None:
+def stream(lane: Any, protocol: str, certifier: Any, lines: TextIO, out: TextIO) -> None:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -77,7 +91,7 @@ def stream(lane: Any, protocol: str, lines: TextIO, out: TextIO) -> None:
             source = row["source"]
         except (ValueError, TypeError, KeyError):
             sys.exit(f'stdin, line {number}: expected {{"id": …, "source": "…"}}')
-        answer = {"id": row.get("id", number), **judge_one(lane, str(source), protocol)}
+        answer = {"id": row.get("id", number), **judge_one(lane, str(source), protocol, certifier)}
         out.write(json.dumps(answer) + "\n")
         out.flush()
 
@@ -85,6 +99,10 @@ def stream(lane: Any, protocol: str, lines: TextIO, out: TextIO) -> None:
 def main() -> int:
     given = arguments()
     options = make_options(given)
+    if given.certify and not options.device.startswith("cuda"):
+        print("--certify captures CUDA launches; it needs a device, and --target cuda",
+              file=sys.stderr)
+        return 2
     from quern.importer.source import BadModule
     from quern.torch_lane.lane import Lane, ReferenceUnfit
     from quern.torch_lane.service import Machine, Service, serve
@@ -95,10 +113,12 @@ def main() -> int:
             return 0
         source = given.module.read_text()
         with Lane(source, given.module.name, options) as lane:
+            certifier = make_certifier(lane, given)
             if given.stream:
-                stream(lane, given.protocol, os.fdopen(3), os.fdopen(4, "w"))
+                stream(lane, given.protocol, certifier, os.fdopen(3), os.fdopen(4, "w"))
             for path in given.candidates:
-                report = judge_one(lane, path.read_text(errors="replace"), given.protocol)
+                report = judge_one(lane, path.read_text(errors="replace"), given.protocol,
+                                   certifier)
                 print(json.dumps({"module": given.module.name, "candidate": path.name, **report}),
                       flush=True)
     except (ReferenceUnfit, BadModule) as error:

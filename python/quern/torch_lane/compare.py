@@ -33,38 +33,54 @@ def is_finite(tensor: torch.Tensor) -> bool:
     return all(bool(part.isfinite().all()) for part, in pieces(tensor))
 
 
+def _largest(values: torch.Tensor) -> torch.Tensor:
+    """The largest absolute value, or NaN where there is one."""
+    low, high = torch.aminmax(values)
+    return torch.maximum(-low, high)
+
+
 class _Measured:
     """Largest values over pieces seen so far."""
 
     def __init__(self) -> None:
         self.scale = self.rounding = self.error = 0.0
-        self.place, self.seen, self.unlike = 0, 0, 0
+        self.unlike = 0
 
     def add(self, got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> None:
-        exact, difference = want.double(), got.double()
-        difference = (difference - exact).abs_()
-        worst = torch.stack([exact.abs().max(), (own.double() - exact).abs_().max(),
-                             difference.max()]).tolist()
+        exact = want.double()
+        worst = torch.stack([_largest(exact), _largest(own - exact),
+                             _largest(got - exact)]).tolist()
         if not all(map(math.isfinite, worst)):
-            worst = self._beside_special(got.double(), exact, own.double(), difference)
+            worst = self._beside_special(got.double(), exact, own.double())
         self.scale, self.rounding = max(self.scale, worst[0]), max(self.rounding, worst[1])
-        if worst[2] > self.error:
-            self.error, self.place = worst[2], self.seen + int(difference.argmax())
-        self.seen += got.numel()
+        self.error = max(self.error, worst[2])
 
-    def _beside_special(self, given: torch.Tensor, exact: torch.Tensor, plain: torch.Tensor,
-                        difference: torch.Tensor) -> list[float]:
+    def _beside_special(self, given: torch.Tensor, exact: torch.Tensor,
+                        plain: torch.Tensor) -> list[float]:
         """The same where the reference is finite; elsewhere values must be equal."""
         special = ~plain.isfinite()
         unlike = special != ~given.isfinite()
         same = given[special].nan_to_num(1, 2, 3) == plain[special].nan_to_num(1, 2, 3)
         self.unlike += int(unlike.sum()) or int((~same).sum())
-        difference[special | unlike] = 0.0
-        keep = ~special
+        keep = ~(special | unlike)
         if not bool(keep.any()):
             return [0.0, 0.0, 0.0]
         return [float(exact[keep].abs().max()), float((plain - exact)[keep].abs().max()),
-                float(difference.max())]
+                float((given - exact)[keep].abs().max())]
+
+
+def _worst(got: torch.Tensor, want: torch.Tensor, allowed: float) -> str:
+    """Where `got` errs most, and how often too much."""
+    greatest, place, wrong, seen = -1.0, 0, 0, 0
+    for given, exact in pieces(got, want):
+        error = (given.double() - exact.double()).abs_().nan_to_num_(0.0)
+        wrong += int((error > allowed).sum())
+        if float(error.max()) > greatest:
+            greatest, place = float(error.max()), seen + int(error.argmax())
+        seen += given.numel()
+    at = _index(place, got.shape)
+    return f"; at {list(at)}: {float(got[at]):.9g} instead of {float(want[at]):.9g}; " \
+           f"{wrong} of {got.numel()} wrong"
 
 
 def compare(got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> Message:
@@ -86,11 +102,7 @@ def compare(got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> Message
     allowed = max(ERROR_FACTOR * found.rounding, FLOOR.get(name, 2.0 ** -6) * found.scale, 1e-30)
     detail = f"greatest error {found.error:.3g}, allowed {allowed:.3g}"
     if not found.error <= allowed:
-        at = _index(found.place, got.shape)
-        wrong = sum(int(((g.double() - w.double()).abs() > allowed).sum())
-                    for g, w in pieces(got, want))
-        detail += f"; at {list(at)}: {float(got[at]):.9g} instead of {float(want[at]):.9g}; " \
-                  f"{wrong} of {got.numel()} wrong"
+        detail += _worst(got, want, allowed)
     return {"ok": found.error <= allowed, "max_error": found.error, "allowed": allowed,
             "detail": detail}
 

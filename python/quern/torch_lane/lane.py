@@ -46,7 +46,7 @@ class Options:
     device: str = "cpu"
     seed: int = 0
     rounds: int = 12                 # of timing; each times every baseline beside the candidate
-    timing_s: float = 4.0            # stop after so long, with 5 rounds at least
+    timing_s: float = 1.0            # stop after so long, with 5 rounds at least
     memory_bytes: int = 4 << 30      # a candidate may take, on the CPU
     slot_bytes: int = 1 << 30        # for inputs and outputs in rotation
     baselines: tuple[str, ...] = ("eager",)   # and "compile", "max-autotune"
@@ -103,10 +103,11 @@ class Lane:
             raise ReferenceUnfit(f"{self.name}: the reference ended with signal {death.signal}, "
                                  f"exit code {death.exit_code}") from None
 
-    def _fork(self, role: str) -> Process:
+    def _fork(self, role: str, capture: bool = False) -> Process:
         trusted = role == "baseline"
         return Process(runner.serve, {
-            "role": role, "device": self.options.device, "confined": not trusted,
+            "role": role, "capture": capture, "device": self.options.device,
+            "confined": not trusted,
             "memory_bytes": self.options.memory_bytes, "readable": [builder.PACKAGE],
             "environment": builder.environment(self.options.cache, trusted)}, capture=True)
 

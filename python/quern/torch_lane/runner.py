@@ -19,9 +19,12 @@ from typing import Any
 
 import torch
 
-from quern.torch_lane import build, sandbox, triton_builds
+from quern.torch_lane import build, capture, sandbox, triton_builds
 from quern.torch_lane.block import Block, Place, flatten, lay_out, unflatten
 from quern.torch_lane.channel import Channel, Gone, Message
+
+
+_LATE_CYCLES = 20_000_000  # of a device's clock, some 10 ms
 
 
 def watched_functions() -> dict[str, Any]:
@@ -72,7 +75,8 @@ def failure(stage: str, error: BaseException) -> Message:
 class Runner:
     """State of this process. Orders are methods whose names are in `ORDERS`."""
 
-    ORDERS = ("adopt", "load", "bind", "reshape", "confine", "run", "deliver", "probe")
+    ORDERS = ("adopt", "load", "bind", "reshape", "confine", "run", "deliver", "probe", "capture",
+              "measure")
 
     def __init__(self, channel: Channel, settings: Message) -> None:
         self.channel, self.settings = channel, settings
@@ -144,16 +148,30 @@ class Runner:
             torch.cuda.synchronize()
 
     def run(self, message: Message, fds: list[int]) -> Message:
-        """One call a slot, in order; keeps the outputs. With `ordered`, a copy made on the
-        current stream is kept instead, as the next operation of a caller would see them."""
+        """One call a slot, in order; keeps the outputs. With `ordered`, the inputs come and the
+        outputs go by the current stream alone, as they do for a caller who waits for nothing."""
         self.outputs = []
         kept = self.outputs
         with torch.no_grad():
             for slot in message["slots"]:
+                if message.get("ordered"):
+                    self._bring_late(flatten(self.inputs[slot])[1])
                 output = self.model(*self.inputs[slot])
                 kept.append(_clone(output) if message.get("ordered") else output)
             self._synchronize()
         return {}
+
+    def _bring_late(self, inputs: list[torch.Tensor]) -> None:
+        """Has the current stream wait before it brings the inputs in. Who works on another stream
+        without waiting for this one finds something else, and who is not waited for is late."""
+        fresh = [tensor.clone() for tensor in inputs]
+        for tensor in inputs:
+            tensor.fill_(1)
+        self._synchronize()
+        if self.device.startswith("cuda"):
+            torch.cuda._sleep(_LATE_CYCLES)
+        for tensor, value in zip(inputs, fresh, strict=True):
+            tensor.copy_(value)
 
     def deliver(self, message: Message, fds: list[int]) -> Message:
         """Copies the outputs of some calls of the last run into blocks, laid out as the
@@ -171,6 +189,12 @@ class Runner:
                          "aliases_input": self._aliased(tensors)})
         self._synchronize()
         return {"outputs": told}
+
+    def capture(self, message: Message, fds: list[int]) -> Message:
+        return capture.record(self, message)
+
+    def measure(self, message: Message, fds: list[int]) -> Message:
+        return capture.measure(self, message)
 
     def _aliased(self, tensors: list[torch.Tensor]) -> bool:
         return any(low <= tensor.data_ptr() < high and tensor.numel()
@@ -249,7 +273,8 @@ def serve(settings: Message, channel: Channel, output_fd: int) -> None:
     code = 0
     try:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        notes = enter(settings, channel, output_fd)
+        notes = [capture.attach()] if settings.get("capture") else []
+        notes = [note for note in notes if note] + enter(settings, channel, output_fd)
         if settings["role"] == "candidate":
             build.intercept(channel, settings["device"])
             triton_builds.intercept(channel)

@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from quern.torch_lane import (block, compare, draws, judge, light, nvcc,  # noqa: E402
+                              runner,
                               static_checks, timing, triton_builds)
 
 
@@ -193,3 +194,14 @@ def test_both_passes_of_nvcc_run_beside_each_other(tmp_path):
 
 def test_passes_that_are_not_known_are_left_to_nvcc(tmp_path):
     assert fake_nvcc(tmp_path, PASSES.replace("ptxas", "other")) == ""
+
+
+def test_inputs_that_come_late_come_whole():
+    made = runner.Runner.__new__(runner.Runner)
+    made.device, made.model = "cpu", lambda x, i: x + i
+    inputs = [torch.randn(5, 3), torch.arange(15).view(3, 5).t()]
+    made.inputs = [inputs]
+    expected = inputs[0] + inputs[1]
+    made.run({"slots": [0], "ordered": True}, [])
+    assert torch.equal(made.outputs[0], expected)
+    assert torch.equal(inputs[0] + inputs[1], expected)

@@ -170,14 +170,28 @@ void hash_relocations(const Elf& elf, const Section& section, Hasher& hasher) {
   }
 }
 
-std::string hash_of(const Elf& elf, const std::string& kernel,
-                    const std::vector<std::string>& kernels) {
-  Hasher hasher;
+/// The kernel that each section belongs to, by its name's end; "" for those of all.
+std::vector<std::string> owners_of(const Elf& elf, const std::vector<std::string>& kernels) {
+  std::vector<std::string> owners;
   for (const Section& section : elf.sections) {
-    const bool own = section.name.ends_with("." + kernel);
-    const bool another = !own && std::ranges::any_of(kernels, [&](const std::string& name) {
-      return section.name.ends_with("." + name);
-    });
+    std::string owner;
+    for (size_t dot = section.name.find('.'); dot != std::string::npos && owner.empty();
+         dot = section.name.find('.', dot + 1)) {
+      const std::string rest = section.name.substr(dot + 1);
+      if (std::ranges::binary_search(kernels, rest)) owner = rest;
+    }
+    owners.push_back(std::move(owner));
+  }
+  return owners;
+}
+
+std::string hash_of(const Elf& elf, const std::string& kernel,
+                    const std::vector<std::string>& owners) {
+  Hasher hasher;
+  for (size_t i = 0; i < elf.sections.size(); ++i) {
+    const Section& section = elf.sections[i];
+    const bool own = owners[i] == kernel;
+    const bool another = !own && !owners[i].empty();
     const uint32_t type = section.header.sh_type;
     if (another || type == SHT_STRTAB || type == SHT_SYMTAB || type == SHT_NOTE) continue;
     if (section.name.rfind(".debug", 0) == 0 || section.name.rfind(".rela.debug", 0) == 0) continue;
@@ -237,6 +251,7 @@ Result<std::vector<CubinKernel>> read_cubin(std::string_view image) {
     if (elf->find(".nv.constant0." + name) != nullptr) names.push_back(name);
   }
   std::ranges::sort(names);
+  const std::vector<std::string> owners = owners_of(*elf, names);
   const auto counts = registers_and_frames(*elf);
   std::vector<CubinKernel> kernels;
   for (const std::string& name : names) {
@@ -251,7 +266,7 @@ Result<std::vector<CubinKernel>> read_cubin(std::string_view image) {
     }
     if (const Section* info = elf->find(".nv.info." + name)) read_kernel_attributes(*info, kernel);
     kernel.code_bytes = static_cast<int64_t>(elf->find(".text." + name)->bytes.size());
-    kernel.code_hash = hash_of(*elf, name, names);
+    kernel.code_hash = hash_of(*elf, name, owners);
     kernels.push_back(std::move(kernel));
   }
   return kernels;

@@ -9,6 +9,7 @@
 
 #include "base/strings.h"
 #include "base/suggest.h"
+#include "device/cuda/cubin_set.h"
 #include "device/cuda/occupancy.h"
 #include "record/cuda_values.h"
 
@@ -44,6 +45,11 @@ uint32_t bytes_of(const BoundArgument& argument) {
       return kMapBytes;
     case LaunchArgument::Kind::kScalar:
       return static_cast<uint32_t>(plan_type_bytes(argument.type));
+    case LaunchArgument::Kind::kStruct: {
+      uint32_t bytes = 0;
+      for (const BoundArgument& member : argument.members) bytes += bytes_of(member);
+      return bytes;
+    }
     case LaunchArgument::Kind::kShared:
     case LaunchArgument::Kind::kWhole:
       return 0;
@@ -55,6 +61,25 @@ bool fits(int64_t value, uint32_t bytes) {
   if (bytes >= 8) return true;
   const int bits = static_cast<int>(8 * bytes);
   return value >= -(int64_t{1} << (bits - 1)) && value < (int64_t{1} << bits);
+}
+
+/// Lays out what needs no more than the buffers' addresses: pointers, numbers and structs of them.
+void store_plain(const BoundArgument& argument, const CallBuffers& buffers, char* at) {
+  if (argument.kind == LaunchArgument::Kind::kScalar) {
+    // Little-endian: the low bytes are the number.
+    const uint64_t bits = scalar_bits(argument);
+    std::memcpy(at, &bits, static_cast<size_t>(plan_type_bytes(argument.type)));
+    return;
+  }
+  if (argument.kind == LaunchArgument::Kind::kBuffer) {
+    const DevicePointer pointer = buffers.at(argument.buffer) + argument.offset;
+    std::memcpy(at, &pointer, sizeof pointer);
+    return;
+  }
+  for (const BoundArgument& member : argument.members) {
+    store_plain(member, buffers, at);
+    at += bytes_of(member);
+  }
 }
 
 Outcome<Done> encode(Gpu& gpu, const BoundTensorMap& map, const CallBuffers& buffers,
@@ -87,36 +112,57 @@ DevicePointer CallBuffers::at(const BufferRef& buffer) const {
   return 0;
 }
 
-Outcome<GpuModule> GpuModule::load(Gpu& gpu, std::string image) {
-  auto kernels = read_cubin(image);
-  if (!kernels) return kernels.error();
-  ModuleHandle module = nullptr;
-  const Status status = gpu.driver().module_load(&module, image.data());
-  if (status == kSuccess) return GpuModule(gpu, module, std::move(*kernels));
-  if (gpu.fault() != kSuccess || is_device_fault(status)) {
-    return gpu.check(status, "loading a module").error();
+Outcome<Done> GpuModule::add(const std::string& cubin) {
+  auto kernels = read_cubin(cubin);
+  if (!kernels) {
+    return Verdict(LaunchFailed{"its machine code is not a cubin", kernels.error().message});
   }
-  return Verdict(LaunchFailed{"the driver does not load it: " + gpu.driver().text(status), ""});
+  ModuleHandle module = nullptr;
+  const Status status = gpu_->driver().module_load(&module, cubin.data());
+  if (status == kSuccess) {
+    parts_.push_back({module, std::move(*kernels)});
+    return Done{};
+  }
+  if (gpu_->fault() != kSuccess || is_device_fault(status)) {
+    return gpu_->check(status, "loading a module").error();
+  }
+  return Verdict(LaunchFailed{"the driver does not load it: " + gpu_->driver().text(status), ""});
+}
+
+Outcome<GpuModule> GpuModule::load(Gpu& gpu, std::string image) {
+  GpuModule made(gpu);
+  for (const std::string& cubin : unpack_cubins(std::move(image))) {
+    if (auto added = made.add(cubin); !added) return pass_on(added);
+  }
+  return made;
 }
 
 GpuModule::GpuModule(GpuModule&& other) noexcept
-    : gpu_(other.gpu_),
-      module_(std::exchange(other.module_, nullptr)),
-      kernels_(std::move(other.kernels_)) {}
+    : gpu_(other.gpu_), parts_(std::exchange(other.parts_, {})) {}
 
 GpuModule::~GpuModule() {
-  if (module_ != nullptr && gpu_->fault() == kSuccess) (void)gpu_->driver().module_unload(module_);
+  for (const Part& part : parts_) {
+    if (gpu_->fault() == kSuccess) (void)gpu_->driver().module_unload(part.module);
+  }
 }
 
-const CubinKernel* GpuModule::find(const std::string& kernel) const {
-  const auto found = std::ranges::find(kernels_, kernel, &CubinKernel::name);
-  return found == kernels_.end() ? nullptr : &*found;
+std::span<const CubinKernel> GpuModule::kernels(size_t cubin) const {
+  if (cubin >= parts_.size()) return {};
+  return parts_[cubin].kernels;
 }
 
-Result<FunctionHandle> GpuModule::function(const std::string& kernel) const {
+const CubinKernel* GpuModule::find(const std::string& kernel, size_t cubin) const {
+  const std::span<const CubinKernel> list = kernels(cubin);
+  const auto found = std::ranges::find(list, kernel, &CubinKernel::name);
+  return found == list.end() ? nullptr : &*found;
+}
+
+Result<FunctionHandle> GpuModule::function(const std::string& kernel, size_t cubin) const {
+  QUERN_CHECK(cubin < parts_.size(), "a kernel of a cubin that is not there");
   FunctionHandle function = nullptr;
-  QUERN_TRY(gpu_->check(gpu_->driver().module_function(&function, module_, kernel.c_str()),
-                        "kernel " + kernel));
+  QUERN_TRY(
+      gpu_->check(gpu_->driver().module_function(&function, parts_[cubin].module, kernel.c_str()),
+                  "kernel " + kernel));
   return function;
 }
 
@@ -124,10 +170,10 @@ namespace {
 
 Outcome<Done> check_launch(Gpu& gpu, const GpuModule& module, const BoundLaunch& bound) {
   const GpuProperties& device = gpu.properties();
-  const CubinKernel* kernel = module.find(bound.kernel);
+  const CubinKernel* kernel = module.find(bound.kernel, bound.cubin);
   if (kernel == nullptr) {
     std::vector<std::string> names;
-    for (const CubinKernel& known : module.kernels()) names.push_back(known.name);
+    for (const CubinKernel& known : module.kernels(bound.cubin)) names.push_back(known.name);
     std::string evidence = "the source has " + (names.empty() ? "no kernel" : join(names, ", "));
     for (const std::string& name : names) {
       if (name.rfind("_Z", 0) == 0 && name.find(bound.kernel) != std::string::npos) {
@@ -170,16 +216,13 @@ Outcome<Done> store_argument(Gpu& gpu, const BoundPlan& plan, const BoundLaunch&
         bound, fmt::format("argument {} has {} bytes, the parameter {}", index + 1, wanted, bytes));
   }
   switch (argument.kind) {
-    case LaunchArgument::Kind::kBuffer: {
-      const DevicePointer pointer = buffers.at(argument.buffer);
-      at->words[0] = pointer;
+    case LaunchArgument::Kind::kBuffer:
+    case LaunchArgument::Kind::kScalar:
+    case LaunchArgument::Kind::kStruct:
+      store_plain(argument, buffers, reinterpret_cast<char*>(at));
       return Done{};
-    }
     case LaunchArgument::Kind::kTensorMap:
       return encode(gpu, plan.maps[static_cast<size_t>(argument.map)], buffers, *at);
-    case LaunchArgument::Kind::kScalar:
-      at->words[0] = scalar_bits(argument);
-      return Done{};
     case LaunchArgument::Kind::kShared:
       return refuse(bound, "`shared` is an argument of OpenCL kernels only");
     case LaunchArgument::Kind::kWhole:
@@ -250,7 +293,7 @@ Outcome<std::unique_ptr<GpuCall::Launch>> GpuCall::prepare(Gpu& gpu, const GpuMo
   if (auto fine = check_launch(gpu, module, bound); !fine) return pass_on(fine);
   auto launch = std::make_unique<Launch>();
   launch->kernel = bound.kernel;
-  auto function = module.function(bound.kernel);
+  auto function = module.function(bound.kernel, bound.cubin);
   if (!function) return function.error();
   launch->function = *function;
   if (auto fine = allow_resources(gpu, *function, bound); !fine) return pass_on(fine);
@@ -269,13 +312,20 @@ Outcome<std::unique_ptr<GpuCall::Launch>> GpuCall::prepare(Gpu& gpu, const GpuMo
   if (bound.cooperative) add_attribute(launch->attributes, Id::kCooperative, {1, 0, 0});
   launch->config.attributes = launch->attributes.data();
   launch->config.attribute_count = static_cast<unsigned>(launch->attributes.size());
-  const std::vector<CubinKernel::Parameter>& parameters = module.find(bound.kernel)->parameters;
-  launch->values.resize(bound.arguments.size());
+  const std::vector<CubinKernel::Parameter>& parameters =
+      module.find(bound.kernel, bound.cubin)->parameters;
+  const auto room = [](const CubinKernel::Parameter& parameter) {
+    return parameter.bytes / kMapBytes + 1;
+  };
+  size_t values = 0;
+  for (const CubinKernel::Parameter& parameter : parameters) values += room(parameter);
+  launch->values.resize(values);
+  TensorMap* at = launch->values.data();
   for (size_t i = 0; i < bound.arguments.size(); ++i) {
-    auto stored =
-        store_argument(gpu, plan, bound, i, parameters[i].bytes, buffers, &launch->values[i]);
+    auto stored = store_argument(gpu, plan, bound, i, parameters[i].bytes, buffers, at);
     if (!stored) return pass_on(stored);
-    launch->pointers.push_back(&launch->values[i]);
+    launch->pointers.push_back(at);
+    at += room(parameters[i]);
   }
   return launch;
 }
@@ -286,8 +336,9 @@ Outcome<GpuCall> GpuCall::make(Gpu& gpu, const GpuModule& module, const BoundPla
   for (const BoundStep& bound : plan.steps) {
     Step step;
     if (const auto* fill = std::get_if<BoundFill>(&bound)) {
-      const auto index = static_cast<size_t>(fill->scratch);
-      step.fill = {buffers.scratch[index], buffers.scratch_bytes[index], fill->byte};
+      step.fill = {buffers.at(fill->buffer), fill->bytes, fill->byte};
+    } else if (const auto* copy = std::get_if<BoundCopy>(&bound)) {
+      step.fill = {buffers.at(copy->to), copy->bytes, 0, buffers.at(copy->from)};
     } else {
       auto launch = prepare(gpu, module, plan, *std::get_if<BoundLaunch>(&bound), buffers,
                             call.steps_.empty());
@@ -316,6 +367,8 @@ Status GpuCall::enqueue(Gpu& gpu) const {
       last_kernel_ = step.launch->kernel;
       status = api.launch(&step.launch->config, step.launch->function, step.launch->pointers.data(),
                           nullptr);
+    } else if (step.fill.from != 0) {
+      status = api.copy_on_device(step.fill.at, step.fill.from, step.fill.bytes, gpu.stream());
     } else {
       status = api.set_bytes(step.fill.at, step.fill.byte, step.fill.bytes, gpu.stream());
     }
@@ -361,7 +414,10 @@ Result<CallGraph> CallGraph::record(Gpu& gpu, const std::vector<const GpuCall*>&
   const Status made = api.graph_instantiate(&exec, graph, 0);
   (void)api.graph_destroy(graph);
   QUERN_TRY(gpu.check(made, "a graph of calls"));
-  return CallGraph(gpu, exec, count);
+  CallGraph recorded(gpu, exec, count);
+  // Otherwise the first launch would pay for it, inside a sample.
+  QUERN_TRY(gpu.check(api.graph_upload(exec, gpu.stream()), "a graph of calls"));
+  return recorded;
 }
 
 CallGraph::CallGraph(CallGraph&& other) noexcept

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,7 +17,7 @@
 
 namespace quern::cuda {
 
-/// A cubin on the GPU. `reload` gives its globals their initial values again.
+/// A cubin, or several (device/cuda/cubin_set.h), on the GPU.
 class GpuModule {
  public:
   /// Verdict `LaunchFailed` when the driver does not take it.
@@ -25,17 +26,22 @@ class GpuModule {
   GpuModule& operator=(GpuModule&&) = delete;
   ~GpuModule();
 
-  const std::vector<CubinKernel>& kernels() const { return kernels_; }
+  /// The kernels of one cubin; none where there are not so many.
+  std::span<const CubinKernel> kernels(size_t cubin = 0) const;
   /// Null when there is no such kernel.
-  const CubinKernel* find(const std::string& kernel) const;
-  Result<FunctionHandle> function(const std::string& kernel) const;
+  const CubinKernel* find(const std::string& kernel, size_t cubin = 0) const;
+  Result<FunctionHandle> function(const std::string& kernel, size_t cubin = 0) const;
 
  private:
-  GpuModule(Gpu& gpu, ModuleHandle module, std::vector<CubinKernel> kernels)
-      : gpu_(&gpu), module_(module), kernels_(std::move(kernels)) {}
+  struct Part {
+    ModuleHandle module = nullptr;
+    std::vector<CubinKernel> kernels;
+  };
+  explicit GpuModule(Gpu& gpu) : gpu_(&gpu) {}
+  Outcome<Done> add(const std::string& cubin);
+
   Gpu* gpu_;
-  ModuleHandle module_;
-  std::vector<CubinKernel> kernels_;
+  std::vector<Part> parts_;
 };
 
 /// Where the buffers of one call lie.
@@ -82,18 +88,19 @@ class GpuCall {
     FunctionHandle function = nullptr;
     LaunchConfig config;
     std::vector<LaunchAttribute> attributes;
-    std::vector<TensorMap> values;  ///< one an argument: room for the largest
+    std::vector<TensorMap> values;  ///< as many an argument as it has room in
     std::vector<void*> pointers;
   };
   struct Fill {
     DevicePointer at = 0;
     uint64_t bytes = 0;
     uint8_t byte = 0;
+    DevicePointer from = 0;  ///< not 0: what is copied instead
   };
   struct Step {
     std::unique_ptr<Launch> launch;  ///< on the heap: its parts point at each other
-    Fill fill;
-    std::function<Status()> own;  ///< instead of both
+    Fill fill;                       ///< where there is no launch
+    std::function<Status()> own;     ///< instead of both
   };
 
   static Outcome<std::unique_ptr<Launch>> prepare(Gpu& gpu, const GpuModule& module,

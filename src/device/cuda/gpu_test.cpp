@@ -10,6 +10,7 @@
 
 #include "device/cpu/testing.h"
 #include "device/cuda/compile_pool.h"
+#include "device/cuda/cubin_set.h"
 #include "device/cuda/fake_driver_testing.h"
 #include "device/cuda/gpu_buffers.h"
 #include "device/cuda/gpu_call.h"
@@ -82,6 +83,40 @@ TEST_F(GpuTest, LowersRightsOnlyBeforeACandidateRuns) {
   EXPECT_EQ(fake_.calls["set_access"], changes);
 }
 
+TEST_F(GpuTest, ExchangesWhatLiesBehindTwoAddressesAndHidesOne) {
+  GpuBuffers buffers(*gpu_);
+  for (const BufferId id : {1u, 2u}) ASSERT_TRUE(buffers.allocate(id, 5000, Placement::kRight));
+  ASSERT_TRUE(buffers.pin(1));
+  const auto shown = buffers.touch(1, Access::kNone), hidden = buffers.touch(2, Access::kNone);
+  ASSERT_TRUE(shown && hidden);
+  ASSERT_TRUE(buffers.allow(1, Access::kRead));
+  const auto handle_at = [&](DevicePointer at) {
+    const auto found = fake_.ranges.find(at / kPage * kPage);
+    return found == fake_.ranges.end() ? MemoryHandle{0} : found->second.handle;
+  };
+  const MemoryHandle one = handle_at(shown->data), other = handle_at(hidden->data);
+  ASSERT_NE(one, other);
+  ASSERT_TRUE(buffers.exchange(1, 2));
+  EXPECT_EQ(handle_at(shown->data), other);
+  EXPECT_EQ(rights_at(shown->data), Access::kRead);
+  EXPECT_EQ(rights_at(hidden->data), Access::kNone);
+  ASSERT_TRUE(buffers.exchange(1, 2));
+  EXPECT_EQ(handle_at(shown->data), one);
+  EXPECT_EQ(rights_at(hidden->data), Access::kNone);
+  EXPECT_EQ(buffers.touch(1, Access::kRead)->data, shown->data);
+}
+
+TEST_F(GpuTest, ExchangesOnlyBuffersThatAreAlike) {
+  GpuBuffers buffers(*gpu_);
+  ASSERT_TRUE(buffers.allocate(1, 5000, Placement::kLeft));
+  ASSERT_TRUE(buffers.allocate(2, 6000, Placement::kLeft));
+  ASSERT_TRUE(buffers.allocate(3, 5000, Placement::kLeft));
+  ASSERT_TRUE(buffers.allow(3, Access::kNone));  // shares pages from now on
+  EXPECT_FALSE(buffers.exchange(1, 2));
+  EXPECT_FALSE(buffers.exchange(1, 3));
+  EXPECT_FALSE(buffers.exchange(1, 4));
+}
+
 TEST_F(GpuTest, HidesSmallBuffersTogether) {
   GpuBuffers buffers(*gpu_);
   for (BufferId id = 1; id <= 10; ++id) {
@@ -133,8 +168,11 @@ class GpuCallTest : public GpuTest {
     auto binary = (*pool)->compile(
         {"struct Half { unsigned short bits; };\n"
          "extern \"C\" __global__ void f(const float* x, short n, Half h, float a, double b,\n"
-         "                             unsigned char c) {}"});
+         "                             unsigned char c) {}\n"
+         "struct Work { const float* x; int n; float* y; char room[300]; };\n"
+         "extern \"C\" __global__ void g(Work w, const float* x) {}"});
     ASSERT_TRUE(binary) << trouble(binary);
+    image_ = binary->image;
     auto module = GpuModule::load(*gpu_, binary->image);
     ASSERT_TRUE(module) << trouble(module);
     module_ = std::make_unique<GpuModule>(std::move(*module));
@@ -179,7 +217,7 @@ class GpuCallTest : public GpuTest {
     return value;
   }
 
-  std::string folder_;
+  std::string folder_, image_;
   std::unique_ptr<GpuModule> module_;
   BoundLaunch launch_;
 };
@@ -204,6 +242,65 @@ TEST_F(GpuCallTest, LaysArgumentsOutAsTheKernelHasThem) {
   ASSERT_EQ(launch.attributes.size(), 1u);
   EXPECT_EQ(launch.attributes[0].id, LaunchAttribute::Id::kClusterDimension);
   EXPECT_EQ(launch.attributes[0].value[1], 2u);
+}
+
+TEST_F(GpuCallTest, LaysOutStructsWithPointersInsideAndPointersIntoBuffers) {
+  BoundArgument pointer;
+  pointer.offset = 64;
+  BoundArgument work;
+  work.kind = LaunchArgument::Kind::kStruct;
+  work.members = {pointer, scalar(PlanType::kI64, 0), BoundArgument{}};
+  work.members[1].whole = 0x700000005;
+  for (int i = 0; i < 75; ++i) {
+    work.members.push_back(scalar(PlanType::kI32, 0));
+    work.members.back().whole = i;
+  }
+  work.members.push_back(scalar(PlanType::kU32, 0));
+  launch_.kernel = "g";
+  launch_.arguments = {work, pointer};
+  auto made = call();
+  ASSERT_TRUE(made) << trouble(made);
+  ASSERT_EQ(made->enqueue(*gpu_), kSuccess);
+  struct Work {
+    uint64_t x;
+    uint64_t n;
+    uint64_t y;
+    int32_t room[75];
+  };
+  const auto passed = argument<Work>(0);
+  EXPECT_EQ(passed.x, 0x1274u);
+  EXPECT_EQ(passed.n, 0x700000005u);
+  EXPECT_EQ(passed.y, 0x1234u);
+  EXPECT_EQ(passed.room[74], 74);
+  EXPECT_EQ(argument<uint64_t>(1), 0x1274u);
+  launch_.arguments[0].members.pop_back();
+  EXPECT_THAT(reason(), HasSubstr("argument 1 has 324 bytes, the parameter 328"));
+}
+
+TEST_F(GpuCallTest, FindsKernelsInTheCubinThatALaunchNames) {
+  auto two = GpuModule::load(*gpu_, pack_cubins({image_, image_}));
+  ASSERT_TRUE(two) << trouble(two);
+  EXPECT_EQ(two->kernels(1).size(), 2U);
+  EXPECT_NE(two->find("f", 1), nullptr);
+  EXPECT_EQ(two->find("f", 2), nullptr);
+  launch_.cubin = 1;
+  EXPECT_THAT(reason(), HasSubstr("no such kernel"));
+  auto none = GpuModule::load(*gpu_, pack_cubins({image_, "no cubin"}));
+  ASSERT_TRUE(none.has_verdict());
+  EXPECT_THAT(verdict_reason(none.verdict()), HasSubstr("is not a cubin"));
+}
+
+TEST_F(GpuCallTest, SetsAndCopiesWholeBuffers) {
+  float memory[3] = {1, 2, 3};
+  CallBuffers buffers;
+  for (float& one : memory) buffers.outputs.push_back(reinterpret_cast<DevicePointer>(&one));
+  const auto output = [](int index) { return BufferRef{BufferRef::Kind::kOutput, index}; };
+  BoundPlan plan;
+  plan.steps = {BoundFill{output(0), 0, 4}, BoundCopy{output(1), output(2), 4}};
+  auto made = GpuCall::make(*gpu_, *module_, plan, buffers);
+  ASSERT_TRUE(made) << trouble(made);
+  ASSERT_EQ(made->enqueue(*gpu_), kSuccess);
+  EXPECT_THAT(memory, testing::ElementsAre(0, 3, 3));
 }
 
 TEST_F(GpuCallTest, SaysWhatDoesNotFit) {

@@ -257,7 +257,7 @@ Outcome<Done> OpenClProgram::enqueue(size_t set) {
   size_t next = 0;
   for (const BoundStep& step : plan_.steps) {
     if (const auto* fill = std::get_if<BoundFill>(&step)) {
-      const OpenClMemory& memory = scratch_[static_cast<size_t>(fill->scratch)];
+      const OpenClMemory& memory = scratch_[static_cast<size_t>(fill->buffer.index)];
       const cl_int status = device_->api.EnqueueFillBuffer(
           device_->queue, memory.memory(), &fill->byte, 1, 0, memory.bytes(), 0, nullptr, nullptr);
       if (auto done = device_->check(status, "fill scratch"); !done) return done.error();
