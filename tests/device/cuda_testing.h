@@ -34,6 +34,7 @@ class CudaTest : public testing::Test {
     if (!library) GTEST_SKIP() << library.error().message;
     CompilePoolOptions options;
     options.library = *library;
+    pool_library_ = library->path;
     options.architecture = gpus->at(0).architecture();
     options.cache_dir = folder_ = testing::TempDir() + "quern_cuda_test";
     auto pool = CompilePool::make(options);
@@ -70,7 +71,7 @@ class CudaTest : public testing::Test {
                      verdict_reason(outcome.verdict()) + "; " + verdict_evidence(outcome.verdict());
   }
 
-  std::string folder_, referee_;
+  std::string folder_, referee_, pool_library_;
   std::unique_ptr<CompilePool> pool_;
 };
 
