@@ -112,6 +112,9 @@ def figures_of(answers, seconds, total):
         "seconds": round(total, 2),
         "stages_ms": {stage: round(statistics.median(e["stages_ms"].get(stage, 0) for e in answers), 3)
                       for stage in stages},
+        "judge_ms": {verdict: round(statistics.median(
+            e["stages_ms"]["total"] - e["stages_ms"].get("compile", 0)
+            for e in answers if e["verdict"] == verdict), 2) for verdict in verdicts},
         "median_ns": statistics.median([e["timing"]["median_ns"] for e in answers if e["timing"]] or [0])}
 
 

@@ -50,7 +50,8 @@ constexpr Command kCommands[] = {
      "  quern export runs/softmax-cpu-001 --out softmax && pip install ./softmax/python\n"},
     {"actions", "List the transformations that plans are made of", add_actions,
      "  quern actions\n"
-     "  quern actions softmax\n"},
+     "  quern actions softmax\n"
+     "  quern actions softmax --target cuda\n"},
     {"recipes", "List the search methods, or explain one", add_recipes,
      "  quern recipes\n"
      "  quern recipes stark\n"},

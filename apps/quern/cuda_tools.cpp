@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <random>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -29,7 +30,7 @@ TimingPolicy gpu_timing() {
   TimingPolicy timing;
   timing.batch_ns = 2e5;
   timing.min_samples = 6;
-  timing.max_samples = 8;
+  timing.max_samples = 20;
   timing.spread = 0.01;
   timing.limit_ns = 1.2e7;
   return timing;
@@ -120,7 +121,7 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
         cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context));
     device.counters = cuda::find_cupti(library->path, python_environments(context));
   }
-  device.spares = 2;
+  device.spares = 3;
   if (!pool->prelude().empty()) device.headers = {{cuda::kPreludeName, pool->prelude()}};
   device.compiler = std::make_shared<cuda::CudaCompiler>(std::move(pool));
   device.compare_header = cuda::compare_source();
@@ -130,7 +131,8 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.seed = options.seed;
   device.clock = options.clock;
   device.timing = gpu_timing();
-  device.hang_s = 1;
+  device.hang_s = 0.7;
+  device.secret = std::random_device()() ^ uint64_t { std::random_device()() } << 32;
   Peaks peaks;
   if (options.clock == "steady") {
     QUERN_ASSIGN(peaks, device_peaks(context, *device.compiler, device.worker, gpu.name,

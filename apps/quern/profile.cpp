@@ -280,6 +280,10 @@ Result<StaticProfile> look_at(const Context& context, const TaskAtSize& task,
                               const ProfileArguments& arguments, const std::string& source) {
   const PlanWorkload workload = plan_workload(task.program, task.sizes);
   QUERN_ASSIGN(LaunchPlan plan, parse_launch_plan(source, workload, PlanTarget::kCuda));
+  if (plan.precompiled) {
+    return Error{ErrorKind::kInput, "captured machine code cannot be profiled yet",
+                 "quern eval judges and times it"};
+  }
   QUERN_ASSIGN(BoundPlan bound, bind_plan(plan, workload, PlanTarget::kCuda));
   QUERN_ASSIGN(std::unique_ptr<cuda::CompilePool> pool,
                make_compile_pool(context, arguments.architecture, 1));

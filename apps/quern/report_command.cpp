@@ -5,11 +5,22 @@
 
 #include "base/file.h"
 #include "commands.h"
+#include "search/code_similarity.h"
 #include "search/report.h"
 #include "store/run_store.h"
 
 namespace quern::cli {
 namespace {
+
+/// How far each attempt moved: the code similarity to its first parent; null where it has none.
+Json parent_similarity(const std::vector<Attempt>& attempts, const Attempt& attempt) {
+  if (attempt.candidate.parents.empty()) return nullptr;
+  for (const Attempt& parent : attempts) {
+    if (parent.candidate.id != attempt.candidate.parents.front()) continue;
+    return metrics::code_similarity(attempt.candidate.source, parent.candidate.source).total;
+  }
+  return nullptr;
+}
 
 /// The trajectory: what was tried, in order, and what became of it.
 Result<Json> attempts_json(RunStore& store) {
@@ -21,6 +32,7 @@ Result<Json> attempts_json(RunStore& store) {
                         {"candidate_id", attempt.candidate.id},
                         {"proposer", attempt.candidate.proposer},
                         {"parents", attempt.candidate.parents},
+                        {"parent_similarity", parent_similarity(attempts, attempt)},
                         {"action", attempt.action},
                         {"trace", attempt.candidate.trace},
                         {"note", attempt.candidate.note},

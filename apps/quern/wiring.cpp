@@ -143,7 +143,10 @@ Result<std::unique_ptr<Proposer>> make_proposer(const TaskAtSize& task, const Ru
         std::make_unique<SweepProposer>(task.program.name, options.seed));
   }
   RulesMachine machine;
-  machine.threads = environment.threads;  // where the run began, wherever it is replayed
+  // Those of the machine where the run began, wherever it is replayed.
+  machine.threads = options.target == "cpu" || environment.multiprocessors == 0
+                        ? environment.threads
+                        : environment.multiprocessors;
   if (options.target == "opencl") machine.device = DeviceLanguage::kOpencl;
   if (options.target == "cuda") machine.device = DeviceLanguage::kCuda;
   const auto make_rules = [=](uint64_t seed) {

@@ -66,6 +66,7 @@ class RowKernel {
     DeviceKernel kernel;
     kernel.name = name;
     kernel.threads = style_.threads;
+    kernel.resident = static_cast<int>(group_.param("resident", 0));
     kernel.blocks = blocks();
     kernel.reads = reads();
     const std::set<std::string> memory = in_memory();
@@ -159,10 +160,10 @@ class RowKernel {
 
   /// Only reductions of the whole grid are shared by threads that lie apart.
   void settle_slices() {
-    if (items_[static_cast<size_t>(stages_[0].members[0])].scan >= 0 || stages_[0].reduce.empty() ||
-        stages_[0].space.empty()) {
-      style_.slices = 1;
-    }
+    const bool scan = items_[static_cast<size_t>(stages_[0].members[0])].scan >= 0;
+    if (scan || stages_[0].reduce.empty() || stages_[0].space.empty()) style_.slices = 1;
+    // A thread walks whole lines, one after the other.
+    if (scan) style_.vector = 1;
   }
 
   /// Rows and stages: the grid as one row where that is one stage, else rows in common.

@@ -11,7 +11,8 @@ namespace quern {
 /// Kernels of a nest group: pointwise chains, reductions, softmax, norms, scans, windows. Works for
 /// every statement of the language at every size; `sizes` are those it is tuned for. Parameters,
 /// set by actions (schedule/actions.cpp):
-/// - `threads` of a block, a power of two (launch_bounds); default 256;
+/// - `threads` of a block, a power of two, and `resident` blocks that shall fit a multiprocessor
+///   (launch_bounds); default 256, and as it comes;
 /// - `row_threads` that share a row and combine their reductions, a power of two
 ///   (cross_thread_reduction); without it each thread computes whole results;
 /// - `slices`: threads of a block that share each result while neighbours take neighbouring

@@ -127,7 +127,9 @@ class TileKernel {
     print_frame();
     const Panel a = panel("a", c_.a, c_.m, "q_nm", "q_m0", p_.mc);
     const Panel b = panel("b", c_.b, c_.n, "q_nn", "q_n0", p_.nc);
-    if (p_.stages > 1) {
+    if (p_.stages > 2 && copied(c_.a) && copied(c_.b)) {
+      print_in_background(a, b);
+    } else if (p_.stages > 1) {
       print_double_buffered(a, b);
     } else {
       print_single_buffered(a, b);
@@ -214,13 +216,8 @@ class TileKernel {
                           : "const int q_mm = q_fast_at, q_kk = q_slow_at;");
   }
 
-  /// The value of one element into `into`.
-  void print_element(const Panel& panel, const std::string& into, const std::string& own,
-                     const std::string& k) {
-    out_.add(fmt::format("{} = 0.0f;", into));
-    out_.add(fmt::format("if ({} < {} && {} < q_nk) {{", own, panel.extent, k));
-    decode(own, *panel.own);
-    decode(k, c_.k);
+  /// What must hold for an element to count, over the axes; "" where all do.
+  std::string condition_of(const Panel& panel) const {
     std::string condition;
     auto require = [&](const Expr& expr) {
       condition += (condition.empty() ? "" : " && ") + text_.value(expr);
@@ -229,6 +226,17 @@ class TileKernel {
     if (panel.operand == &c_.a) {
       for (const Expr& expr : c_.k_filters) require(expr);
     }
+    return condition;
+  }
+
+  /// The value of one element into `into`.
+  void print_element(const Panel& panel, const std::string& into, const std::string& own,
+                     const std::string& k) {
+    out_.add(fmt::format("{} = 0.0f;", into));
+    out_.add(fmt::format("if ({} < {} && {} < q_nk) {{", own, panel.extent, k));
+    decode(own, *panel.own);
+    decode(k, c_.k);
+    const std::string condition = condition_of(panel);
     const std::string value = text_.value(panel.operand->expr);
     out_.add(condition.empty() ? fmt::format("{} = {};", into, value)
                                : fmt::format("if ({}) {} = {};", condition, into, value));
@@ -333,6 +341,85 @@ class TileKernel {
     out_.add("q_barrier();");
     print_multiply("0");
     out_.add("q_barrier();");
+    out_.add("}");
+  }
+
+  /// Whether an operand is memory as it is, and not computed as it is loaded.
+  static bool copied(const Operand& operand) {
+    return operand.expr.kind == Expr::Kind::kLoad && operand.expr.args.empty();
+  }
+
+  /// `q_in`: whether an element (or four) exists, `q_from`: where it is.
+  void print_source(const Panel& panel, const std::string& own, const std::string& k) {
+    const Expr& load = panel.operand->expr;
+    out_.add(fmt::format("bool q_in = {} < {} && {} < q_nk;", own, panel.extent, k));
+    out_.add("q_int q_from = 0;");
+    out_.add("if (q_in) {");
+    decode(own, *panel.own);
+    decode(k, c_.k);
+    const std::string condition = condition_of(panel);
+    if (!condition.empty()) out_.add(fmt::format("q_in = {};", condition));
+    out_.add(fmt::format("if (q_in) q_from = {};", text_.offset(load.name, load.indices)));
+    out_.add("}");
+  }
+
+  /// Asks for this thread's share of the tile at depth `k` to be copied to local memory.
+  void print_copy(Panel panel, const std::string& k, const std::string& buffer) {
+    // Four neighbours in k lie in four rows of local memory: they are copied one by one.
+    panel.vector = panel.vector && !panel.k_fast;
+    const int64_t items = panel.size * p_.kc / (panel.vector ? 4 : 1);
+    const int64_t pitch = p_.pitch(panel.size);
+    const auto copy = [&](int bytes, const std::string& own, const std::string& place) {
+      print_source(panel, own, "q_k");
+      out_.add(
+          fmt::format("q_copy{0}(&q_{1}[{2} * {3} + q_kk * {4} + {5}], {6} + q_from, "
+                      "q_in ? {7} : 0);",
+                      bytes, panel.name, buffer, p_.kc * pitch, pitch, place,
+                      tensor_id(panel.operand->expr.name), bytes));
+    };
+    unroll();
+    out_.add(fmt::format("for (int q_f = 0; q_f < {}; ++q_f) {{", fetches(panel)));
+    print_place(panel);
+    if (items % p_.threads() != 0) out_.add(fmt::format("if (q_item < {}) {{", items));
+    out_.add(fmt::format("const q_int q_own = {} + q_mm, q_k = {} + q_kk;", panel.origin, k));
+    if (panel.vector) {
+      out_.add(fmt::format("if (q_fast_{}) {{", panel.name));
+      copy(16, "q_own", "q_mm");
+      out_.add("} else {");
+      unroll();
+      out_.add("for (int q_v = 0; q_v < 4; ++q_v) {");
+      out_.add("const q_int q_own_v = q_own + q_v;");
+      copy(4, "q_own_v", "q_mm + q_v");
+      out_.add_lines("}\n}");
+    } else {
+      copy(4, "q_own", "q_mm");
+    }
+    if (items % p_.threads() != 0) out_.add("}");
+    out_.add("}");
+  }
+
+  /// Copies to local memory are under way for all tiles but the one that is multiplied.
+  void print_in_background(const Panel& a, const Panel& b) {
+    const int64_t ahead = p_.stages - 1;
+    unroll();
+    out_.add(fmt::format("for (int q_s = 0; q_s < {}; ++q_s) {{", ahead));
+    for (const Panel* panel : {&a, &b}) {
+      print_copy(*panel, fmt::format("q_s * {}", p_.kc), "q_s");
+    }
+    out_.add("q_copy_commit();");
+    out_.add("}");
+    out_.add(fmt::format("int q_now = 0, q_next = {};", ahead));
+    out_.add(fmt::format("for (q_int q_k0 = 0; q_k0 < q_nk; q_k0 += {}) {{", p_.kc));
+    out_.add(fmt::format("Q_COPY_WAIT({});", ahead - 1));
+    out_.add("q_barrier();");
+    out_.add(fmt::format("const q_int q_coming = q_k0 + {};", ahead * p_.kc));
+    out_.add("if (q_coming < q_nk) {");
+    for (const Panel* panel : {&a, &b}) print_copy(*panel, "q_coming", "q_next");
+    out_.add("}");
+    out_.add("q_copy_commit();");
+    print_multiply("q_now");
+    out_.add(fmt::format("q_now = q_now == {0} ? 0 : q_now + 1;", ahead));
+    out_.add(fmt::format("q_next = q_next == {0} ? 0 : q_next + 1;", ahead));
     out_.add("}");
   }
 
@@ -516,54 +603,6 @@ Result<void> emit_device_tiles(const Program& program, const Group& group, int n
           .make(fmt::format("g{}_{}", number, statements.back().name)));
   made->kernels.push_back(std::move(kernel));
   return {};
-}
-
-std::vector<std::map<std::string, int64_t>> device_tile_params(const Program& program,
-                                                               const Group& group,
-                                                               const ir::Sizes& sizes,
-                                                               int multiprocessors) {
-  struct Choice {
-    TileParams tile;
-    double rate;  ///< multiply-adds of a multiprocessor against those of the first
-    double time = 0;
-  };
-  // Rates: the share of instructions that are multiply-adds, and the threads that hide latencies.
-  std::vector<Choice> choices = {
-      {{8, 8, 128, 128, 16, 2, 4, 2}, 1.0}, {{8, 8, 64, 128, 16, 2, 4, 0}, 0.9},
-      {{8, 8, 128, 64, 16, 2, 4, 0}, 0.9},  {{4, 8, 64, 64, 16, 2, 4, 0}, 0.75},
-      {{4, 8, 32, 128, 16, 2, 4, 0}, 0.7},  {{8, 4, 128, 32, 16, 2, 4, 0}, 0.7},
-      {{4, 4, 32, 32, 32, 1, 4, 0}, 0.5}};
-  const std::vector<Statement> statements = inline_group(program, group);
-  const auto contraction = match_contraction(program, statements[0], /*phase_split=*/false);
-  if (contraction) {
-    const auto count = [&](const std::vector<Axis>& axes) {
-      int64_t total = 1;
-      for (const Axis& axis : axes) total *= ir::evaluate(axis.extent, sizes);
-      return total;
-    };
-    const int64_t m = count(contraction->m), n = count(contraction->n);
-    const int64_t batch = count(contraction->batch);
-    for (Choice& choice : choices) {
-      const TileParams& t = choice.tile;
-      const int64_t blocks = (m + t.mc - 1) / t.mc * ((n + t.nc - 1) / t.nc) * batch;
-      const int64_t rounds = (blocks + multiprocessors - 1) / multiprocessors;
-      choice.time = static_cast<double>(rounds * t.mc * t.nc) / choice.rate;
-    }
-    std::stable_sort(choices.begin(), choices.end(),
-                     [](const Choice& a, const Choice& b) { return a.time < b.time; });
-  }
-  std::vector<std::map<std::string, int64_t>> params;
-  for (const Choice& choice : choices) {
-    const TileParams& t = choice.tile;
-    params.push_back({{"mr", t.mr},
-                      {"nr", t.nr},
-                      {"mc", t.mc},
-                      {"nc", t.nc},
-                      {"kc", t.kc},
-                      {"stages", t.stages},
-                      {"resident", t.resident}});
-  }
-  return params;
 }
 
 }  // namespace quern

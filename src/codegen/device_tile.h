@@ -18,7 +18,9 @@ namespace quern {
 /// after the contraction as results are stored. Parameters, set by actions:
 /// - `mr`, `nr` (unroll_and_jam), default 4 by 4; `mc`, `nc`, `kc` (pack_panels), default 64, 64,
 /// 16;
-/// - `stages` 2: the next tile is fetched while this one is used (software_pipeline);
+/// - `stages` (software_pipeline): 2: the next tile is on its way to registers while this one is
+///   used; more: that many less one are being copied to local memory in the background, where
+///   operands are memory as it is, else as 2;
 /// - `width` 4: operands are fetched, and results stored, in 16-byte vectors where they allow it
 ///   (vectorize);
 /// - `resident`: blocks that shall fit a multiprocessor (launch_bounds), default as it comes.

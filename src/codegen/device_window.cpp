@@ -52,6 +52,7 @@ struct Window {
 
 struct Tile {
   int64_t threads, columns, results;
+  int resident = 0;
   int64_t rows() const { return threads / columns * results; }
   int64_t width(const Window& window) const { return window.across.cover(columns); }
   int64_t elements(const Window& window) const { return window.down.cover(rows()) * width(window); }
@@ -163,6 +164,7 @@ class WindowKernel {
     DeviceKernel kernel;
     kernel.name = name;
     kernel.threads = static_cast<int>(t_.threads);
+    kernel.resident = t_.resident;
     kernel.blocks = tiles(w_.row(), t_.rows()) * tiles(w_.column(), t_.columns) *
                     element_product(program_, outer());
     for (const Statement& statement : w_.statements) {
@@ -339,7 +341,7 @@ Result<void> emit_device_window(const Program& program, const Group& group, int 
                   "leave cache_read with buffer=local out");
   }
   const Tile tile{group.param("threads", 256), group.param("columns", 32),
-                  group.param("coarsen", 1)};
+                  group.param("coarsen", 1), static_cast<int>(group.param("resident", 0))};
   if (!std::has_single_bit(static_cast<uint64_t>(tile.threads)) ||
       !std::has_single_bit(static_cast<uint64_t>(tile.columns)) || tile.columns > tile.threads ||
       tile.threads > 1024 || tile.results < 1 || tile.results > 16) {
@@ -362,19 +364,19 @@ std::vector<std::map<std::string, int64_t>> device_window_params(const Program& 
                                                                  const ir::Sizes& sizes,
                                                                  int multiprocessors) {
   const std::optional<Window> window = window_of(program, group);
-  if (!window) return {};
+  // What windows do not share, L1 serves as well: staging took 2.4 times as long for a pooling of
+  // 11 by 11 in steps of 11 on an H200.
+  if (!window || window->down.reach < window->down.step) return {};
   const auto extent = [&](const ir::Axis& axis) { return ir::evaluate(axis.extent, sizes); };
   const int64_t columns = extent(window->column()), rows = extent(window->row());
   double points = 1;
   for (const ir::Axis& axis : window->root().axes) points *= static_cast<double>(extent(axis));
-  // Windows that share nothing gain nothing from several results a thread.
-  const bool shared = window->down.reach >= window->down.step;
   std::vector<std::map<std::string, int64_t>> found;
   for (const Tile tile : {Tile{256, 64, 8}, Tile{256, 128, 8}, Tile{128, 32, 4}, Tile{256, 32, 4},
                           Tile{256, 32, 1}, Tile{128, 32, 1}, Tile{64, 32, 1}}) {
     const bool wasteful = tile.columns >= 2 * columns || tile.rows() >= 2 * rows;
     const bool few = points < static_cast<double>(tile.threads * tile.results * multiprocessors);
-    if (4 * tile.elements(*window) > kLocalBytes || (tile.results > 1 && (!shared || few)) ||
+    if (4 * tile.elements(*window) > kLocalBytes || (tile.results > 1 && few) ||
         (wasteful && tile.threads > 64)) {
       continue;
     }

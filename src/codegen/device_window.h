@@ -26,7 +26,8 @@ Result<void> emit_device_window(const ir::Program& program, const Group& group, 
                                 DeviceProgram* made);
 
 /// Parameters to start a search from, the best guess first: those of a device with
-/// `multiprocessors` that fit the group's windows. Empty where the group has none.
+/// `multiprocessors` that fit the group's windows. Empty where it has none, or where windows one
+/// below the other share nothing.
 std::vector<std::map<std::string, int64_t>> device_window_params(const ir::Program& program,
                                                                  const Group& group,
                                                                  const ir::Sizes& sizes,

@@ -30,6 +30,21 @@ Result<Inspection> DeviceBackend::inspect(const InspectOrder& order) {
   return found;
 }
 
+Result<void> DeviceBackend::exchange(BufferId, BufferId) {
+  return Error{ErrorKind::kUsage, "this device does not exchange buffers", ""};
+}
+
+Outcome<std::vector<double>> DeviceBackend::run_batches(ProgramId id, int calls, int first,
+                                                        int batches) {
+  std::vector<double> all;
+  for (int batch = 0; batch < batches; ++batch) {
+    auto ran = run(id, calls, first);
+    if (!ran) return pass_on(ran);
+    all.push_back(*ran);
+  }
+  return all;
+}
+
 Result<void> DeviceBackend::apply(ProgramId, uint32_t) {
   return Error{ErrorKind::kUsage, "this device runs no programs of ours", ""};
 }

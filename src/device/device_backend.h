@@ -180,6 +180,15 @@ class DeviceBackend {
   /// Hardware counters of one call, launch by launch. Errors: kEnvironment: none are read here, or
   /// they are refused. Verdicts: as those of `run`.
   virtual Outcome<Profile> profile(ProgramId id);
+  /// Several such batches, one after the other.
+  virtual Outcome<std::vector<double>> run_batches(ProgramId id, int calls, int first, int batches);
+  /// The clock, in MHz, at which the device ran when the last batches began; 0: not known.
+  virtual double last_clock_mhz() const { return 0; }
+
+  /// Gives `shown` the contents of `hidden` under its own address, and the other way round;
+  /// `hidden` is out of device code's reach from then on. Both were allocated alike. Errors: kUsage
+  /// where it cannot.
+  virtual Result<void> exchange(BufferId shown, BufferId hidden);
 };
 
 /// Backends by kind; the rows are in device_backends.cpp. Null for an unknown kind.

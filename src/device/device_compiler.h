@@ -22,6 +22,8 @@ class DeviceCompiler {
   /// Begins jobs and names each; compiling goes on while other work is done. Every name is to be
   /// collected once.
   virtual std::vector<uint64_t> begin(const std::vector<DeviceCompileJob>& jobs);
+  /// Whether a job is done, so that `collect` need not wait.
+  virtual bool ready(uint64_t name) { return waiting_.contains(name); }
   /// Waits for one job.
   virtual Outcome<DeviceBinary> collect(uint64_t name);
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "device/device_backend.h"
 #include "device/device_wire.h"
@@ -43,13 +44,24 @@ enum class DeviceOrder : uint32_t {
   kUnload,         ///< id
   kPoisonScratch,  ///< id, byte
   kApply,          ///< id, set
-  kRun,            ///< id, calls, first, batches → ns of each
+  kRun,            ///< id, calls, first, batches → ns of each, clock in MHz
   kProfile,        ///< id → Profile
+  kExchange,       ///< shown, hidden
 };
 
 /// A reply is: status, then either the answer, an `Error` (kind, message, hint) or a verdict
 /// (JSON).
 enum class ReplyStatus : uint32_t { kDone, kError, kVerdict };
+
+/// What a run of batches came to.
+struct Ran {
+  std::vector<double> ns;  ///< of each
+  double clock_mhz = 0;    ///< as `DeviceBackend::last_clock_mhz`
+};
+template <class W>
+void wire(W& w, Ran& ran) {
+  w(ran.ns), w(ran.clock_mhz);
+}
 
 template <class W>
 void wire(W& w, DeviceProperties& p) {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/device_server.h"
 
+#include <poll.h>
+
+#include "base/clock.h"
 #include "device/device_protocol.h"
 #include "record/json.h"
 
@@ -30,15 +33,12 @@ Frame reply(const Outcome<T>& outcome) {
   return done(outcome.value());
 }
 
-Outcome<std::vector<double>> run_batches(DeviceBackend& backend, ProgramId id, int calls, int first,
-                                         int batches) {
-  std::vector<double> all;
-  for (int batch = 0; batch < batches; ++batch) {
-    auto ran = backend.run(id, calls, first);
-    if (!ran) return pass_on(ran);
-    all.push_back(*ran);
+/// Returns once there is something to read, or the time is up.
+void look_for_more(int file, double look_s) {
+  const int64_t begin = steady_now_ns();
+  pollfd files[1] = {{file, POLLIN, 0}};
+  while (seconds_between(begin, steady_now_ns()) < look_s && poll(files, 1, 0) == 0) {
   }
-  return all;
 }
 
 Frame malformed() {
@@ -121,6 +121,9 @@ Frame DeviceServer::memory_order(uint32_t order, std::string_view arguments) {
                                            [&](Id id, const DrawOrder& draw, uint64_t places) {
                                              return backend_.alter(id, draw, places);
                                            });
+    case DeviceOrder::kExchange:
+      return with<Id, Id>(arguments,
+                          [&](Id shown, Id hidden) { return backend_.exchange(shown, hidden); });
     case DeviceOrder::kInspect:
       return with<InspectOrder>(
           arguments, [&](const InspectOrder& inspect) { return backend_.inspect(inspect); });
@@ -147,9 +150,12 @@ Frame DeviceServer::program_order(uint32_t order, std::string_view arguments, co
       return with<Id, uint32_t>(arguments,
                                 [&](Id id, uint32_t set) { return backend_.apply(id, set); });
     case DeviceOrder::kRun:
-      return with<Id, int, int, int>(arguments, [&](Id id, int calls, int first, int batches) {
-        return run_batches(backend_, id, calls, first, batches);
-      });
+      return with<Id, int, int, int>(arguments,
+                                     [&](Id id, int calls, int first, int batches) -> Outcome<Ran> {
+                                       auto ns = backend_.run_batches(id, calls, first, batches);
+                                       if (!ns) return pass_on(ns);
+                                       return Ran{std::move(*ns), backend_.last_clock_mhz()};
+                                     });
     case DeviceOrder::kProfile:
       return with<Id>(arguments, [&](Id id) { return backend_.profile(id); });
     default:
@@ -157,13 +163,14 @@ Frame DeviceServer::program_order(uint32_t order, std::string_view arguments, co
   }
 }
 
-int DeviceServer::serve(int orders, int replies) {
+int DeviceServer::serve(int orders, int replies, double look_s) {
   constexpr size_t kLargestFrame = size_t{1} << 30;
   FrameReader reader(kLargestFrame);
   while (true) {
     auto frame = reader.next();
     if (!frame) return 1;
     if (!*frame) {
+      look_for_more(orders, look_s);
       if (!reader.take_in(orders)) return 0;
       continue;
     }

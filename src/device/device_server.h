@@ -20,8 +20,9 @@ class DeviceServer {
   /// The reply to one order. A frame that is not one of ours gets an error for an answer.
   Frame answer(const Frame& order);
 
-  /// Serves until the other side closes. The process's exit code.
-  int serve(int orders, int replies);
+  /// Serves until the other side closes. The process's exit code. `look_s`: how long after an
+  /// order the next one is looked for before we sleep.
+  int serve(int orders, int replies, double look_s = 0);
 
  private:
   Frame dispatch(const Frame& order);

@@ -123,9 +123,18 @@ TEST_F(DeviceServerTest, PassesErrorsAndVerdictsOnWhole) {
 TEST_F(DeviceServerTest, RunsAsManyBatchesAsItIsAskedTo) {
   const auto [status, text] = ask(to_wire(DeviceOrder::kRun, ProgramId{1}, 5, 0, 3));
   ASSERT_EQ(status, ReplyStatus::kDone);
-  const auto ns = from_wire<std::vector<double>>(text);
-  ASSERT_TRUE(ns);
-  EXPECT_EQ(std::get<0>(*ns), (std::vector<double>{50, 50, 50}));
+  const auto ran = from_wire<Ran>(text);
+  ASSERT_TRUE(ran);
+  EXPECT_EQ(std::get<0>(*ran).ns, (std::vector<double>{50, 50, 50}));
+  EXPECT_EQ(std::get<0>(*ran).clock_mhz, 0);
+}
+
+TEST_F(DeviceServerTest, RefusesToExchangeBuffersWhereTheDeviceCannot) {
+  const auto [status, text] = ask(to_wire(DeviceOrder::kExchange, BufferId{1}, BufferId{2}));
+  EXPECT_EQ(status, ReplyStatus::kError);
+  const auto error = from_wire<Error>(text);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(std::get<0>(*error).kind, ErrorKind::kUsage);
 }
 
 TEST_F(DeviceServerTest, HandsOnWhatTheHardwareCountedOrWhyItDidNot) {

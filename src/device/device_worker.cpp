@@ -25,6 +25,8 @@ namespace quern {
 namespace {
 
 constexpr double kHousekeepingS = 60;  // anything that runs no candidate code
+/// So long an answer is looked for before we sleep: waking up takes longer than most orders.
+constexpr int64_t kLookNs = 1'000'000;
 constexpr size_t kLargestReply = size_t{256} << 20;
 
 Verdict overrun_verdict(double limit_s) {
@@ -71,6 +73,12 @@ DeviceWorker::~DeviceWorker() {
   child_.reset();
   if (!folder_.empty()) (void)remove_all(folder_);
 }
+
+void DeviceWorker::doom() {
+  if (child_) child_->doom();
+}
+
+bool DeviceWorker::gone() { return !child_ || child_->poll().has_value(); }
 
 std::vector<std::string> DeviceWorker::sandbox_notes() const {
   return child_ ? child_->sandbox().notes : std::vector<std::string>{};
@@ -132,6 +140,7 @@ std::optional<Stopped> DeviceWorker::earlier_failure_of(const Answer& answer) co
 /// The answer to the last order posted, `limit_s` after it was posted at the latest. Once the
 /// worker has ended, its end.
 Outcome<std::string> DeviceWorker::await(double limit_s, Blame blame) {
+  const int64_t since_ns = steady_now_ns();
   while (!end_) {
     auto frame = reader_.next();
     if (!frame) break;  // not a frame of ours: no more use
@@ -149,11 +158,7 @@ Outcome<std::string> DeviceWorker::await(double limit_s, Blame blame) {
     }
     // An answer that lies there counts, however late we come to look.
     const double left = limit_s - seconds_between(posted_ns_, steady_now_ns());
-    flush();
-    pollfd files[2] = {{replies_.get(), POLLIN, 0}, {orders_.get(), POLLOUT, 0}};
-    const int wait_ms = static_cast<int>(std::clamp(std::ceil(left * 1e3), 0.0, 1e6));
-    poll(files, outgoing_.empty() ? 1 : 2, wait_ms);
-    if ((files[0].revents & (POLLIN | POLLHUP)) != 0) {
+    if (wait_for_reply(left, since_ns)) {
       if (!take_in()) end_ = end_of(blame, false, limit_s);
     } else if (left <= 0) {
       end_ = end_of(blame, true, limit_s);
@@ -163,19 +168,29 @@ Outcome<std::string> DeviceWorker::await(double limit_s, Blame blame) {
   return *end_;
 }
 
+/// Sends what is left to send; whether something came within `left_s`, or before that.
+bool DeviceWorker::wait_for_reply(double left_s, int64_t since_ns) {
+  flush();
+  const bool looks = opened_ && !properties_.shares_host && steady_now_ns() - since_ns < kLookNs;
+  pollfd files[2] = {{replies_.get(), POLLIN, 0}, {orders_.get(), POLLOUT, 0}};
+  const double wait_ms = looks ? 0 : std::clamp(std::ceil(left_s * 1e3), 0.0, 1e6);
+  poll(files, outgoing_.empty() ? 1 : 2, static_cast<int>(wait_ms));
+  return (files[0].revents & (POLLIN | POLLHUP)) != 0;
+}
+
 /// Ends the worker, or finds out how it ended.
 Stopped DeviceWorker::end_of(Blame blame, bool overran, double limit_s) {
-  std::optional<ExitStatus> status;
-  if (!overran) status = child_->wait(1.0);
-  const bool ended_itself = status.has_value();
-  if (!ended_itself) status = child_->kill();
-  child_->drain();
   const bool candidates =
       blame == Blame::kCandidate || (blame == Blame::kLoaded && candidate_loaded_);
-  if (candidates) {
-    if (overran) return {overrun_verdict(limit_s)};
-    return {death_verdict(*status)};
+  if (candidates && overran) {
+    doom();
+    return {overrun_verdict(limit_s)};
   }
+  std::optional<ExitStatus> status;
+  if (!overran) status = child_->wait(1.0);
+  if (!status) status = child_->kill();
+  child_->drain();
+  if (candidates) return {death_verdict(*status)};
   const std::string how = overran               ? fmt::format("did not answer in {:.3g} s", limit_s)
                           : status->signal != 0 ? fmt::format("died of signal {}", status->signal)
                                                 : fmt::format("ended ({})", status->exit_code);
@@ -260,6 +275,10 @@ void DeviceWorker::fill(BufferId id, uint8_t byte) { post(to_wire(DeviceOrder::k
 
 void DeviceWorker::copy(BufferId to, BufferId from) { post(to_wire(DeviceOrder::kCopy, to, from)); }
 
+void DeviceWorker::exchange(BufferId shown, BufferId hidden) {
+  post(to_wire(DeviceOrder::kExchange, shown, hidden));
+}
+
 void DeviceWorker::draw(BufferId id, const DrawOrder& order) {
   post(to_wire(DeviceOrder::kDraw, id, order));
 }
@@ -343,13 +362,14 @@ void DeviceWorker::poison_scratch(ProgramId id, uint8_t byte) {
 Outcome<std::vector<double>> DeviceWorker::run_order(ProgramId id, int calls, int first,
                                                      int batches, double limit_s) {
   post(to_wire(DeviceOrder::kRun, id, calls, first, batches));
-  auto answer = ask<std::vector<double>>(limit_s, Blame::kCandidate);
+  auto answer = ask<Ran>(limit_s, Blame::kCandidate);
   const int64_t end_ns = steady_now_ns();
   if (!answer) {
     if (!end_) end_ = pass_on(answer);
     return pass_on(answer);
   }
-  std::vector<double>& ns = std::get<0>(answer.value());
+  std::vector<double>& ns = std::get<0>(answer.value()).ns;
+  clock_mhz_ = std::get<0>(answer.value()).clock_mhz;
   if (ns.size() != static_cast<size_t>(batches)) {
     return Error{ErrorKind::kInternal, "the device worker ran another number of batches", ""};
   }

@@ -49,6 +49,9 @@ class DeviceWorker {
   /// False once it has ended, or is no more use.
   bool usable() const { return !end_; }
   pid_t pid() const { return child_ ? child_->pid() : -1; }
+  /// Ends it without waiting: drivers take a tenth of a second and more to let go of a device.
+  void doom();
+  bool gone();  ///< whether its process has ended
   std::vector<std::string> sandbox_notes() const;
   std::string sandbox_text() const;
 
@@ -58,6 +61,7 @@ class DeviceWorker {
   void allow(BufferId id, DeviceAccess access);
   void fill(BufferId id, uint8_t byte);
   void copy(BufferId to, BufferId from);
+  void exchange(BufferId shown, BufferId hidden);
   void draw(BufferId id, const DrawOrder& order);
   void alter(BufferId id, const DrawOrder& order, uint64_t places);
   Outcome<Done> upload(BufferId id, std::span<const std::byte> bytes);
@@ -84,6 +88,8 @@ class DeviceWorker {
   Outcome<double> run(ProgramId id, int calls, int first, double limit_s);
   /// As `DeviceBackend::profile`.
   Outcome<Profile> profile(ProgramId id, double limit_s);
+  /// The device's clock during the last run that looked at it; 0: not known.
+  double last_clock_mhz() const { return clock_mhz_; }
 
   // Compiling, one job at a time.
   void post_compile(const DeviceCompileJob& job);
@@ -106,6 +112,7 @@ class DeviceWorker {
   void post(std::string order, std::string block = "");
   void flush();
   bool take_in();
+  bool wait_for_reply(double left_s, int64_t since_ns);
   Outcome<std::string> await(double limit_s, Blame blame);
   Stopped end_of(Blame blame, bool overran, double limit_s);
   Verdict death_verdict(const ExitStatus& status);
@@ -129,6 +136,7 @@ class DeviceWorker {
   bool opened_ = false;
   double start_s_ = 60;
   int64_t posted_ns_ = 0;
+  double clock_mhz_ = 0;
   DeviceProperties properties_;
   std::map<BufferId, std::pair<std::string, uint64_t>> buffers_;  ///< name and bytes
   std::vector<BoundScratch> scratch_;

@@ -22,6 +22,9 @@ extern "C" const char* __asan_default_options() {
 
 namespace {
 
+/// On a GPU orders are many and short; where device code shares our processor, it is not ours to
+/// keep busy.
+constexpr double kLookS = 1e-3;
 constexpr uint64_t kCompilerBytes = uint64_t{8} << 30;
 
 /// Files from now on: those of the worker's own folder, which it runs in. Descriptors that are open
@@ -63,7 +66,7 @@ int main(int argc, char** argv) {
     }
   };
   quern::DeviceServer server(*backend, quern::Staging::attach(quern::kWorkerStagingFd), confine);
-  const int code = server.serve(quern::kWorkerOrderFd, quern::kWorkerReplyFd);
+  const int code = server.serve(quern::kWorkerOrderFd, quern::kWorkerReplyFd, cuda ? kLookS : 0);
   // Drivers may hang or crash as they are torn down, and nothing here is worth saving.
   std::fflush(stderr);
   _exit(code);

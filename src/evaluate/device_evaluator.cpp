@@ -76,6 +76,7 @@ Result<std::unique_ptr<DeviceEvaluator>> DeviceEvaluator::make(const ir::Program
   const DeviceProperties& device = self->sessions_->properties();
   self->options_.environment.device =
       fmt::format("{} ({}, driver {})", device.name, device.platform, device.driver);
+  self->options_.environment.multiprocessors = device.compute_units;
   return self;
 }
 
@@ -184,7 +185,8 @@ Result<std::vector<Evaluation>> DeviceEvaluator::evaluate(const std::vector<Cand
     QUERN_ASSIGN(built, build(fresh));
     return {};
   };
-  stages.evaluate = [&](const Candidate& candidate, size_t index) {
+  stages.evaluate = [&](const Candidate& candidate, size_t index) -> Result<Evaluation> {
+    QUERN_TRY(look_ahead(built, index, request.incumbent_ns));
     return evaluate_built(candidate, built[index], request.incumbent_ns);
   };
   return evaluate_batch(candidates, request, cache_, stages);
@@ -204,6 +206,11 @@ std::string DeviceEvaluator::machine_key(const Built& built) const {
   return hasher.hex();
 }
 
+const std::string& DeviceEvaluator::key_of(Built& built) const {
+  if (!built.key) built.key = machine_key(built);
+  return *built.key;
+}
+
 Result<Evaluation> DeviceEvaluator::evaluate_built(const Candidate& candidate, Built& built,
                                                    double incumbent_ns) {
   QUERN_TRY(finish_build(built));
@@ -211,7 +218,7 @@ Result<Evaluation> DeviceEvaluator::evaluate_built(const Candidate& candidate, B
   evaluation.candidate_id = candidate.id;
   evaluation.build = built.build;
   const int64_t start = steady_now_ns();
-  const std::string key = machine_key(built);
+  const std::string& key = key_of(built);
   if (const auto twin = twins_.find(key); twin != twins_.end()) {
     Evaluation same = twin->second;
     same.notes.push_back("has the machine code and the launches of " + same.candidate_id);
@@ -224,27 +231,27 @@ Result<Evaluation> DeviceEvaluator::evaluate_built(const Candidate& candidate, B
   if (built.verdict) {
     evaluation.verdict = *built.verdict;
   } else {
-    auto judged = judge(built, incumbent_ns, evaluation);
-    if (judged.has_error()) return judged.error();
-    if (judged.has_verdict()) evaluation.verdict = judged.verdict();
-    if (judged) {
-      if (options_.clock == "simulated") judged->timing = hashed_timing(candidate);
-      if (options_.clock != "simulated") {
-        weigh_time(judged->timing.median_ns, options_.work, evaluation);
-      }
-      evaluation.verdict = *judged;
-    }
+    const auto judged = judge(built, incumbent_ns, evaluation);
+    const auto weigh = [&](double median_ns) -> Result<void> {
+      weigh_time(median_ns, options_.work, evaluation);
+      return {};
+    };
+    QUERN_TRY(record_judged(judged, candidate, options_.clock, weigh, evaluation));
   }
-  const double run_ms = ms_since(start);
   evaluation.stages_ms["compile"] = built.compile_ms;
-  evaluation.stages_ms["total"] = run_ms + built.compile_ms;
-  evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
+  const double looked_ms = built.look ? built.look->ms : 0;
+  record_times(start - static_cast<int64_t>(1e6 * looked_ms), built.compile_ms, evaluation);
   if (!key.empty()) twins_[key] = evaluation;
   return evaluation;
 }
 
 /// A worker that fails for reasons of ours gets one successor before we give up.
 Outcome<Passed> DeviceEvaluator::judge(Built& built, double incumbent_ns, Evaluation& evaluation) {
+  if (built.look) {
+    evaluation.checks = built.look->evaluation.checks;
+    evaluation.stages_ms = built.look->evaluation.stages_ms;
+    if (built.look->failed) return *built.look->failed;
+  }
   const Evaluation blank = evaluation;
   Outcome<Passed> judged = Error{};
   for (int attempt = 0; attempt < kAttempts && judged.has_error(); ++attempt) {
@@ -261,39 +268,63 @@ Outcome<Passed> DeviceEvaluator::judge(Built& built, double incumbent_ns, Evalua
 Outcome<Passed> DeviceEvaluator::judge_in(DeviceSession& session, Built& built, double incumbent_ns,
                                           Evaluation& evaluation) {
   const int64_t begin = steady_now_ns();
-  const auto verified_so_far = [&] { evaluation.stages_ms["verify"] = ms_since(begin); };
-  auto hidden = built.plan.precompiled
-                    ? verify_at_size(session, built, evaluation)
-                    : verify_hidden_in(session, built, hidden_.front(), evaluation);
-  verified_so_far();
-  if (!hidden) return pass_on(hidden);
+  const double looked_ms = evaluation.stages_ms["verify"];
+  if (!built.look) {
+    auto hidden = built.plan.precompiled
+                      ? verify_at_size(session, built, evaluation)
+                      : verify_hidden_in(session, built, hidden_.front(), evaluation);
+    evaluation.stages_ms["verify"] = ms_since(begin);
+    if (!hidden) return pass_on(hidden);
+  }
+  auto passed = time_in(session, built, incumbent_ns, evaluation);
+  const auto timed = evaluation.stages_ms.find("time");
+  const double timed_ms = timed == evaluation.stages_ms.end() ? 0 : timed->second;
+  evaluation.stages_ms["verify"] = looked_ms + ms_since(begin) - timed_ms;
+  if (!passed) return passed;
+  const bool near = incumbent_ns <= 0 || passed->timing.median_ns < kNearRecord * incumbent_ns;
+  const bool any_size = !built.plan.precompiled;
+  if (near && any_size && !(built.look && built.look->whole)) {
+    auto second = verify_second(session, built, evaluation);
+    if (!second) return pass_on(second);
+  }
+  passed->method = method_of(evaluation.checks, passed->level);
+  if (!any_size) passed->method += ", at this size alone";
+  return passed;
+}
+
+/// The second hidden shape, on the worker that had the first look where there was one.
+Outcome<Done> DeviceEvaluator::verify_second(DeviceSession& session, Built& built,
+                                             Evaluation& evaluation) {
+  if (!built.look) return verify_hidden_in(session, built, hidden_.back(), evaluation);
+  auto seat = sessions_->take(DeviceSessions::Use::kFirstLook);
+  if (!seat) return seat.error();
+  auto second = verify_hidden_in(**seat, built, hidden_.back(), evaluation);
+  sessions_->give_back(std::move(*seat), DeviceSessions::Use::kFirstLook);
+  return second;
+}
+
+/// The timed shape: verified, then timed.
+Outcome<Passed> DeviceEvaluator::time_in(DeviceSession& session, Built& built, double incumbent_ns,
+                                         Evaluation& evaluation) {
   auto kernel = start(session, built, timed_, &evaluation);
   if (!kernel) return pass_on(kernel);
   auto call_ns = verify_timed(**kernel, built.trusted, evaluation);
-  verified_so_far();
-  evaluation.notes = (*kernel)->notes();
-  for (const std::string& note : {oracle_note_, library_note_}) {
-    if (!note.empty()) evaluation.notes.push_back(note);
-  }
   Passed passed;
   passed.level = level_of(evaluation.checks);
   if (call_ns && options_.clock != "simulated") {
+    sessions_->await_calm();
     const int64_t timing_start = steady_now_ns();
     auto timing = take_time(**kernel, *call_ns, incumbent_ns, options_.timing, options_.seed);
     evaluation.stages_ms["time"] = ms_since(timing_start);
     if (timing) passed.timing = *timing;
     if (!timing) call_ns = pass_on(timing);
   }
+  evaluation.notes = (*kernel)->notes();
+  for (const std::string& note : {oracle_note_, library_note_}) {
+    if (!note.empty()) evaluation.notes.push_back(note);
+  }
   evaluation.stages_ms["kernel"] += (*kernel)->kernel_ns() * 1e-6;
   if (!call_ns) return pass_on(call_ns);
-  kernel->reset();
-  const bool any_size = !built.plan.precompiled;
-  if (any_size && (incumbent_ns <= 0 || passed.timing.median_ns < kNearRecord * incumbent_ns)) {
-    auto second = verify_hidden_in(session, built, hidden_.back(), evaluation);
-    if (!second) return pass_on(second);
-  }
-  passed.method = method_of(evaluation.checks, passed.level);
-  if (!any_size) passed.method += ", at this size alone";
   return passed;
 }
 
@@ -331,7 +362,8 @@ Outcome<std::unique_ptr<RunnableKernel>> DeviceEvaluator::start(DeviceSession& s
   const bool timed = &workload == &timed_;
   const bool again = again_ && &workload == &*again_;
   if ((timed || again) && timed_oracle_) options.oracle = &*timed_oracle_;
-  options.digest_seed = mix_seed(options_.seed, 29);
+  options.digest_seed = mix_seed(options_.seed ^ options_.secret, 29);
+  options.known = &known_;
   options.slots = timed   ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
                   : again ? 1
                           : static_cast<int>(workload.datasets.size());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "device/cpu/compiler.h"
 #include "device/device_compiler.h"
 #include "evaluate/device_session.h"
+#include "evaluate/known_outputs.h"
 #include "evaluate/stages.h"
 #include "evaluate/time.h"
 #include "evaluate/worker_kernel.h"
@@ -42,9 +44,15 @@ class DeviceEvaluator : public Evaluator {
     std::string clock = "steady";   ///< "simulated": verified as ever, times from a hash
     TimingPolicy timing;
     DuelPolicy duel;
-    double hang_s = 2;     ///< as `WorkerKernel::Options::hang_s`
+    double hang_s = 2;  ///< as `WorkerKernel::Options::hang_s`
+    /// Candidates that get a first look, at hidden shapes on a worker of its own, before one of
+    /// them is timed: what faults or hangs there costs the worker that times nothing, and what it
+    /// leaves behind is gone before anything is timed. 0: none, one worker sees all of a candidate;
+    /// -1: as many as fit the device.
+    int first_looks = -1;
     std::string library;   ///< CUDA: path of cuBLAS, a baseline of matrix products; "": none
     std::string counters;  ///< CUDA: path of CUPTI; "": hardware counters are not read
+    uint64_t secret = 0;   ///< of digests: a candidate that knew it could aim at one
     Work work;             ///< with the device's floor; zeros where its peaks are not known
     Environment environment;
   };
@@ -66,6 +74,7 @@ class DeviceEvaluator : public Evaluator {
 
  private:
   struct Built;
+  struct Look;
   DeviceEvaluator(const ir::Program& program, const ir::Sizes& sizes, Options options)
       : program_(program), sizes_(sizes), options_(std::move(options)) {}
 
@@ -78,6 +87,7 @@ class DeviceEvaluator : public Evaluator {
                                                     const BuiltOracle::Bound* oracle);
   Result<std::vector<Built>> build(const std::vector<Candidate>& candidates);
   Result<void> finish_build(Built& built) const;
+  bool is_built(const Built& built) const;
   std::optional<Verdict> read_plan(const Candidate& candidate, Built& built) const;
   DeviceCompileJob job_for(const Built& built, const Candidate& candidate,
                            const ir::Sizes& sizes) const;
@@ -86,6 +96,15 @@ class DeviceEvaluator : public Evaluator {
   Outcome<Passed> judge(Built& built, double incumbent_ns, Evaluation& evaluation);
   Outcome<Passed> judge_in(DeviceSession& session, Built& built, double incumbent_ns,
                            Evaluation& evaluation);
+  Outcome<Passed> time_in(DeviceSession& session, Built& built, double incumbent_ns,
+                          Evaluation& evaluation);
+  int first_looks() const;
+  Result<void> look_ahead(std::vector<Built>& built, size_t from, double incumbent_ns);
+  Result<Look> begin_look(Built& built, bool whole);
+  Result<void> end_look(Look& look);
+  Result<void> settle_looks(std::vector<Look>& looks, bool all);
+  Outcome<Done> verify_second(DeviceSession& session, Built& built, Evaluation& evaluation);
+  const std::string& key_of(Built& built) const;
   Outcome<Done> verify_hidden_in(DeviceSession& session, Built& built, const Workload& hidden,
                                  Evaluation& evaluation);
   static void take_precompiled(const Candidate& candidate, const Workload& workload, Built& built);
@@ -113,7 +132,8 @@ class DeviceEvaluator : public Evaluator {
   std::string oracle_note_;                         ///< why it does not
   std::map<std::string, Evaluation> cache_;         ///< by candidate id
   std::map<std::string, Evaluation> twins_;         ///< by machine code and launches
-  std::set<std::string> trusted_;                   ///< ids of our own baselines
+  KnownOutputs known_;
+  std::set<std::string> trusted_;  ///< ids of our own baselines
 };
 
 }  // namespace quern

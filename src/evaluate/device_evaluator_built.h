@@ -26,6 +26,18 @@ struct DeviceEvaluator::Built {
   double compile_ms = 0;
   std::string code;  ///< hashes of the machine code
 
+  /// A first look, at hidden shapes alone, on a worker of its own.
+  struct FirstLook {
+    std::optional<Stopped> failed;  ///< what it came to, where it was not right
+    bool whole = false;             ///< both hidden shapes were seen
+    Evaluation evaluation;          ///< checks and times so far
+    double ms = 0;
+  };
+  std::optional<FirstLook> look;
+  /// Machine code knows one size alone, and a library has workers of its own.
+  bool can_be_looked_at() const { return !plan.precompiled && !library; }
+  std::optional<std::string> key;  ///< `machine_key`, once it was asked for
+
   void take(const Workload& workload, DeviceBinary binary) {
     build = std::move(binary.build);
     compile_ms += build.cached ? 0 : build.compile_ms;

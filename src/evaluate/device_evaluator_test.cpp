@@ -48,6 +48,7 @@ class DeviceEvaluatorTest : public testing::Test {
   void SetUp() override {
     const ir::Program program = std::move(parse_task(kScale, "test.task")).value();
     DeviceEvaluator::Options options;
+    options.first_looks = first_looks;
     options.worker.scratch_dir = workers();
     WorkerCompilerOptions compiling;
     compiling.worker = options.worker;
@@ -77,7 +78,14 @@ class DeviceEvaluatorTest : public testing::Test {
            verdict_reason(evaluation.verdict) + "\n" + verdict_evidence(evaluation.verdict);
   }
 
+  int first_looks = -1;
   std::unique_ptr<DeviceEvaluator> referee;
+};
+
+/// As on a GPU: candidates of a stream get a first look before one of them is timed.
+class FirstLookTest : public DeviceEvaluatorTest {
+ protected:
+  FirstLookTest() { first_looks = 3; }
 };
 
 TEST_F(DeviceEvaluatorTest, PassesAnHonestKernelAtTheHighestLevel) {
@@ -150,6 +158,51 @@ TEST_F(DeviceEvaluatorTest, GivesEachFaultInAStreamItsVerdictAndGoesOn) {
   EXPECT_TRUE(std::filesystem::is_empty(workers())) << "a worker was left behind";
 }
 
+TEST_F(FirstLookTest, LosesNoResultOfAStreamWithFaultsAndHangs) {
+  const std::vector<std::pair<std::string, std::string>> wanted = {
+      {kernel("if (i < n) y[i] = 2 * x[i];"), "passed"},
+      {kernel("*(volatile __global int*)(ulong)(n * 8) = 1; y[i] = 0;"), "crashed"},
+      {kernel("volatile int go = 1; while (go) {} y[i] = i;"), "timed_out"},
+      {kernel("y[i] = ;"), "compile_failed"},
+      {kernel("if (i < n) y[i] = 3 * x[i];"), "wrong_result"},
+      // Right on every hidden shape, which are smaller; wrong on the one that is timed.
+      {kernel("if (i < n) y[i] = n == 4096 ? x[i] : 2 * x[i];"), "wrong_result"},
+      {kernel("if (n == 4096) *(volatile __global int*)(ulong)(n * 8) = 1; if (i < n) y[i] = 2 * "
+              "x[i];"),
+       "crashed"},
+      {kernel("if (i < n) y[i] = x[i] + x[i];"), "passed"},
+  };
+  std::vector<Candidate> candidates;
+  for (const auto& [source, verdict] : wanted) {
+    candidates.push_back(make_candidate(source, "human", "opencl"));
+  }
+  std::vector<size_t> order;
+  EvaluateRequest request;
+  request.done = [&](size_t index, const Evaluation&) { order.push_back(index); };
+  const auto all = referee->evaluate(candidates, request);
+  ASSERT_TRUE(all) << all.error().message;
+  ASSERT_EQ(all->size(), wanted.size());
+  EXPECT_EQ(order, (std::vector<size_t>{0, 1, 2, 3, 4, 5, 6, 7}));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const Evaluation& one = (*all)[i];
+    EXPECT_EQ(one.candidate_id, candidates[i].id);
+    EXPECT_EQ(verdict_name(one.verdict), wanted[i].second) << i << ": " << story(one);
+    EXPECT_EQ(one.stages_ms.contains("verify"), wanted[i].second != "compile_failed") << i;
+  }
+  EXPECT_EQ((*all)[0].checks.size(), (*all)[7].checks.size());
+  referee.reset();
+  EXPECT_TRUE(std::filesystem::is_empty(workers())) << "a worker was left behind";
+}
+
+TEST_F(FirstLookTest, SharesOneEvaluationAmongEqualMachineCode) {
+  const std::string source = kernel("if (i < n) y[i] = 2 * x[i];");
+  const auto all = referee->evaluate({make_candidate(source, "human", "opencl"),
+                                      make_candidate(source + "// again\n", "human", "opencl")},
+                                     {});
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_TRUE(passed((*all)[0].verdict) && passed((*all)[1].verdict));
+}
+
 TEST_F(DeviceEvaluatorTest, DoesNotTakeAPlanOfAMissingKernelForOneWithTheSameCode) {
   const std::string honest = kernel("if (i < n) y[i] = 2 * x[i];");
   std::string astray = honest;
@@ -183,6 +236,14 @@ TEST_F(DeviceEvaluatorTest, FindsTheFasterOfTwoInADuel) {
   ASSERT_TRUE(duel) << duel.error().message;
   EXPECT_TRUE(duel->different);
   EXPECT_GT(duel->low, 1.5);
+}
+
+TEST_F(DeviceEvaluatorTest, RefusesMachineCodeOfAnotherKindOfDevice) {
+  const Evaluation evaluation = evaluate(
+      "// quern: code = cubin\n// quern: launch k grid 1 block 1 args (x, y)\ncubin\naGVs\n");
+  EXPECT_EQ(verdict_name(evaluation.verdict), "compile_failed");
+  EXPECT_THAT(verdict_evidence(evaluation.verdict),
+              HasSubstr("code = cubin cannot be used with target = opencl"));
 }
 
 }  // namespace

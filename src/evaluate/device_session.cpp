@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate/device_session.h"
 
+#include <algorithm>
+
 #include "verify/oracle.h"
 
 namespace quern {
@@ -8,6 +10,12 @@ namespace {
 
 /// Of a device's memory, for data sets and what they demand; the rest is for candidates.
 constexpr double kDataShare = 0.6;
+/// Of a device's memory, for data sets that are put aside.
+constexpr double kAsideShare = 0.15;
+constexpr uint64_t kPageBytes = uint64_t{2} << 20;  // what a buffer takes at least
+/// One spare more than asked for with every worker that ended, as long as their contexts, of half a
+/// gigabyte each, take no more than a sixteenth of the device's memory.
+constexpr uint64_t kMemoryASpare = uint64_t{8} << 30;
 constexpr int kAttempts = 3;  // at starting a worker, before we give up
 
 }  // namespace
@@ -24,6 +32,8 @@ DeviceSession::Resident& DeviceSession::resident(const ir::Program& program,
   Resident& resident = residents_[&workload];
   if (!resident.sets.empty()) return resident;
   const std::vector<uint64_t> inputs = input_bytes(program, workload.sizes);
+  resident.input_bytes = inputs;
+  resident.placement = placement;
   const std::vector<uint64_t> outputs = output_bytes(program, workload.sizes);
   const auto written = program.outputs();
   for (int slot = 0; slot < slots; ++slot) {
@@ -40,6 +50,32 @@ DeviceSession::Resident& DeviceSession::resident(const ir::Program& program,
   }
   resident.assigned.assign(static_cast<size_t>(slots), -1);
   return resident;
+}
+
+bool DeviceSession::recall(Resident& resident, int slot, int before, int dataset) {
+  auto found = resident.aside.extract({slot, dataset});
+  if (found.empty()) return false;
+  const std::vector<BufferId>& shown = resident.sets[static_cast<size_t>(slot)].inputs;
+  for (size_t i = 0; i < shown.size(); ++i) worker_->exchange(shown[i], found.mapped()[i]);
+  found.key() = {slot, before};
+  resident.aside.insert(std::move(found));
+  return true;
+}
+
+bool DeviceSession::put_aside(Resident& resident, int slot, int dataset) {
+  uint64_t bytes = 0;
+  for (const uint64_t one : resident.input_bytes) bytes += std::max(one, kPageBytes);
+  const auto memory = static_cast<double>(worker_->properties().memory_bytes);
+  if (aside_bytes_ + bytes > static_cast<uint64_t>(kAsideShare * memory)) return false;
+  aside_bytes_ += bytes;
+  const std::vector<BufferId>& shown = resident.sets[static_cast<size_t>(slot)].inputs;
+  std::vector<BufferId>& aside = resident.aside[{slot, dataset}];
+  for (size_t i = 0; i < shown.size(); ++i) {
+    aside.push_back(++buffers_);
+    worker_->allocate(buffers_, resident.input_bytes[i], resident.placement, "inputs put aside");
+    worker_->exchange(shown[i], aside[i]);
+  }
+  return true;
 }
 
 Outcome<ResidentOracle*> DeviceSession::oracle(const ir::Program& program, const Workload& workload,
@@ -60,14 +96,15 @@ Outcome<ResidentOracle*> DeviceSession::oracle(const ir::Program& program, const
 
 Result<std::unique_ptr<DeviceSessions>> DeviceSessions::make(WorkerOptions options, int spares) {
   std::unique_ptr<DeviceSessions> sessions(new DeviceSessions(std::move(options), spares));
-  QUERN_TRY(sessions->staff());
+  // Contexts are made one after the other: others would keep the first one waiting.
+  QUERN_TRY(sessions->staff(1));
   QUERN_TRY(sessions->warm_.front()->await_open());
   sessions->properties_ = sessions->warm_.front()->properties();
   return sessions;
 }
 
-Result<void> DeviceSessions::staff() {
-  while (static_cast<int>(warm_.size()) <= spares_) {
+Result<void> DeviceSessions::staff(int spares) {
+  while (static_cast<int>(warm_.size()) < spares) {
     QUERN_ASSIGN(std::unique_ptr<DeviceWorker> worker, DeviceWorker::start(options_));
     warm_.push_back(std::move(worker));
     ++started_;
@@ -75,12 +112,32 @@ Result<void> DeviceSessions::staff() {
   return {};
 }
 
-Result<std::unique_ptr<DeviceSession>> DeviceSessions::take() {
-  if (idle_ != nullptr && idle_->worker().settle()) return std::move(idle_);
-  idle_.reset();
+void DeviceSessions::await_calm() {
+  gone_.clear();
+  if (properties_.shares_host) return;
+  std::erase_if(warm_, [](const auto& worker) { return !worker->await_open().has_value(); });
+}
+
+int DeviceSessions::wanted_spares() const {
+  if (properties_.shares_host) return spares_;
+  const auto room = static_cast<int>(properties_.memory_bytes / kMemoryASpare);
+  return std::max(spares_, std::min(spares_ + ended_, room));
+}
+
+Result<std::unique_ptr<DeviceSession>> DeviceSessions::take(Use use) {
+  std::erase_if(gone_, [](const auto& session) { return session->worker().gone(); });
+  std::unique_ptr<DeviceSession>& kept = idle(use);
+  if (kept != nullptr && kept->worker().settle()) return std::move(kept);
+  kept.reset();
+  // What the one before it held may leave too little memory for another.
+  if (use == Use::kTiming) gone_.clear();
+  return take_warm();
+}
+
+Result<std::unique_ptr<DeviceSession>> DeviceSessions::take_warm() {
   Error last;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    QUERN_TRY(staff());
+    QUERN_TRY(staff(1));
     std::unique_ptr<DeviceWorker> worker = std::move(warm_.front());
     warm_.pop_front();
     // A worker ends with the thread that started it, and one that waited may have been killed.
@@ -89,16 +146,23 @@ Result<std::unique_ptr<DeviceSession>> DeviceSessions::take() {
     } else if (auto settled = worker->settle(); !settled) {
       last = Error{ErrorKind::kEnvironment, "a device worker ended while it waited", ""};
     } else {
-      QUERN_TRY(staff());
+      QUERN_TRY(staff(wanted_spares()));
       return std::make_unique<DeviceSession>(std::move(worker));
     }
   }
   return last;
 }
 
-void DeviceSessions::give_back(std::unique_ptr<DeviceSession> session) {
-  if (session == nullptr || properties_.shares_host || !session->worker().usable()) return;
-  idle_ = std::move(session);
+void DeviceSessions::give_back(std::unique_ptr<DeviceSession> session, Use use) {
+  if (session == nullptr) return;
+  const bool usable = session->worker().usable();
+  if (usable && !properties_.shares_host && idle(use) == nullptr) {
+    idle(use) = std::move(session);
+    return;
+  }
+  if (!usable) ++ended_;
+  session->worker().doom();
+  gone_.push_back(std::move(session));
 }
 
 }  // namespace quern

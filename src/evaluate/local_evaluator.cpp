@@ -169,20 +169,11 @@ Result<Evaluation> LocalEvaluator::evaluate_built(const Candidate& candidate, co
   if (built.verdict) {
     evaluation.verdict = *built.verdict;
   } else {
-    auto judged = judge(built, incumbent_ns, evaluation);
-    if (judged.has_error()) return judged.error();
-    if (judged.has_verdict()) evaluation.verdict = judged.verdict();
-    if (judged) {
-      if (options_.clock == "simulated") judged->timing = hashed_timing(candidate);
-      if (options_.clock != "simulated") {
-        QUERN_TRY(weigh(judged->timing.median_ns, evaluation));
-      }
-      evaluation.verdict = *judged;
-    }
+    const auto judged = judge(built, incumbent_ns, evaluation);
+    const auto floor = [&](double median_ns) { return weigh(median_ns, evaluation); };
+    QUERN_TRY(record_judged(judged, candidate, options_.clock, floor, evaluation));
   }
-  const double run_ms = ms_since(start);
-  evaluation.stages_ms["total"] = run_ms + built.compile_ms;
-  evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
+  record_times(start, built.compile_ms, evaluation);
   return evaluation;
 }
 

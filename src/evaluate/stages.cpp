@@ -136,6 +136,31 @@ int timed_slots(double io_bytes) {
 
 double ms_since(int64_t start_ns) { return seconds_between(start_ns, steady_now_ns()) * 1e3; }
 
+Result<void> record_judged(const Outcome<Passed>& judged, const Candidate& candidate,
+                           const std::string& clock,
+                           const std::function<Result<void>(double median_ns)>& weigh,
+                           Evaluation& evaluation) {
+  if (judged.has_error()) return judged.error();
+  if (judged.has_verdict()) {
+    evaluation.verdict = judged.verdict();
+    return {};
+  }
+  Passed passed = judged.value();
+  if (clock == "simulated") {
+    passed.timing = hashed_timing(candidate);
+  } else {
+    QUERN_TRY(weigh(passed.timing.median_ns));
+  }
+  evaluation.verdict = std::move(passed);
+  return {};
+}
+
+void record_times(int64_t start_ns, double compile_ms, Evaluation& evaluation) {
+  const double run_ms = ms_since(start_ns);
+  evaluation.stages_ms["total"] = run_ms + compile_ms;
+  evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
+}
+
 Result<std::vector<Evaluation>> evaluate_batch(const std::vector<Candidate>& candidates,
                                                const EvaluateRequest& request,
                                                std::map<std::string, Evaluation>& cache,

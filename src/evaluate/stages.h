@@ -55,6 +55,16 @@ int timed_slots(double io_bytes);
 
 double ms_since(int64_t start_ns);
 
+/// Folds what judging a built candidate came to into its record. `weigh` sets a measured time
+/// against the physics floor; it is not asked where `clock` is "simulated". Errors: ours, and
+/// those of `weigh`.
+Result<void> record_judged(const Outcome<Passed>& judged, const Candidate& candidate,
+                           const std::string& clock,
+                           const std::function<Result<void>(double median_ns)>& weigh,
+                           Evaluation& evaluation);
+/// `stages_ms` of a candidate whose judging began at `start_ns`.
+void record_times(int64_t start_ns, double compile_ms, Evaluation& evaluation);
+
 /// Answers a batch in order, known candidates from `cache`: `prepare` is given those it does not
 /// know, then `evaluate` each of them with its index in that list.
 struct BatchStages {

@@ -76,8 +76,9 @@ Outcome<Timing> time_kernel(RunnableKernel& kernel, double first_call_ns, double
     return timing;
   }
   // The first call ran cold, and a few calls say little of many: batches settle the batch length.
-  int calls = 1;
-  for (int round = 0; round < 2 && first_call_ns < 4 * policy.batch_ns; ++round) {
+  // A single call says no more than the one before.
+  int calls = kernel.slots() == 1 ? calls_for(first_call_ns, policy) : 1;
+  for (int round = calls > 1 ? 1 : 0; round < 2 && first_call_ns < 4 * policy.batch_ns; ++round) {
     const int trial =
         round == 0 ? std::min(calls_for(first_call_ns, policy), kernel.slots()) : calls;
     auto batch = kernel.run(trial);

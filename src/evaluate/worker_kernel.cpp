@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate/worker_kernel.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -12,6 +14,8 @@ namespace {
 
 /// Scratch holds NaNs in one run and large numbers in the next: what reads it before it is written
 /// gives different results.
+/// Below this share of a device's clock, times are noted as doubtful.
+constexpr double kLowClock = 0.75;
 constexpr uint8_t kScratchPatterns[] = {0xff, 0x7f};
 
 /// Reading counters takes the profiler some tenths of a second, and calls the candidate this often
@@ -28,6 +32,11 @@ DrawOrder order_of(const InputDraw& draw) {
   order.structure = static_cast<DrawOrder::Structure>(draw.structure);
   order.side = static_cast<uint64_t>(draw.shape.back());
   return order;
+}
+
+Verdict wrote_outside() {
+  return Rejected{"out_of_bounds_write", "wrote outside its outputs and scratch",
+                  "guard bytes beside a buffer, or an input, were changed"};
 }
 
 }  // namespace
@@ -84,8 +93,11 @@ void WorkerKernel::load(int slot, int dataset) {
   }
 }
 
-/// A data set and its twin differ in few places: from one to the other, those alone are drawn.
+/// What was drawn once comes back; a data set and its twin differ in few places: from one to the
+/// other, those alone are drawn.
 void WorkerKernel::draw_inputs(int slot, int before, int dataset) {
+  if (session_->recall(*resident_, slot, before, dataset)) return;
+  if (before >= 0 && session_->put_aside(*resident_, slot, before)) before = -1;
   const int twin = workload_->twin;
   const bool is_twin = dataset == twin && twin >= 0;
   const Dataset& origin = workload_->datasets[is_twin ? 0 : static_cast<size_t>(dataset)];
@@ -119,6 +131,7 @@ void WorkerKernel::alter(int slot, const std::vector<InputDraw>& draws) {
 }
 
 void WorkerKernel::poison(int slot) {
+  digests_.clear();
   for (const BufferId id : set(slot).outputs) worker().fill(id, 0xff);
   if (slot == 0) worker().poison_scratch(program_id_, kScratchPatterns[poisonings_++ % 2]);
 }
@@ -131,16 +144,31 @@ Outcome<double> WorkerKernel::run(int calls) {
 
 Outcome<std::vector<double>> WorkerKernel::run_batches(int calls, int batches) {
   if (failure_) return *failure_;
+  digests_.clear();
   auto ran =
       worker().run(program_id_, calls, 0, batches, limit_s(calls * batches, options_.hang_s));
   if (!ran) return ran;
   for (const double ns : *ran) account(ns, calls);
+  const double clock = worker().last_clock_mhz();
+  if (clock > 0 && (lowest_clock_mhz_ == 0 || clock < lowest_clock_mhz_)) lowest_clock_mhz_ = clock;
   return ran;
 }
 
 Outcome<Profile> WorkerKernel::profile() {
   if (failure_) return *failure_;
   return worker().profile(program_id_, kPassesS + kMostPasses * limit_s(1, options_.hang_s));
+}
+
+std::vector<std::string> WorkerKernel::notes() const {
+  std::vector<std::string> notes = worker().sandbox_notes();
+  const double full = worker().properties().clock_mhz;
+  if (lowest_clock_mhz_ > 0 && lowest_clock_mhz_ < kLowClock * full) {
+    notes.push_back(
+        fmt::format("the device ran at {:.0f} of {:.0f} MHz while it was timed: it may "
+                    "be too hot, or short of power",
+                    lowest_clock_mhz_, full));
+  }
+  return notes;
 }
 
 Outcome<bool> WorkerKernel::ask(int slots, InspectOrder& order) {
@@ -169,15 +197,69 @@ Outcome<Done> WorkerKernel::hold(int slots) {
     order.guarded.insert(order.guarded.end(), one.outputs.begin(), one.outputs.end());
   }
   order.scratch_of = program_id_;
+  found_.clear();
+  const bool remembers = options_.known != nullptr && session_->data() != nullptr;
+  if (!remembers) return compare_held(slots, std::move(order));
+  digest(slots, order);
+  if (!options_.known->knows({workload_, dataset(0), 0})) {
+    auto compared = compare_held(slots, std::move(order));
+    if (compared) remember_found(slots);
+    return compared;
+  }
+  auto inspection = worker().inspect(order);
+  if (!inspection) return pass_on(inspection);
+  if (!inspection->intact) return wrote_outside();
+  digests_ = std::move(inspection->digests);
+  if (recall_found(slots)) return Done{};
+  InspectOrder rest;
+  digest(slots, rest);
+  auto compared = compare_held(slots, std::move(rest));
+  if (compared) remember_found(slots);
+  return compared;
+}
+
+/// Carries out an inspection, with a comparison of every output where the device can do that.
+Outcome<Done> WorkerKernel::compare_held(int slots, InspectOrder order) {
   auto asked = ask(slots, order);
   if (!asked) return pass_on(asked);
   if (!*asked) order.compares.clear();
   auto inspection = worker().inspect(order);
   if (!inspection) return pass_on(inspection);
+  if (!inspection->intact) return wrote_outside();
   found_ = std::move(inspection->counts);
-  if (inspection->intact) return Done{};
-  return Verdict(Rejected{"out_of_bounds_write", "wrote outside its outputs and scratch",
-                          "guard bytes beside a buffer, or an input, were changed"});
+  digests_ = std::move(inspection->digests);
+  return Done{};
+}
+
+void WorkerKernel::digest(int slots, InspectOrder& order) const {
+  order.digest_seed = options_.digest_seed;
+  for (int slot = 0; slot < slots; ++slot) {
+    std::ranges::copy(set(slot).outputs, std::back_inserter(order.digested));
+  }
+}
+
+/// Whether all held outputs are known; what was found of them then.
+bool WorkerKernel::recall_found(int slots) {
+  const size_t outputs = resident_->sets.front().outputs.size();
+  std::vector<CompareCounts> found;
+  for (size_t at = 0; at < static_cast<size_t>(slots) * outputs; ++at) {
+    const int data = dataset(static_cast<int>(at / outputs));
+    const auto known = options_.known->find({workload_, data, at % outputs}, digests_[at]);
+    if (!known) return false;
+    found.push_back(*known);
+  }
+  found_ = std::move(found);
+  return true;
+}
+
+void WorkerKernel::remember_found(int slots) {
+  const size_t outputs = resident_->sets.front().outputs.size();
+  const size_t count = static_cast<size_t>(slots) * outputs;
+  if (found_.size() != count || digests_.size() != count) return;
+  for (size_t at = 0; at < count; ++at) {
+    const int data = dataset(static_cast<int>(at / outputs));
+    options_.known->add({workload_, data, at % outputs}, digests_[at], found_[at]);
+  }
 }
 
 Outcome<std::vector<std::byte>> WorkerKernel::read_output(int slot, size_t index) {
@@ -202,14 +284,15 @@ Outcome<CompareReport> WorkerKernel::compare_output(int slot, size_t index) {
 Outcome<std::vector<std::byte>> WorkerKernel::outputs(int slots) {
   std::vector<std::byte> all;
   if (session_->data() != nullptr) {
-    InspectOrder order;
-    order.digest_seed = options_.digest_seed;
-    for (int slot = 0; slot < slots; ++slot) {
-      std::ranges::copy(set(slot).outputs, std::back_inserter(order.digested));
+    const size_t count = static_cast<size_t>(slots) * resident_->sets.front().outputs.size();
+    if (digests_.size() != count) {
+      InspectOrder order;
+      digest(slots, order);
+      auto inspection = worker().inspect(order);
+      if (!inspection) return pass_on(inspection);
+      digests_ = std::move(inspection->digests);
     }
-    auto inspection = worker().inspect(order);
-    if (!inspection) return pass_on(inspection);
-    std::ranges::copy(std::as_bytes(std::span(inspection->digests)), std::back_inserter(all));
+    std::ranges::copy(std::as_bytes(std::span(digests_)), std::back_inserter(all));
     return all;
   }
   const size_t count = program_->outputs().size();

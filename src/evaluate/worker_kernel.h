@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "evaluate/device_session.h"
+#include "evaluate/known_outputs.h"
 #include "evaluate/runnable_kernel.h"
 
 namespace quern {
@@ -21,6 +22,7 @@ class WorkerKernel : public RunnableKernel {
     double load_s = 30;  ///< to load the binary
     const BuiltOracle::Bound* oracle = nullptr;  ///< of workloads that are drawn on the device
     uint64_t digest_seed = 0;
+    KnownOutputs* known = nullptr;  ///< outputs that need no second look; null: look at all
   };
 
   /// All must outlive the kernel. Slots start as `LoadedKernel`'s do. Verdicts: those of
@@ -38,7 +40,7 @@ class WorkerKernel : public RunnableKernel {
   Outcome<std::vector<std::byte>> outputs(int slots) override;
   /// Hardware counters of one call; the worker must have been started with `counters`.
   Outcome<Profile> profile();
-  std::vector<std::string> notes() const override { return worker().sandbox_notes(); }
+  std::vector<std::string> notes() const override;
   const std::vector<KernelResources>& resources() const { return resources_; }
   /// What the last comparison on the device found, one a slot and output.
   const std::vector<CompareCounts>& found() const { return found_; }
@@ -53,6 +55,10 @@ class WorkerKernel : public RunnableKernel {
   Outcome<CompareReport> compare_output(int slot, size_t index) override;
   Outcome<std::vector<std::byte>> read_output(int slot, size_t index);
   Outcome<bool> ask(int slots, InspectOrder& order);
+  Outcome<Done> compare_held(int slots, InspectOrder order);
+  bool recall_found(int slots);
+  void remember_found(int slots);
+  void digest(int slots, InspectOrder& order) const;
   void draw_inputs(int slot, int before, int dataset);
   void draw_all(int slot, const std::vector<InputDraw>& draws);
   void alter(int slot, const std::vector<InputDraw>& draws);
@@ -66,6 +72,8 @@ class WorkerKernel : public RunnableKernel {
   int poisonings_ = 0;
   ResidentOracle* oracle_ = nullptr;
   std::vector<CompareCounts> found_;  ///< of the held slots; empty: compare on the host
+  std::vector<uint64_t> digests_;     ///< of the outputs as they are; empty: not known
+  double lowest_clock_mhz_ = 0;       ///< 0: not known
 };
 
 }  // namespace quern

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "codegen/device_tile.h"
 #include "codegen/device_transpose.h"
@@ -29,6 +30,7 @@ struct Options {
   int elements = 8;  ///< of a row that a thread takes
   int coarsen = 1;
   int unroll = 4;
+  int stages = 6;   ///< of tiles under way at most
   size_t tile = 0;  ///< which of `device_tile_params` and `device_window_params`
 };
 
@@ -42,6 +44,20 @@ bool along_reduction(const Statement& statement) {
     return statement.scan_axis + 1 == static_cast<int>(statement.axes.size());
   }
   return vector_position(statement, -1) < 0;
+}
+
+/// Some index moves with the results and with the terms, as a window's does.
+bool walks_windows(const Statement& statement) {
+  const auto uses_any = [](const ir::IntExpr& index, const std::vector<ir::Axis>& axes) {
+    return std::any_of(axes.begin(), axes.end(),
+                       [&](const ir::Axis& axis) { return ir::uses_axis(index, axis.name); });
+  };
+  for (const ir::Expr* load : ir::loads_of(statement.body)) {
+    for (const ir::IntExpr& index : load->indices) {
+      if (uses_any(index, statement.axes) && uses_any(index, statement.reduce_axes)) return true;
+    }
+  }
+  return false;
 }
 
 double terms_of(const Statement& statement, const ir::Sizes& sizes) {
@@ -71,9 +87,8 @@ void tile_parameters(SketchBuilder* builder, const Group& group, const Options& 
   builder->add(
       "pack_panels", name,
       {{"kc", text(tile.at("kc"))}, {"mc", text(tile.at("mc"))}, {"nc", text(tile.at("nc"))}});
-  if (tile.at("stages") > 1) {
-    builder->add("software_pipeline", name, {{"stages", text(tile.at("stages"))}});
-  }
+  const int64_t stages = std::min<int64_t>(tile.at("stages"), options.stages);
+  if (stages > 1) builder->add("software_pipeline", name, {{"stages", text(stages)}});
   if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
   if (tile.at("resident") > 0) {
     builder->add("launch_bounds", name, {{"resident", text(tile.at("resident"))}});
@@ -115,7 +130,7 @@ void column_parameters(SketchBuilder* builder, const Statement& reduction, const
   const double wanted = kResidentThreads * builder->machine().threads * 8 / options.elements;
   const double rows = rows_of(reduction, builder->sizes()) / (whole_vectors ? 4 : 1);
   const double slices = std::clamp(wanted / rows, 1.0, std::clamp(terms / 16, 1.0, 32.0));
-  const auto width = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(slices)));
+  const int64_t width = int64_t{1} << std::lround(std::log2(slices));
   if (width == 1) return;
   const int64_t threads = std::clamp<int64_t>(32 * width, 256, kMostThreads);
   builder->add("launch_bounds", reduction.name, {{"threads", text(threads)}});
@@ -151,10 +166,11 @@ void nest_parameters(SketchBuilder* builder, const Group& group, const Options& 
     return;
   }
   if (options.windows && window_parameters(builder, group, name, options)) return;
-  // A window's few terms stay within a thread.
+  // A window is no row that neighbours could share.
   const bool columns = widest != nullptr && widest->kind == Statement::Kind::kReduce &&
-                       !widest->axes.empty() && !along_reduction(*widest) &&
-                       widest == &statements[0] && pointwise_chain(statements);
+                       !widest->axes.empty() && widest == &statements[0] &&
+                       pointwise_chain(statements) &&
+                       (!along_reduction(*widest) || walks_windows(*widest));
   if (options.vectors && !columns) builder->add("vectorize", name, {{"width", "4"}});
   if (widest == nullptr) {
     if (options.coarsen > 1) builder->add("coarsen", name, {{"factor", text(options.coarsen)}});
@@ -193,7 +209,7 @@ std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& siz
                                     const RulesMachine& machine) {
   const std::pair<Options, const char*> kinds[] = {
       {{.keep = true}, "fused rows, kept in registers"},
-      {{.elements = 16}, "fused rows, everything recomputed"},
+      {{.elements = 16, .stages = 2}, "fused rows, everything recomputed"},
       {{.online = true, .elements = 16}, "fused rows, maximum and sum in one pass"},
       {{.keep = true, .elements = 32, .tile = 1}, "fused rows, kept in registers, fewer threads"},
       {{.coarsen = 4, .unroll = 8, .tile = 2}, "fused rows, more threads"},

@@ -59,7 +59,7 @@ constexpr Knob kDeviceKnobs[] = {
      {{"kc", {8, 16, 16, 32, 32, 64, -1}},
       {"mc", {16, 32, 64, 64, 128, 128, 256}},
       {"nc", {32, 64, 64, 128, 128, 256, -1}}}},
-    {"software_pipeline", true, {{"stages", {2, -1, -1, -1, -1, -1, -1}}}},
+    {"software_pipeline", true, {{"stages", {2, 3, 3, 4, 4, 5, -1}}}},
     {"vectorize", true, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
     {"launch_bounds", true, {{"resident", {1, 1, 2, 2, 3, 4, -1}}}},
 };

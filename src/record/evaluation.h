@@ -61,7 +61,8 @@ struct Environment {
   std::string cpu;
   std::string device;  ///< that device code runs on, with its driver; "" for native code
   int threads = 1;
-  std::string isa;  ///< "avx512f", "avx2", …
+  int multiprocessors = 0;  ///< of `device`; 0: not known, or native code
+  std::string isa;          ///< "avx512f", "avx2", …
   std::string compiler;
   std::string kernel;             ///< operating system release
   std::string sandbox;            ///< "landlock 7, seccomp, network namespace"

@@ -103,6 +103,7 @@ void fields(V& visit, T& t) {
   visit("cpu", t.cpu);
   visit("device", t.device);
   visit("threads", t.threads);
+  visit("multiprocessors", t.multiprocessors);
   visit("isa", t.isa);
   visit("compiler", t.compiler);
   visit("kernel", t.kernel);

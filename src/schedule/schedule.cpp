@@ -291,12 +291,11 @@ Reason apply_on_device(ScheduleState* state, int target, const ActionInfo& actio
     owner_group(*state, target).params["width"] = integer(step, "width", 4);
   } else if (name == "unroll") {
     group.params["unroll"] = integer(step, "factor", 1);
-  } else if (tiles && name == "launch_bounds" && step.find("threads") == nullptr) {
-    group.params["resident"] = integer(step, "resident", 1);
+  } else if (name == "launch_bounds" && (!tiles || step.find("threads") == nullptr)) {
+    if (!tiles) group.params["threads"] = integer(step, "threads", 256);
+    if (step.find("resident") != nullptr) group.params["resident"] = integer(step, "resident", 1);
   } else if (tiles) {
     return "the tiles of a contraction decide that";
-  } else if (name == "launch_bounds") {
-    group.params["threads"] = integer(step, "threads", 256);
   } else if (name == "cross_thread_reduction") {
     const bool apart = integer(step, "apart", 0) != 0;
     group.params.erase(apart ? "row_threads" : "slices");
@@ -469,8 +468,9 @@ std::vector<Step> legal_actions(const Program& program, const Trace& trace, cons
           keep(step);
         }
       } else {
+        // What only refines a required argument is left at its default.
         for (const ActionParam& param : action.params) {
-          if (param.kind == "integer") {
+          if (param.kind == "integer" && (!param.optional || first.optional)) {
             const int64_t value = std::clamp<int64_t>(4, param.low, param.high);
             step.args.emplace_back(std::string(param.name), std::to_string(value));
           }

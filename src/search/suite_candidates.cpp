@@ -220,7 +220,12 @@ Result<void> read_folder(const std::string& folder, OfferedSamples& offered) {
   for (const fs::path& file : files) {
     const std::string extension = file.extension();
     if (extension == ".jsonl") {
-      QUERN_TRY(read_json_lines(file, offered.samples));
+      // Benchmarks keep other lines beside their candidates; lines that begin as samples and go on
+      // as something else are a mistake.
+      const size_t before = offered.samples.size();
+      const Result<void> read = read_json_lines(file, offered.samples);
+      if (!read && offered.samples.size() > before) return read;
+      if (!read) offered.ignored.push_back(file);
     } else if (extension == ".json") {
       if (!read_json_file(file, offered.samples)) offered.ignored.push_back(file);
     } else {

@@ -143,6 +143,20 @@ TEST_F(Offered, OutputsCompleteTheirPromptAndKeepTheirModel) {
   EXPECT_THAT(samples[2].unsupported, HasSubstr("'mpi'"));
 }
 
+TEST_F(Offered, LinesOfAnotherKindInAFolderAreNamedAndBrokenSamplesAreRefused) {
+  write("relu/a.c", "a");
+  write("workload.jsonl", "{\"uuid\": 1}\n");
+  const auto offered = read_offered(root_);
+  ASSERT_TRUE(offered);
+  EXPECT_EQ(offered->samples.size(), 1u);
+  ASSERT_EQ(offered->ignored.size(), 1u);
+  EXPECT_THAT(offered->ignored[0], HasSubstr("workload.jsonl"));
+  write("samples.jsonl", "{\"task\": \"relu\", \"source\": \"x\"}\n{broken\n");
+  const auto broken = read_offered(root_);
+  ASSERT_FALSE(broken);
+  EXPECT_THAT(broken.error().message, HasSubstr("samples.jsonl:2"));
+}
+
 TEST_F(Offered, BadInputSaysWhereAndWhat) {
   write("bad.jsonl", "{\"task\": \"relu\"}\n");
   const auto bad = read_offered(root_ + "/bad.jsonl");

@@ -18,6 +18,8 @@ std::optional<DType> dtype_from_name(std::string_view name);
 /// The type in generated C++: "float", "double", "int", "long".
 std::string_view dtype_c_name(DType type);
 int64_t dtype_bytes(DType type);
+/// The element that begins at `at`, which need not be aligned.
+double load_number(DType type, const void* at);
 inline bool is_float(DType type) { return type == DType::kF32 || type == DType::kF64; }
 
 /// Extents, outermost first; tensors are dense and row-major. An empty shape is a scalar.

@@ -9,7 +9,7 @@
 namespace quern {
 namespace {
 
-constexpr int kDeep = 12;  ///< sums in a chain
+constexpr int kDeep = 6;  ///< sums in a chain
 constexpr double kUnit = 0x1p-24;
 constexpr double kAccepted = 4;  ///< units of scale, as `ComparePolicy` has it
 constexpr double kLargestShare = 1.0 / 64;

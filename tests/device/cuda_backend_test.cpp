@@ -111,6 +111,36 @@ TEST_F(CudaBackend, DrawsTheSameNumbersAsTheHost) {
   }
 }
 
+TEST_F(CudaBackend, ExchangesInputsUnderTheAddressACandidateKnows) {
+  constexpr int64_t kCount = 4096;
+  const auto sets = make_sets(1, kCount);
+  const auto first = floats(0, kCount);
+  ASSERT_TRUE(backend_->load(1, cubin(kRelu), plan(kRelu, kCount), sets));
+  ASSERT_TRUE(backend_->allocate(9, 4 * kCount, Placement::kLeft));
+  ASSERT_TRUE(backend_->draw(9, {DType::kF32, {FillKind::kNormal, 0, 1}, 99}));
+  const auto second = floats(9, kCount);
+  ASSERT_NE(first, second);
+  for (const auto* wanted : {&second, &first, &second}) {
+    const auto exchanged = backend_->exchange(0, 9);
+    ASSERT_TRUE(exchanged) << exchanged.error().message;
+    EXPECT_EQ(floats(0, kCount), *wanted);
+    ASSERT_TRUE(backend_->run(1, 1, 0));
+    const auto got = floats(1, kCount);
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], std::max((*wanted)[i], 0.0F));
+  }
+}
+
+TEST_F(CudaBackend, TimesSeveralBatchesInOneOrder) {
+  const auto sets = make_sets(2, 1 << 20);
+  ASSERT_TRUE(backend_->load(1, cubin(kRelu), plan(kRelu, 1 << 20), sets));
+  ASSERT_TRUE(backend_->run(1, 2, 0));
+  auto ns = backend_->run_batches(1, 40, 0, 70);
+  ASSERT_TRUE(ns);
+  ASSERT_EQ(ns->size(), 70U);
+  for (const double each : *ns) EXPECT_GT(each, 0);
+  EXPECT_GT(backend_->last_clock_mhz(), 0);
+}
+
 TEST_F(CudaBackend, ComparesAsTheHostDoes) {
   constexpr int64_t kCount = 100'003;
   std::vector<float> got(kCount);

@@ -83,24 +83,6 @@ void put(DType type, double value, std::byte* at) {
   }
 }
 
-double take(DType type, const std::byte* at) {
-  auto as = [&](auto element) {
-    std::memcpy(&element, at, sizeof(element));
-    return static_cast<double>(element);
-  };
-  switch (type) {
-    case DType::kF32:
-      return as(float{});
-    case DType::kF64:
-      return as(double{});
-    case DType::kI32:
-      return as(int32_t{});
-    case DType::kI64:
-      return as(int64_t{});
-  }
-  return 0;
-}
-
 }  // namespace
 
 struct OpenclMachine::State {
@@ -168,7 +150,7 @@ class Session {
     if (code != CL_SUCCESS) return failed("reading " + name, code);
     std::vector<double> values;
     for (int64_t i = 0; i < buffer.count; ++i) {
-      values.push_back(take(buffer.type, host.data() + static_cast<size_t>(i) * size));
+      values.push_back(load_number(buffer.type, host.data() + static_cast<size_t>(i) * size));
     }
     return values;
   }

@@ -21,7 +21,7 @@ from quern.importer.dims import Frozen
 from quern.importer.distributions import SAMPLED, sampled
 from quern.importer.names import RESERVED, task_name
 from quern.importer.sizes import Values, fitting, other_values, shrunk
-from quern.importer.source import BadModule, Item, Literals, Module
+from quern.importer.source import BadModule, Item, Literals, Module, without_grad_modes
 from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import Writer, stays_whole
 
@@ -48,7 +48,8 @@ class Converter:
     def __init__(self, item: Item, training: bool = True, explicit: bool = False,
                  literals: Literals = Literals.EACH) -> None:
         self.item, self.training, self.explicit = item, training, explicit
-        self.module = Module(item.code, item.origin or item.name, literals)
+        self.module = Module(without_grad_modes(item.code), item.origin or item.name,
+                             literals)
         self.full: Values = dict(self.module.initial)
         self.base: Trace | None = None
         self.cache: dict[tuple[int, ...], Trace | None] = {}

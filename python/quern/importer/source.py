@@ -68,6 +68,44 @@ class _Folder(ast.NodeTransformer):
             ast.Constant(value), node)
 
 
+class _Ungraded(ast.NodeTransformer):
+    """Takes away `@torch.no_grad()`, `with torch.no_grad():` and the like."""
+
+    MODES = ("no_grad", "inference_mode", "enable_grad", "set_grad_enabled")
+    found = False
+
+    def _is_mode(self, node: ast.expr) -> bool:
+        node = node.func if isinstance(node, ast.Call) else node
+        return isinstance(node, ast.Attribute) and node.attr in self.MODES and \
+            isinstance(node.value, ast.Name) and node.value.id == "torch"
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        kept = [one for one in node.decorator_list if not self._is_mode(one)]
+        self.found |= len(kept) < len(node.decorator_list)
+        node.decorator_list = kept
+        return self.generic_visit(node)
+
+    def visit_With(self, node: ast.With) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        node.items = [i for i in node.items if not self._is_mode(i.context_expr)] or node.items
+        if not all(self._is_mode(i.context_expr) for i in node.items):
+            return node
+        self.found = True
+        return node.body
+
+
+def without_grad_modes(code: str) -> str:
+    """The file without its gradient modes, which change no value: a trace says them as operations
+    of their own. As it is where it has none."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError):
+        return code
+    change = _Ungraded()
+    tree = change.visit(tree)
+    return ast.unparse(ast.fix_missing_locations(tree)) if change.found else code
+
+
 def _separate(tree: ast.Module) -> None:
     """`height = width = 64` becomes two assignments: two sizes that happen to be equal."""
     body: list[ast.stmt] = []

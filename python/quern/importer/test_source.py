@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from quern.importer.items import read_items
-from quern.importer.source import BadModule, Literals, Module
+from quern.importer.source import BadModule, Literals, Module, without_grad_modes
 
 SOURCE = """
 batch = 16
@@ -69,6 +69,16 @@ def test_a_broken_line_is_refused_with_its_number(tmp_path: pathlib.Path):
 def test_a_missing_file_is_refused():
     with pytest.raises(BadModule, match="no such file"):
         read_items(pathlib.Path("nowhere.py"))
+
+
+def test_gradient_modes_are_taken_away_and_nothing_else():
+    code = ("import torch\n@torch.no_grad()\n@other\ndef run(x):\n    with torch.inference_mode(), "
+            "lock:\n        y = x\n    with torch.no_grad():\n        y = y + 1\n    return y\n")
+    text = without_grad_modes(code)
+    assert "grad" not in text and "inference" not in text
+    assert "@other" in text and "with lock" in text and "y = y + 1" in text
+    assert without_grad_modes("x = 1  # kept") == "x = 1  # kept"
+    assert without_grad_modes("def :") == "def :"
 
 
 def test_equal_literals_can_be_one_number_with_the_name_of_their_like():

@@ -106,7 +106,8 @@ class Lane:
     def _fork(self, role: str, capture: bool = False) -> Process:
         trusted = role == "baseline"
         return Process(runner.serve, {
-            "role": role, "capture": capture, "device": self.options.device, "confined": not trusted,
+            "role": role, "capture": capture, "device": self.options.device,
+            "confined": not trusted,
             "memory_bytes": self.options.memory_bytes, "readable": [builder.PACKAGE],
             "environment": builder.environment(self.options.cache, trusted)}, capture=True)
 

@@ -215,6 +215,7 @@ template <int kPending>
 Q_INLINE void q_copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
+#define Q_COPY_WAIT(pending) q_copy_wait<pending>()
 
 // ---- matrix instructions of a warp (PTX: mma.sync)
 /// The TF32 number nearest to x, as its bits.

@@ -76,6 +76,19 @@ Q_INDEX(long)
 /// A store that is not read again soon.
 #define q_store4_stream(to, from) q_store4(to, from)
 #define q_store_stream(to, value) (*(to) = (value))
+
+// ---- copies of floats to local memory, in the background where the hardware can: here at once
+#define q_copy16(shared, from, bytes)                     \
+  do {                                                    \
+    const int q_n = (bytes);                              \
+    for (int q_c = 0; q_c < 4; ++q_c) {                   \
+      (shared)[q_c] = 4 * q_c < q_n ? (from)[q_c] : 0.0f; \
+    }                                                     \
+  } while (0)
+#define q_copy4(shared, from, bytes) (*(shared) = (bytes) > 0 ? *(from) : 0.0f)
+#define q_copy_commit()
+#define Q_COPY_WAIT(pending)
+
 // ---- reductions across `width` neighbouring threads, a power of two; every one gets the result
 /// `scratch` holds one element a thread of the block.
 #define Q_REDUCE(NAME, T, COMBINE)                               \

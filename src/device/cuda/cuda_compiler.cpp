@@ -83,6 +83,11 @@ std::vector<uint64_t> CudaCompiler::begin(const std::vector<DeviceCompileJob>& j
   return names;
 }
 
+bool CudaCompiler::ready(uint64_t name) {
+  const std::lock_guard lock(mutex_);
+  return waiting_.contains(name);
+}
+
 Outcome<DeviceBinary> CudaCompiler::collect(uint64_t name) {
   std::unique_lock lock(mutex_);
   QUERN_CHECK(name >= 1 && name <= begun_, "a build that was not begun");

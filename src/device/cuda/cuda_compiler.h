@@ -29,6 +29,7 @@ class CudaCompiler : public DeviceCompiler {
   std::vector<Outcome<DeviceBinary>> compile_all(
       const std::vector<DeviceCompileJob>& jobs) override;
   std::vector<uint64_t> begin(const std::vector<DeviceCompileJob>& jobs) override;
+  bool ready(uint64_t name) override;
   Outcome<DeviceBinary> collect(uint64_t name) override;
   std::string version() const override { return version_; }
 

@@ -177,6 +177,7 @@ struct Uuid {
   FUNCTION(event_elapsed, "cuEventElapsedTime", (float* ms, EventHandle start, EventHandle end))  \
   FUNCTION(graph_instantiate, "cuGraphInstantiateWithFlags",                                      \
            (GraphExecHandle * made, GraphHandle graph, unsigned long long flags))                 \
+  FUNCTION(graph_upload, "cuGraphUpload", (GraphExecHandle graph, StreamHandle stream))           \
   FUNCTION(graph_launch, "cuGraphLaunch", (GraphExecHandle graph, StreamHandle stream))           \
   FUNCTION(graph_exec_destroy, "cuGraphExecDestroy", (GraphExecHandle graph))                     \
   FUNCTION(graph_destroy, "cuGraphDestroy", (GraphHandle graph))                                  \

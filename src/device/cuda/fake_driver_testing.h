@@ -18,6 +18,7 @@ struct FakeGpu {
     uint64_t bytes = 0;
     bool mapped = false;
     Access access = Access::kNone;
+    MemoryHandle handle = 0;
   };
   struct Launch {
     std::string kernel;
@@ -54,9 +55,9 @@ inline Status reserve(DevicePointer* at, size_t bytes, size_t, DevicePointer, un
 inline Status unreserve(DevicePointer at, size_t) {
   return gpu().reserved.erase(at) == 1 ? kSuccess : 1;
 }
-inline Status map(DevicePointer at, size_t bytes, size_t, MemoryHandle, unsigned long long) {
+inline Status map(DevicePointer at, size_t bytes, size_t, MemoryHandle handle, unsigned long long) {
   ++gpu().calls["map"];
-  gpu().ranges[at] = {bytes, true, Access::kNone};
+  gpu().ranges[at] = {bytes, true, Access::kNone, handle};
   return kSuccess;
 }
 inline Status unmap(DevicePointer at, size_t) {

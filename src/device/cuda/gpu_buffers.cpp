@@ -95,6 +95,24 @@ Result<void> GpuBuffers::allow(BufferId id, Access access) {
   return {};
 }
 
+Result<void> GpuBuffers::exchange(BufferId shown, BufferId hidden) {
+  QUERN_ASSIGN(Buffer * one, find(shown));
+  QUERN_ASSIGN(Buffer * other, find(hidden));
+  const bool alike = one->shelf == nullptr && other->shelf == nullptr &&
+                     one->bytes == other->bytes &&
+                     one->memory.before_bytes() == other->memory.before_bytes();
+  if (!alike) {
+    return Error{ErrorKind::kUsage,
+                 fmt::format("buffers {} and {} cannot be exchanged", shown, hidden), ""};
+  }
+  QUERN_TRY(gpu_->synchronize("exchanging buffers"));
+  QUERN_TRY(one->memory.trade(other->memory));
+  other->wanted = Access::kNone;
+  raised_.erase(shown);
+  raised_.erase(hidden);
+  return one->memory.allow(one->wanted);
+}
+
 Result<GpuBuffers::View> GpuBuffers::touch(BufferId id, Access needed) {
   QUERN_ASSIGN(Buffer * buffer, find(id));
   if (buffer->shelf != nullptr) {

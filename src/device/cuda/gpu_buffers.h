@@ -28,6 +28,9 @@ class GpuBuffers {
   /// The candidate at hand knows its address: it stays where it is.
   Result<void> pin(BufferId id);
 
+  /// As `DeviceBackend::exchange`. Not for buffers that were hidden by `allow`.
+  Result<void> exchange(BufferId shown, BufferId hidden);
+
   /// Where it lies, once we may do `needed` with it. Errors: kUsage: no such buffer.
   struct View {
     DevicePointer data = 0;

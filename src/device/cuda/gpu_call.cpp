@@ -414,7 +414,10 @@ Result<CallGraph> CallGraph::record(Gpu& gpu, const std::vector<const GpuCall*>&
   const Status made = api.graph_instantiate(&exec, graph, 0);
   (void)api.graph_destroy(graph);
   QUERN_TRY(gpu.check(made, "a graph of calls"));
-  return CallGraph(gpu, exec, count);
+  CallGraph recorded(gpu, exec, count);
+  // Otherwise the first launch would pay for it, inside a sample.
+  QUERN_TRY(gpu.check(api.graph_upload(exec, gpu.stream()), "a graph of calls"));
+  return recorded;
 }
 
 CallGraph::CallGraph(CallGraph&& other) noexcept

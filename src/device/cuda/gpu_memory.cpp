@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
+
 namespace quern::cuda {
 namespace {
 
@@ -54,6 +56,25 @@ GpuMemory::~GpuMemory() {
   if (is_mapped_) (void)api.memory_unmap(base_, mapped_);
   if (handle_ != 0) (void)api.memory_release(handle_);
   if (reserved_at_ != 0) (void)api.address_free(reserved_at_, reserved_);
+}
+
+Result<void> GpuMemory::fill(uint8_t byte) {
+  const Driver& api = gpu_->driver();
+  const auto set = [&](DevicePointer at, uint64_t count, uint8_t value) -> Result<void> {
+    if (count == 0) return {};
+    return gpu_->check(api.set_bytes(at, value, count, gpu_->stream()), "filling");
+  };
+  QUERN_TRY(set(before(), before_bytes(), kGuard));
+  QUERN_TRY(set(data(), bytes(), byte));
+  return set(after(), after_bytes(), kGuard);
+}
+
+Result<void> GpuMemory::trade(GpuMemory& other) {
+  QUERN_CHECK(bytes_ == other.bytes_ && offset_ == other.offset_, "memory of another shape");
+  QUERN_TRY(allow(Access::kNone));
+  QUERN_TRY(other.allow(Access::kNone));
+  std::swap(handle_, other.handle_);
+  return {};
 }
 
 Result<void> GpuMemory::allow(Access access) {

@@ -9,6 +9,9 @@
 
 namespace quern::cuda {
 
+/// What bytes beside the data hold.
+inline constexpr uint8_t kGuard = 0xa5;
+
 /// Memory of a GPU with nothing mapped on either side, whose pages device code may be kept from
 /// writing or from touching at all. A fault on them ends the process's use of the GPU: that is the
 /// point. The data starts on a 256-byte boundary, or ends as close to its last page's end as an
@@ -34,6 +37,12 @@ class GpuMemory {
   uint64_t before_bytes() const { return offset_; }
   DevicePointer after() const { return data() + bytes_; }
   uint64_t after_bytes() const { return mapped_ - offset_ - bytes_; }
+
+  /// Queues setting every byte, and what lies beside the data to `kGuard`.
+  Result<void> fill(uint8_t byte);
+  /// Trades contents with memory that was made alike; both keep their addresses, and neither can
+  /// be touched until `allow`. Nothing may be running.
+  Result<void> trade(GpuMemory& other);
 
   /// What device code may do with it from the next launch on. Nothing may be running.
   Result<void> allow(Access access);

@@ -83,6 +83,40 @@ TEST_F(GpuTest, LowersRightsOnlyBeforeACandidateRuns) {
   EXPECT_EQ(fake_.calls["set_access"], changes);
 }
 
+TEST_F(GpuTest, ExchangesWhatLiesBehindTwoAddressesAndHidesOne) {
+  GpuBuffers buffers(*gpu_);
+  for (const BufferId id : {1u, 2u}) ASSERT_TRUE(buffers.allocate(id, 5000, Placement::kRight));
+  ASSERT_TRUE(buffers.pin(1));
+  const auto shown = buffers.touch(1, Access::kNone), hidden = buffers.touch(2, Access::kNone);
+  ASSERT_TRUE(shown && hidden);
+  ASSERT_TRUE(buffers.allow(1, Access::kRead));
+  const auto handle_at = [&](DevicePointer at) {
+    const auto found = fake_.ranges.find(at / kPage * kPage);
+    return found == fake_.ranges.end() ? MemoryHandle{0} : found->second.handle;
+  };
+  const MemoryHandle one = handle_at(shown->data), other = handle_at(hidden->data);
+  ASSERT_NE(one, other);
+  ASSERT_TRUE(buffers.exchange(1, 2));
+  EXPECT_EQ(handle_at(shown->data), other);
+  EXPECT_EQ(rights_at(shown->data), Access::kRead);
+  EXPECT_EQ(rights_at(hidden->data), Access::kNone);
+  ASSERT_TRUE(buffers.exchange(1, 2));
+  EXPECT_EQ(handle_at(shown->data), one);
+  EXPECT_EQ(rights_at(hidden->data), Access::kNone);
+  EXPECT_EQ(buffers.touch(1, Access::kRead)->data, shown->data);
+}
+
+TEST_F(GpuTest, ExchangesOnlyBuffersThatAreAlike) {
+  GpuBuffers buffers(*gpu_);
+  ASSERT_TRUE(buffers.allocate(1, 5000, Placement::kLeft));
+  ASSERT_TRUE(buffers.allocate(2, 6000, Placement::kLeft));
+  ASSERT_TRUE(buffers.allocate(3, 5000, Placement::kLeft));
+  ASSERT_TRUE(buffers.allow(3, Access::kNone));  // shares pages from now on
+  EXPECT_FALSE(buffers.exchange(1, 2));
+  EXPECT_FALSE(buffers.exchange(1, 3));
+  EXPECT_FALSE(buffers.exchange(1, 4));
+}
+
 TEST_F(GpuTest, HidesSmallBuffersTogether) {
   GpuBuffers buffers(*gpu_);
   for (BufferId id = 1; id <= 10; ++id) {

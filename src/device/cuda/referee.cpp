@@ -8,7 +8,6 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "device/cuda/gpu_timer.h"
 
 namespace quern::cuda {
 
@@ -24,7 +23,6 @@ constexpr uint64_t kOthersAt = 4096, kDigestsAt = kOthersAt + 8;
 constexpr size_t kMostFindings = 1000;
 constexpr uint64_t kComparisonsAt = kDigestsAt + 8 * kMostFindings;
 constexpr uint64_t kPartialsAt = kComparisonsAt + sizeof(GpuComparison) * kMostFindings;
-constexpr int kSentinelRounds = 160;  ///< of 64 dependent multiply-adds, 4 cycles each
 
 static_assert(sizeof(GpuComparison) == 72);
 
@@ -133,7 +131,7 @@ Result<void> Referee::digest(DevicePointer at, uint64_t bytes, uint64_t seed) {
   DevicePointer to = room_.data() + kDigestsAt + 8 * digests_++;
   auto words = static_cast<int64_t>(bytes / 4);
   void* arguments[] = {&at, &words, &seed, &to};
-  return run("digest", blocks_for(words), arguments);
+  return run("digest", blocks_for(words / 4), arguments);
 }
 
 Result<Referee::Findings> Referee::findings() {
@@ -163,21 +161,7 @@ Result<double> Referee::element(DevicePointer at, DType type, uint64_t index) {
   QUERN_TRY(gpu_->check(gpu_->driver().copy_to_host(bytes, at + index * size, size, gpu_->stream()),
                         "an element"));
   QUERN_TRY(gpu_->synchronize("an element"));
-  const auto as = [&]<class T>(T value) {
-    std::memcpy(&value, bytes, sizeof value);
-    return static_cast<double>(value);
-  };
-  switch (type) {
-    case DType::kF32:
-      return as(float{});
-    case DType::kF64:
-      return as(double{});
-    case DType::kI32:
-      return as(int32_t{});
-    case DType::kI64:
-      return as(int64_t{});
-  }
-  return 0.0;
+  return load_number(type, bytes);
 }
 
 Result<void> Referee::count_other_bytes(const std::vector<Stretch>& stretches, uint8_t pattern) {
@@ -202,45 +186,13 @@ Status Referee::hold(double us) {
   return launch(sentinel_, 1, 32, arguments);
 }
 
-Result<ClockReading> Referee::read_clock() {
-  DevicePointer cycles = room_.data(), ns = cycles + 8, sink = cycles + 64;
-  int rounds = kSentinelRounds;
-  void* arguments[] = {&cycles, &ns, &sink, &rounds};
-  QUERN_TRY(gpu_->check(launch(sentinel_, 1, 32, arguments), "the sentinel"));
+Result<ClockReading> Referee::last_hold() {
   int64_t found[2] = {};
-  QUERN_TRY(gpu_->check(gpu_->driver().copy_to_host(found, cycles, sizeof found, gpu_->stream()),
-                        "the sentinel"));
+  QUERN_TRY(
+      gpu_->check(gpu_->driver().copy_to_host(found, room_.data(), sizeof found, gpu_->stream()),
+                  "the sentinel"));
   QUERN_TRY(gpu_->synchronize("the sentinel"));
   return ClockReading{static_cast<double>(found[0]), static_cast<double>(found[1])};
-}
-
-Result<double> Referee::best_rate(const std::string& kernel, void** arguments, double bytes) {
-  QUERN_ASSIGN(FunctionHandle found, function(kernel));
-  QUERN_ASSIGN(GpuTimer timer, GpuTimer::make(*gpu_));
-  double best = 0;
-  const auto blocks = static_cast<unsigned>(gpu_->properties().multiprocessors * 16);
-  for (int i = 0; i < 8; ++i) {
-    QUERN_TRY(gpu_->check(hold(10), kernel));
-    QUERN_ASSIGN(std::vector<double> ns,
-                 timer.measure(1, [&] { return launch(found, blocks, 512, arguments); }));
-    best = std::max(best, bytes / ns[0]);
-  }
-  return best;
-}
-
-Result<double> Referee::copy_bandwidth(const GpuMemory& from, const GpuMemory& to) {
-  const uint64_t bytes = std::min(from.bytes(), to.bytes());
-  auto count = static_cast<int64_t>(bytes / 16);
-  DevicePointer source = from.data(), target = to.data();
-  void* arguments[] = {&source, &target, &count};
-  return best_rate("copy_bytes", arguments, 2 * static_cast<double>(bytes));
-}
-
-Result<double> Referee::read_bandwidth(const GpuMemory& from) {
-  auto count = static_cast<int64_t>(from.bytes() / 16);
-  DevicePointer source = from.data(), sink = room_.data();
-  void* arguments[] = {&source, &sink, &count};
-  return best_rate("read_bytes", arguments, static_cast<double>(from.bytes()));
 }
 
 }  // namespace quern::cuda

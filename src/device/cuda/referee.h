@@ -79,14 +79,10 @@ class Referee {
   /// One element of a buffer.
   Result<double> element(DevicePointer at, DType type, uint64_t index);
 
-  /// Takes about 20 µs at 2 GHz.
-  Result<ClockReading> read_clock();
   /// Keeps the GPU busy for about that long, so that what is queued next starts without a gap.
   Status hold(double us);
-
-  /// Best bandwidth of several repeats, in bytes per ns: reading and writing, and reading alone.
-  Result<double> copy_bandwidth(const GpuMemory& from, const GpuMemory& to);
-  Result<double> read_bandwidth(const GpuMemory& from);
+  /// The clock during the last `hold`, once everything queued is done.
+  Result<ClockReading> last_hold();
 
  private:
   Referee(Gpu& gpu, GpuMemory room, ModuleHandle module)
@@ -95,7 +91,6 @@ class Referee {
   Status launch(FunctionHandle function, unsigned blocks, unsigned threads, void** arguments);
   Result<void> run(const std::string& name, unsigned blocks, void** arguments);
   unsigned blocks_for(int64_t count) const;
-  Result<double> best_rate(const std::string& kernel, void** arguments, double bytes);
 
   Gpu* gpu_;
   GpuMemory room_;  ///< results of our kernels

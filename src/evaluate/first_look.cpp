@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// First looks: hidden shapes of the candidates of a stream, before one of them is timed. A fault or
+// a hang takes a driver up to a second to settle, so such looks are left to a thread while others
+// go on; all are over before anything is timed.
+#include <algorithm>
+#include <chrono>
+#include <future>
+
+#include "base/clock.h"
+#include "evaluate/device_evaluator.h"
+#include "evaluate/device_evaluator_built.h"
+
+namespace quern {
+namespace {
+
+constexpr int kFirstLooks = 128;
+/// Looks go on beyond that while slow ones are waited for anyway.
+constexpr size_t kMostLooks = 512;
+constexpr int kAttempts = 2;  // where a worker fails us
+/// A look that takes longer is left to its thread. A worker's first one puts data on the device.
+constexpr auto kPatience = std::chrono::milliseconds(10);
+constexpr auto kFirstPatience = std::chrono::milliseconds(80);
+constexpr size_t kMostSlow = 6;  ///< looks left to threads at a time
+
+}  // namespace
+
+/// A look under way, on a worker and a thread of its own.
+struct DeviceEvaluator::Look {
+  Built* built = nullptr;
+  bool whole = false;
+  int64_t begin_ns = 0;
+  bool first = false;  ///< of its worker
+  std::unique_ptr<Built::FirstLook> found = std::make_unique<Built::FirstLook>();
+  std::unique_ptr<DeviceSession> session;
+  std::future<Outcome<Done>> done;  ///< the last member: its end waits for the thread
+
+  bool is_done(std::chrono::milliseconds patience) const {
+    return done.wait_for(patience) == std::future_status::ready;
+  }
+};
+
+int DeviceEvaluator::first_looks() const {
+  if (options_.first_looks >= 0) return options_.first_looks;
+  return sessions_->properties().shares_host ? 0 : kFirstLooks;
+}
+
+bool DeviceEvaluator::is_built(const Built& built) const {
+  return std::ranges::all_of(built.begun,
+                             [&](const auto& one) { return options_.compiler->ready(one.second); });
+}
+
+/// Gives the candidates from `from` on that are built a first look, unless `from` has had one. No
+/// build but that of `from` is waited for.
+Result<void> DeviceEvaluator::look_ahead(std::vector<Built>& built, size_t from,
+                                         double incumbent_ns) {
+  const auto wanted = static_cast<size_t>(first_looks());
+  if (wanted == 0 || built[from].look || !built[from].can_be_looked_at()) return {};
+  std::set<std::string> seen;
+  std::vector<Look> slow;
+  const size_t end = std::min(built.size(), from + std::max(wanted, kMostLooks));
+  for (size_t i = from; i < end; ++i) {
+    QUERN_TRY(settle_looks(slow, false));
+    Built& one = built[i];
+    const bool enough = i >= from + wanted && slow.empty();
+    if (i > from && (enough || !is_built(one))) break;
+    QUERN_TRY(finish_build(one));
+    if (one.verdict || one.look || !one.can_be_looked_at()) continue;
+    const std::string& key = key_of(one);
+    if (!key.empty() && (twins_.contains(key) || !seen.insert(key).second)) continue;
+    QUERN_ASSIGN(Look look, begin_look(one, incumbent_ns <= 0 && !one.plan.specialize));
+    slow.push_back(std::move(look));
+    if (slow.back().is_done(slow.back().first ? kFirstPatience : kPatience)) {
+      QUERN_TRY(end_look(slow.back()));
+      slow.pop_back();
+    }
+  }
+  return settle_looks(slow, true);
+}
+
+/// Ends the looks that are done, those that are one too many, or all.
+Result<void> DeviceEvaluator::settle_looks(std::vector<Look>& looks, bool all) {
+  for (size_t i = 0; i < looks.size();) {
+    const bool now = all || looks.size() >= kMostSlow;
+    if (!now && !looks[i].is_done(std::chrono::milliseconds(0))) {
+      ++i;
+      continue;
+    }
+    QUERN_TRY(end_look(looks[i]));
+    looks.erase(looks.begin() + static_cast<long>(i));
+  }
+  return {};
+}
+
+Result<DeviceEvaluator::Look> DeviceEvaluator::begin_look(Built& built, bool whole) {
+  Look look;
+  look.built = &built;
+  look.whole = whole;
+  look.begin_ns = steady_now_ns();
+  QUERN_ASSIGN(look.session, sessions_->take(DeviceSessions::Use::kFirstLook));
+  look.first = look.session->is_new();
+  look.done = std::async(
+      std::launch::async,
+      [this, &built, whole, session = look.session.get(),
+       found = look.found.get()]() -> Outcome<Done> {
+        auto looked = verify_hidden_in(*session, built, hidden_.front(), found->evaluation);
+        if (!looked || !whole) return looked;
+        found->whole = true;
+        return verify_hidden_in(*session, built, hidden_.back(), found->evaluation);
+      });
+  return look;
+}
+
+/// Waits for a look, and writes down what came of it.
+Result<void> DeviceEvaluator::end_look(Look& look) {
+  Outcome<Done> looked = look.done.get();
+  sessions_->give_back(std::move(look.session), DeviceSessions::Use::kFirstLook);
+  for (int attempt = 1; attempt < kAttempts && looked.has_error(); ++attempt) {
+    QUERN_ASSIGN(Look again, begin_look(*look.built, look.whole));
+    looked = again.done.get();
+    sessions_->give_back(std::move(again.session), DeviceSessions::Use::kFirstLook);
+    look.found = std::move(again.found);
+  }
+  if (looked.has_error()) return looked.error();
+  if (!looked) look.found->failed = pass_on(looked);
+  look.found->ms = ms_since(look.begin_ns);
+  look.found->evaluation.stages_ms["verify"] = look.found->ms;
+  look.built->look = std::move(*look.found);
+  return {};
+}
+
+}  // namespace quern
