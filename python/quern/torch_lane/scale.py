@@ -67,7 +67,8 @@ def smaller(source: str, name: str) -> tuple[str, str]:
     if not changed:
         return source, "full"
     for knob in module.knobs:
-        knob.node.value = values[knob.name]
+        for node in knob.nodes:
+            node.value = values[knob.name]
     return ast.unparse(module.tree), ", ".join(f"{k} = {v}" for k, v in changed.items())
 
 
