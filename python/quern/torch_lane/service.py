@@ -14,12 +14,14 @@ import fcntl
 import json
 import os
 import pathlib
+import signal
 from collections.abc import Iterator
 from typing import Any, TextIO
 
 from quern.importer.source import BadModule
 from quern.torch_lane import scale
 from quern.torch_lane.lane import Lane, Options, ReferenceUnfit
+from quern.torch_lane.process import Died
 
 Message = dict[str, Any]
 
@@ -74,6 +76,9 @@ class Service:
                 source, self.size = scale.to_cpu(source, module.name)
             self.lane = Lane(source, module.name, self.options)
         except (ReferenceUnfit, BadModule) as error:
+            death = error.__context__
+            if isinstance(death, Died) and death.signal == signal.SIGKILL:
+                raise RuntimeError(f"{error} (out of memory?)") from None
             self.unfit = str(error)
 
     def judge(self, request: Message) -> Message:
