@@ -20,32 +20,50 @@ std::vector<std::string> reads_of(const Program& program, const Group& group) {
   return names;
 }
 
-bool group_reads(const ScheduleState& state, const Group& reader, const Group& made) {
-  for (const std::string& name : reads_of(state.program, reader)) {
-    const int index = state.program.statement_index(name);
-    if (index >= 0 && contains(made.statements, index) && !contains(made.inlined, index)) {
-      return true;
-    }
+/// What a group stores, and which statements it reads, by index.
+struct Traffic {
+  std::vector<int> reads;
+  std::vector<int> stores;
+};
+
+Traffic traffic_of(const Program& program, const Group& group) {
+  Traffic traffic;
+  for (const std::string& name : reads_of(program, group)) {
+    const int index = program.statement_index(name);
+    if (index >= 0) traffic.reads.push_back(index);
   }
-  return false;
+  for (const int statement : group.statements) {
+    if (!contains(group.inlined, statement)) traffic.stores.push_back(statement);
+  }
+  return traffic;
 }
 
-/// Orders groups so that each comes after those it reads; false where there is a cycle.
+/// Orders groups so that each comes after those it reads, otherwise as they are; false where there
+/// is a cycle.
 bool sort_groups(ScheduleState* state) {
-  std::vector<Group> sorted;
-  std::vector<Group> left = state->groups;
-  while (!left.empty()) {
-    size_t pick = left.size();
-    for (size_t g = 0; g < left.size() && pick == left.size(); ++g) {
-      bool ready = true;
-      for (size_t h = 0; h < left.size(); ++h) {
-        if (h != g && group_reads(*state, left[g], left[h])) ready = false;
-      }
-      if (ready) pick = g;
+  const size_t count = state->groups.size();
+  std::vector<Traffic> traffic;
+  std::vector<int> maker(state->program.statements.size(), -1);
+  for (size_t g = 0; g < count; ++g) {
+    traffic.push_back(traffic_of(state->program, state->groups[g]));
+    for (const int statement : traffic[g].stores) {
+      maker[static_cast<size_t>(statement)] = static_cast<int>(g);
     }
-    if (pick == left.size()) return false;
-    sorted.push_back(std::move(left[pick]));
-    left.erase(left.begin() + static_cast<std::ptrdiff_t>(pick));
+  }
+  std::vector<bool> placed(count, false);
+  const auto ready = [&](size_t g) {
+    return !placed[g] && std::ranges::all_of(traffic[g].reads, [&](int statement) {
+      const int made = maker[static_cast<size_t>(statement)];
+      return made < 0 || made == static_cast<int>(g) || placed[static_cast<size_t>(made)];
+    });
+  };
+  std::vector<Group> sorted;
+  while (sorted.size() < count) {
+    size_t g = 0;
+    while (g < count && !ready(g)) ++g;
+    if (g == count) return false;
+    placed[g] = true;
+    sorted.push_back(state->groups[g]);
   }
   state->groups = std::move(sorted);
   return true;

@@ -19,7 +19,7 @@ from typing import Any
 
 from quern.torch_lane import builder, judge, kernelbench, runner, static_checks
 from quern.torch_lane.process import Died, Process
-from quern.torch_lane.timing import paired, summary
+from quern.torch_lane.timing import Stages, paired, summary
 from quern.torch_lane.verdicts import Stop, died, raised
 
 Report = dict[str, Any]
@@ -244,7 +244,7 @@ class Lane:
                        found[0].breach)
 
     def _evaluate(self, process: Process, source: str, report: Report) -> None:
-        clock = _Stages(report["stages_ms"])
+        clock = Stages(report["stages_ms"])
         built = self.builder.spent_s
         compiles = static_checks.starts_compilers(source)
         loaded = self._load(process, source, "ModelNew", LOAD_LIMIT_S, may_compile=compiles)
@@ -497,13 +497,3 @@ class Lane:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Stages:
-    def __init__(self, stages: dict[str, float]) -> None:
-        self.stages, self.last = stages, time.monotonic()
-
-    def mark(self, name: str) -> None:
-        now = time.monotonic()
-        self.stages[name] = 1000 * (now - self.last)
-        self.last = now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from typing import Any
 
 Report = dict[str, Any]
@@ -36,3 +37,15 @@ def paired(baseline: list[float], candidate: list[float]) -> Report:
     low, high = median_interval(len(ratios))
     return {"speedup": statistics.median(ratios), "speedup_low": ratios[low],
             "speedup_high": ratios[high], "pairs": len(ratios)}
+
+
+class Stages:
+    """Milliseconds of each stage of an evaluation, put into its report."""
+
+    def __init__(self, stages: dict[str, float]) -> None:
+        self.stages, self.last = stages, time.monotonic()
+
+    def mark(self, name: str) -> None:
+        now = time.monotonic()
+        self.stages[name] = 1000 * (now - self.last)
+        self.last = now
