@@ -18,20 +18,17 @@ class SketchBuilder {
 
   bool add(const std::string& action, const std::string& target,
            std::vector<std::pair<std::string, std::string>> args = {}) {
-    trace_.push_back({action, target, std::move(args)});
-    auto schedule = apply(trace_, program_, sizes_, machine_.target());
-    if (!schedule) {
-      trace_.pop_back();
-      return false;
-    }
-    schedule_ = std::move(*schedule);
+    auto longer =
+        extend(schedule_, {action, target, std::move(args)}, program_, sizes_, machine_.target());
+    if (!longer) return false;
+    schedule_ = std::move(*longer);
     return true;
   }
 
   void begin() { schedule_ = std::move(*apply({}, program_, sizes_, machine_.target())); }
 
   const Schedule& schedule() const { return schedule_; }
-  const Trace& trace() const { return trace_; }
+  const Trace& trace() const { return schedule_.trace; }
   const ir::Program& program() const { return program_; }
   const ir::Sizes& sizes() const { return sizes_; }
   const RulesMachine& machine() const { return machine_; }
@@ -49,7 +46,6 @@ class SketchBuilder {
   const ir::Program& program_;
   const ir::Sizes& sizes_;
   const RulesMachine& machine_;
-  Trace trace_;
   Schedule schedule_;
 };
 

@@ -11,11 +11,25 @@ namespace {
 using ir::Program;
 using ir::Statement;
 
-/// Names the stored statements of a group read outside of it.
+/// Tensors that the stored statements of a group read, through what is inlined in it.
 std::vector<std::string> reads_of(const Program& program, const Group& group) {
   std::vector<std::string> names;
-  for (const Statement& statement : inline_group(program, group)) {
-    for (std::string& name : ir::tensors_of(statement.body)) names.push_back(std::move(name));
+  std::vector<int> todo, inlined;
+  for (const int index : group.statements) {
+    if (!contains(group.inlined, index)) todo.push_back(index);
+  }
+  while (!todo.empty()) {
+    const Statement& statement = program.statements[static_cast<size_t>(todo.back())];
+    todo.pop_back();
+    for (std::string& name : ir::tensors_of(statement.body)) {
+      const int made = program.statement_index(name);
+      if (made < 0 || !contains(group.inlined, made) || !contains(group.statements, made)) {
+        names.push_back(std::move(name));
+      } else if (!contains(inlined, made)) {
+        inlined.push_back(made);
+        todo.push_back(made);
+      }
+    }
   }
   return names;
 }
@@ -166,10 +180,12 @@ Reason inline_statement(ScheduleState* state, int producer) {
   std::vector<int> carried;  // inlined producers that its readers now need too
   Group& home = trial.groups[static_cast<size_t>(own)];
   for (int index : home.inlined) carried.push_back(index);
-  for (Group& group : trial.groups) {
-    bool reads = false;
-    for (const std::string& name : reads_of(trial.program, group)) reads |= name == made.name;
-    if (!reads) continue;
+  std::vector<size_t> changed = {static_cast<size_t>(own)};
+  for (size_t g = 0; g < trial.groups.size(); ++g) {
+    Group& group = trial.groups[g];
+    const std::vector<std::string> reads = reads_of(trial.program, group);
+    if (std::ranges::find(reads, made.name) == reads.end()) continue;
+    changed.push_back(g);
     group.statements.push_back(producer);
     group.inlined.push_back(producer);
     group.statements.insert(group.statements.end(), carried.begin(), carried.end());
@@ -179,10 +195,10 @@ Reason inline_statement(ScheduleState* state, int producer) {
   if (!contains(home.inlined, producer)) {
     home.statements.erase(std::find(home.statements.begin(), home.statements.end(), producer));
   }
-  if (inline_group(trial.program, home).empty()) trial.groups.erase(trial.groups.begin() + own);
-  for (const Group& group : trial.groups) {
-    if (Reason reason = check_fused(trial, group); !reason.empty()) return reason;
+  for (const size_t g : changed) {
+    if (Reason reason = check_fused(trial, trial.groups[g]); !reason.empty()) return reason;
   }
+  if (inline_group(trial.program, home).empty()) trial.groups.erase(trial.groups.begin() + own);
   if (!sort_groups(&trial)) return "its readers would wait for one another";
   state->groups = std::move(trial.groups);
   return "";
@@ -207,10 +223,9 @@ Reason compute_root(ScheduleState* state, int statement) {
   sort_members(&alone);
   Group& rest = trial.groups[static_cast<size_t>(g)];
   rest.statements.erase(std::find(rest.statements.begin(), rest.statements.end(), statement));
+  if (Reason reason = check_fused(trial, alone); !reason.empty()) return reason;
+  if (Reason reason = check_fused(trial, rest); !reason.empty()) return reason;
   trial.groups.push_back(std::move(alone));
-  for (const Group& each : trial.groups) {
-    if (Reason reason = check_fused(trial, each); !reason.empty()) return reason;
-  }
   if (!sort_groups(&trial)) return "the rest of its group both makes and needs it";
   state->groups = std::move(trial.groups);
   return "";

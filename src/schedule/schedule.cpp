@@ -416,6 +416,16 @@ ScheduleState initial_state(const Program& program, const ir::Sizes& sizes, Sche
   return state;
 }
 
+/// `number`: of the step in its trace, for the message.
+Result<void> take_step(ScheduleState* state, const Step& step, size_t number) {
+  std::string legality;
+  const Reason reason = apply_step(state, step, &legality);
+  if (reason.empty()) return {};
+  return Error{ErrorKind::kInput,
+               fmt::format("step {} `{}` is illegal: {}", number, print(step), reason),
+               legality.empty() ? "" : fmt::format("legal when: {}", legality)};
+}
+
 }  // namespace
 
 int64_t Group::param(const std::string& name, int64_t fallback) const {
@@ -426,15 +436,17 @@ int64_t Group::param(const std::string& name, int64_t fallback) const {
 Result<Schedule> apply(const Trace& trace, const Program& program, const ir::Sizes& sizes,
                        ScheduleTarget target) {
   ScheduleState state = initial_state(program, sizes, target);
-  for (size_t s = 0; s < trace.size(); ++s) {
-    std::string legality;
-    const Reason reason = apply_step(&state, trace[s], &legality);
-    if (reason.empty()) continue;
-    return Error{ErrorKind::kInput,
-                 fmt::format("step {} `{}` is illegal: {}", s + 1, print(trace[s]), reason),
-                 legality.empty() ? "" : fmt::format("legal when: {}", legality)};
-  }
+  for (size_t s = 0; s < trace.size(); ++s) QUERN_TRY(take_step(&state, trace[s], s + 1));
   return Schedule{std::move(state.groups), trace};
+}
+
+Result<Schedule> extend(const Schedule& schedule, Step step, const Program& program,
+                        const ir::Sizes& sizes, ScheduleTarget target) {
+  ScheduleState state{program, sizes, schedule.groups, target};
+  QUERN_TRY(take_step(&state, step, schedule.trace.size() + 1));
+  Schedule longer{std::move(state.groups), schedule.trace};
+  longer.trace.push_back(std::move(step));
+  return longer;
 }
 
 std::vector<Step> legal_actions(const Program& program, const Trace& trace, const ir::Sizes& sizes,

@@ -41,6 +41,11 @@ struct Schedule {
 Result<Schedule> apply(const Trace& trace, const ir::Program& program, const ir::Sizes& sizes,
                        ScheduleTarget target = ScheduleTarget::kCpu);
 
+/// The schedule with one more step; the same as replaying its trace and the step. Errors: as
+/// `apply`.
+Result<Schedule> extend(const Schedule& schedule, Step step, const ir::Program& program,
+                        const ir::Sizes& sizes, ScheduleTarget target = ScheduleTarget::kCpu);
+
 /// Every step that may follow the trace, numeric arguments at a middling value: the mask of a model
 /// that chooses actions, and the menu of a person. Empty where the trace itself is illegal.
 std::vector<Step> legal_actions(const ir::Program& program, const Trace& trace,
