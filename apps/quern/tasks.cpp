@@ -19,9 +19,6 @@
 namespace quern::cli {
 namespace {
 
-/// The oracle of a deep network is a large source.
-constexpr double kOracleCompileS = 600;
-
 struct TasksArguments {
   std::vector<std::string> names;
   bool check = false, only_names = false;
@@ -121,9 +118,8 @@ Result<int> show_task(const Context& context, const std::string& name) {
 /// Offers wrong kernels in place of each task's answer; a fit task refuses them all.
 Result<int> check_tasks(const Context& context, std::vector<std::string> names) {
   if (names.empty()) names = task_names(context);
-  CompilerOptions options = compiler_options(context, "g++");
-  options.deadline_s = kOracleCompileS;
-  QUERN_ASSIGN(std::unique_ptr<CpuCompiler> compiler, CpuCompiler::make(std::move(options)));
+  QUERN_ASSIGN(std::unique_ptr<CpuCompiler> compiler,
+               CpuCompiler::make(compiler_options(context, "g++")));
   Json list = Json::array();
   std::string text;
   bool fit = true;

@@ -23,6 +23,8 @@ constexpr size_t kEagerBytes = size_t{16} << 20;
 /// A candidate may take so many times what the naive lowering takes to compile, and this at least.
 constexpr double kTimesSlowerToCompile = 200;
 constexpr double kLeastCompileS = 10;
+/// Beyond it a candidate may take twice as long as the naive lowering.
+constexpr double kMostCompileS = 60;
 constexpr double kTrustedHangS = 300;  // a naive lowering may take long, and never hangs
 constexpr uint64_t kNoLimit = uint64_t{1} << 40;
 
@@ -64,8 +66,9 @@ Result<std::unique_ptr<LocalEvaluator>> LocalEvaluator::make(const ir::Program& 
   QUERN_ASSIGN(self->compiler_, CpuCompiler::make(use.compiler));
   QUERN_ASSIGN(TaskWorkloads workloads,
                make_workloads(program, sizes, use.seed, *self->compiler_, use.threads));
-  self->compile_deadline_s_ = std::max(
-      kLeastCompileS, std::ceil(kTimesSlowerToCompile * workloads.naive_compile_ms * 1e-3));
+  const double naive_s = workloads.naive_compile_ms * 1e-3;
+  self->compile_deadline_s_ = std::clamp(std::ceil(kTimesSlowerToCompile * naive_s), kLeastCompileS,
+                                         std::max(kMostCompileS, std::ceil(2 * naive_s)));
   self->hidden_ = std::move(workloads.hidden);
   self->timed_ = std::move(workloads.timed);
   self->work_ = work_of(program, sizes, use.peaks);
