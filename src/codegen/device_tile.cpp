@@ -48,15 +48,6 @@ class TileKernel {
     kernel.blocks = element_product(program_, c_.batch) *
                     ceil_div(element_product(program_, c_.m), ir::int_constant(p_.mc)) *
                     ceil_div(element_product(program_, c_.n), ir::int_constant(p_.nc));
-    for (const Statement& statement : statements_) {
-      for (const std::string& read : ir::tensors_of(statement.body)) {
-        const bool own = std::any_of(statements_.begin(), statements_.end(),
-                                     [&](const Statement& s) { return s.name == read; });
-        const bool known =
-            std::find(kernel.reads.begin(), kernel.reads.end(), read) != kernel.reads.end();
-        if (!own && !known) kernel.reads.push_back(read);
-      }
-    }
     kernel.writes = writes_;
     print_frame();
     const TilePanel a = operands_.panel("a", c_.a, c_.m, "q_nm", "q_m0", p_.mc);
@@ -355,6 +346,7 @@ Result<void> emit_device_tiles(const Program& program, const Group& group, int n
       DeviceKernel kernel,
       TileKernel(program, params, unroll, std::move(*contraction), statements, root, writes)
           .make(fmt::format("g{}_{}", number, statements.back().name)));
+  kernel.reads = group_reads(program, group);
   made->kernels.push_back(std::move(kernel));
   return {};
 }

@@ -167,15 +167,6 @@ class WindowKernel {
     kernel.resident = t_.resident;
     kernel.blocks = tiles(w_.row(), t_.rows()) * tiles(w_.column(), t_.columns) *
                     element_product(program_, outer());
-    for (const Statement& statement : w_.statements) {
-      for (const std::string& read : ir::tensors_of(statement.body)) {
-        const bool own = std::any_of(w_.statements.begin(), w_.statements.end(),
-                                     [&](const Statement& s) { return s.name == read; });
-        const bool known =
-            std::find(kernel.reads.begin(), kernel.reads.end(), read) != kernel.reads.end();
-        if (!own && !known) kernel.reads.push_back(read);
-      }
-    }
     kernel.writes = writes_;
     print_place();
     print_fill();
@@ -354,8 +345,10 @@ Result<void> emit_device_window(const Program& program, const Group& group, int 
                   "fewer columns, results or threads");
   }
   const std::vector<std::string> writes = group_writes(program, group);
-  made->kernels.push_back(WindowKernel(program, *window, tile, writes)
-                              .make(fmt::format("g{}_{}", number, window->statements.back().name)));
+  DeviceKernel kernel = WindowKernel(program, *window, tile, writes)
+                            .make(fmt::format("g{}_{}", number, window->statements.back().name));
+  kernel.reads = group_reads(program, group);
+  made->kernels.push_back(std::move(kernel));
   return {};
 }
 

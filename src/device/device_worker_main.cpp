@@ -16,6 +16,7 @@
 #include "device/worker_filter.h"
 
 /// Drivers are not ours to check: what they leak or mix up is no finding.
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the sanitizer's name
 extern "C" const char* __asan_default_options() {
   return "detect_leaks=0:alloc_dealloc_mismatch=0:detect_odr_violation=0";
 }

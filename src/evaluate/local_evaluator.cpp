@@ -128,9 +128,9 @@ Result<std::vector<LocalEvaluator::Built>> LocalEvaluator::build(
   }
   std::vector<Outcome<Binary>> outcomes;
   std::thread compiling([&] { outcomes = compiler_->compile_all(jobs); });
-  const Result<void> warmed = warm && !all.front().trusted ? warm_up() : Result<void>();
+  Result<void> warmed = warm && !all.front().trusted ? warm_up() : Result<void>();
   compiling.join();
-  QUERN_TRY(warmed);
+  QUERN_TRY(std::move(warmed));
   for (size_t i = 0; i < candidates.size(); ++i) {
     Built& built = all[i];
     for (size_t j = ranges[i].first; j < ranges[i].first + ranges[i].second; ++j) {

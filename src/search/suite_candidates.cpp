@@ -71,7 +71,7 @@ std::string language_of_line(const Json& json, const std::string& source) {
 
 /// FlashInfer-Bench names one language, SOL-ExecBench a list of them.
 std::string language_of_solution(const Json& spec) {
-  const std::string one = text_at(spec, {"language"});
+  std::string one = text_at(spec, {"language"});
   if (!one.empty() || !spec.contains("languages")) return one;
   const Json& all = spec["languages"];
   return all.is_array() && !all.empty() && all[0].is_string() ? all[0].get<std::string>() : "";
@@ -223,7 +223,7 @@ Result<void> read_folder(const std::string& folder, OfferedSamples& offered) {
       // Benchmarks keep other lines beside their candidates; lines that begin as samples and go on
       // as something else are a mistake.
       const size_t before = offered.samples.size();
-      const Result<void> read = read_json_lines(file, offered.samples);
+      Result<void> read = read_json_lines(file, offered.samples);
       if (!read && offered.samples.size() > before) return read;
       if (!read) offered.ignored.push_back(file);
     } else if (extension == ".json") {

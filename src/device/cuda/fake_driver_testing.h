@@ -32,6 +32,7 @@ struct FakeGpu {
   std::vector<Launch> launches;
   std::map<std::string, size_t> calls;  ///< of functions that are counted
   Status next_launch = kSuccess;
+  size_t parameters = 6;  ///< of the kernels that are launched with any
 
   static FakeGpu*& current() {
     static FakeGpu* gpu = nullptr;
@@ -134,7 +135,8 @@ inline Status function_attribute(int* value, FunctionAttribute which, FunctionHa
 inline Status launch(const LaunchConfig* config, FunctionHandle kernel, void** arguments, void**) {
   FakeGpu::Launch launch{*reinterpret_cast<std::string*>(kernel), *config, {}, {}};
   launch.attributes.assign(config->attributes, config->attributes + config->attribute_count);
-  for (size_t i = 0; i < 8 && arguments != nullptr; ++i) launch.arguments.push_back(arguments[i]);
+  const size_t count = arguments == nullptr ? 0 : gpu().parameters;
+  launch.arguments.assign(arguments, arguments + count);
   gpu().launches.push_back(std::move(launch));
   return gpu().next_launch;
 }

@@ -258,6 +258,7 @@ TEST_F(GpuCallTest, LaysOutStructsWithPointersInsideAndPointersIntoBuffers) {
   work.members.push_back(scalar(PlanType::kU32, 0));
   launch_.kernel = "g";
   launch_.arguments = {work, pointer};
+  fake_.parameters = 2;
   auto made = call();
   ASSERT_TRUE(made) << trouble(made);
   ASSERT_EQ(made->enqueue(*gpu_), kSuccess);
