@@ -106,7 +106,7 @@ std::string Reducer::across(const std::string& width, const std::string& scratch
 }
 
 std::string Reducer::apart(int columns, int slices, const std::string& scratch) const {
-  const std::string one = combined("apart", fmt::format("{}, {}", columns, slices), scratch);
+  std::string one = combined("apart", fmt::format("{}, {}", columns, slices), scratch);
   if (count_ == 0) return one;
   return fmt::format("Q_UNROLL for (int q_v = 0; q_v < {}; ++q_v) {{\n{}\n}}", count_, one);
 }

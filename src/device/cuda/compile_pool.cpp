@@ -226,7 +226,7 @@ CompilePool::Ticket CompilePool::submit(CudaJob job) {
   pending.job = std::move(job);
   const Ticket ticket = pending.ticket;
   if (auto kept = find_result(cubin_dir_, pending.key)) {
-    finish(std::move(pending), outcome_of(*kept, version_, true));
+    finish(pending, outcome_of(*kept, version_, true));
   } else {
     queue_.push_back(std::move(pending));
     pump(0);
@@ -234,7 +234,7 @@ CompilePool::Ticket CompilePool::submit(CudaJob job) {
   return ticket;
 }
 
-void CompilePool::finish(Pending pending, Outcome<CudaBinary> outcome) {
+void CompilePool::finish(const Pending& pending, Outcome<CudaBinary> outcome) {
   if (outcome) {
     std::vector<std::string> flags = base_options();
     for (std::string& option : job_options(pending.job)) flags.push_back(std::move(option));
@@ -295,7 +295,7 @@ void CompilePool::warm() {
 
 void CompilePool::fail_queue(const Error& error) {
   while (!queue_.empty()) {
-    finish(std::move(queue_.front()), error);
+    finish(queue_.front(), error);
     queue_.pop_front();
   }
 }
@@ -349,7 +349,7 @@ void CompilePool::tend(Worker& worker) {
     worker.job.reset();
     reply->log = replace_all(reply->log, worker.folder() + "/", "");
     keep_result(cubin_dir_, pending.key, *reply);
-    finish(std::move(pending), outcome_of(*reply, version_, false));
+    finish(pending, outcome_of(*reply, version_, false));
     worker.retired =
         ++worker.compiled >= options_.recycle_after || reply->peak_kib > options_.recycle_kib;
     if (worker.retired) worker.dead = true;
@@ -376,17 +376,16 @@ void CompilePool::bury(Worker& worker, bool overran) {
   worker.job.reset();
   if (overran) {
     return finish(
-        std::move(pending),
+        pending,
         Verdict(CompileFailed{fmt::format("the compiler exceeded {} s", options_.deadline_s)}));
   }
   // A worker may die of what earlier sources did to it; a second one of this source alone.
   if (++pending.deaths < 2) return queue_.push_front(std::move(pending));
   const std::string how = status.signal != 0 ? fmt::format("died of signal {}", status.signal)
                                              : fmt::format("left with code {}", status.exit_code);
-  finish(std::move(pending),
-         Verdict(CompileFailed{fmt::format("the compiler {} twice; it may use {} MiB", how,
-                                           options_.memory_bytes >> 20),
-                               shorten(trim(worker.child().err()), 4000)}));
+  finish(pending, Verdict(CompileFailed{fmt::format("the compiler {} twice; it may use {} MiB", how,
+                                                    options_.memory_bytes >> 20),
+                                        shorten(trim(worker.child().err()), 4000)}));
 }
 
 std::vector<Outcome<CudaBinary>> CompilePool::compile_all(std::vector<CudaJob> jobs) {

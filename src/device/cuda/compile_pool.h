@@ -110,7 +110,7 @@ class CompilePool {
   void wait_for_workers(double wait_s);
   void tend(Worker& worker);
   void bury(Worker& worker, bool overran);
-  void finish(Pending pending, Outcome<CudaBinary> outcome);
+  void finish(const Pending& pending, Outcome<CudaBinary> outcome);
   void fail_queue(const Error& error);
 
   CompilePoolOptions options_;
