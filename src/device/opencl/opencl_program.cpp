@@ -161,6 +161,7 @@ Outcome<Done> OpenClProgram::set_argument(cl_kernel kernel, cl_uint index,
                                      : find((input ? set.inputs : set.outputs)[at]);
     if (memory == nullptr) return Error{ErrorKind::kInternal, "a set names no buffer", ""};
     cl_mem handle = memory->memory();
+    // The handle itself is the argument. NOLINTNEXTLINE(bugprone-sizeof-expression)
     status = device_->api.SetKernelArg(kernel, index, sizeof handle, &handle);
   } else {
     return cannot_launch("tensor maps exist on CUDA only");
