@@ -16,7 +16,7 @@ details{display:block}section{break-inside:avoid-page}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:54rem;padding:1.2rem 1rem 4rem;background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-h1{font-size:1.5rem;line-height:1.25;margin:.2rem 0}h2{font-size:1.1rem;margin:2.2rem 0 .5rem;
+h1{font-size:1.5rem;line-height:1.25;margin:.2rem 0;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2.2rem 0 .5rem;
 border-bottom:1px solid var(--rule);padding-bottom:.2rem}
 .claim{font-size:1.15rem;background:var(--panel);border-left:4px solid var(--accent);padding:.8rem 1rem;
 margin:1rem 0}.claim strong{font-size:1.5rem}.soft{color:var(--soft);font-size:.9rem}

@@ -77,8 +77,18 @@ std::string passed_text(const SuiteRow& row) {
   return fmt::format("{}/{}", passed, row.samples.size());
 }
 
+/// Imported tasks have level and number in their names, too.
 std::string task_text(const SuiteTask& task) {
-  return task.level > 0 ? fmt::format("{}/{} {}", task.level, task.problem, task.name) : task.name;
+  if (task.level <= 0) return task.name;
+  const std::string prefix = fmt::format("l{}_{}_", task.level, task.problem);
+  const bool twice = task.name.starts_with(prefix);
+  return fmt::format("{}/{} {}", task.level, task.problem,
+                     twice ? task.name.substr(prefix.size()) : task.name);
+}
+
+/// Names of tasks are ASCII: a character is a byte.
+std::string cut(const std::string& name, size_t limit) {
+  return name.size() <= limit ? name : name.substr(0, limit - 1) + "…";
 }
 
 /// The figures that a reader asks for first.
@@ -165,7 +175,7 @@ std::string speedups_picture(const SuiteResult& result) {
   double at = kTop + kRowHeight / 2;
   for (const SuiteRow* row : rows) {
     const SuiteSample& best = *row->best();
-    body += svg::label("end", kNames - 8, at + 4, shorten(task_text(row->task), 36));
+    body += svg::label("end", kNames - 8, at + 4, cut(task_text(row->task), 34));
     body += svg::line("roof", x(std::max(best.low, x.low)), at, x(std::min(best.high, x.high)), at);
     body += fmt::format(
         "<circle class='{}' cx='{:.1f}' cy='{:.1f}' r='4'><title>{}: {}</title></circle>",
@@ -338,7 +348,7 @@ std::string table_text(const SuiteResult& given, const SuiteScore& score) {
         both ? fmt::format(" {:>8} {:>8}", passed_text(other.rows[i]), speedup_of(other.rows[i]))
              : "";
     text +=
-        fmt::format("{:<40} {:<11} {:>6} {:>22}{}  {}\n", shorten(task_text(row.task), 40),
+        fmt::format("{:<40} {:<11} {:>6} {:>22}{}  {}\n", cut(task_text(row.task), 40),
                     row.outcome(), passed_text(row), speedup_text(row), theirs,
                     passed && row.reason().empty() ? best->baseline : shorten(row.reason(), 120));
   }
