@@ -115,12 +115,7 @@ Result<std::vector<Mutant>> try_mutants(const ir::Program& program, const Oracle
   Dataset other = draw_dataset(program, sizes, {InputMix::Kind::kDeclared}, mix_seed(seed, 2));
   QUERN_TRY(oracle.expect(sizes, own));
   QUERN_TRY(oracle.expect(sizes, other));
-  // Half of a single number is all of it.
-  const bool halves = std::ranges::any_of(
-      own.outputs, [](const ExpectedOutput& output) { return output.value.size() > 1; });
-  for (const MutantKind& kind : kMutants) {
-    if (kind.make != half || halves) mutants.push_back(judge(kind, own, other));
-  }
+  for (const MutantKind& kind : kMutants) mutants.push_back(judge(kind, own, other));
   return mutants;
 }
 

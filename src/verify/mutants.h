@@ -17,8 +17,7 @@ struct Mutant {
 
 /// Tests the task rather than a candidate: computes what the task demands on a hidden shape, then
 /// offers wrong answers in its place. A task that accepts one (its outputs hardly depend on its
-/// inputs, or are constant) is unfit to judge kernels. "half" is left out where every output is one
-/// number.
+/// inputs, or are constant) is unfit to judge kernels.
 Result<std::vector<Mutant>> try_mutants(const ir::Program& program, const Oracle& oracle,
                                         uint64_t seed);
 
