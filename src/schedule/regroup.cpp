@@ -2,6 +2,8 @@
 #include "schedule/regroup.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include "schedule/rows.h"
 
@@ -34,41 +36,24 @@ std::vector<std::string> reads_of(const Program& program, const Group& group) {
   return names;
 }
 
-/// What a group stores, and which statements it reads, by index.
-struct Traffic {
-  std::vector<int> reads;
-  std::vector<int> stores;
-};
-
-Traffic traffic_of(const Program& program, const Group& group) {
-  Traffic traffic;
-  for (const std::string& name : reads_of(program, group)) {
-    const int index = program.statement_index(name);
-    if (index >= 0) traffic.reads.push_back(index);
-  }
-  for (const int statement : group.statements) {
-    if (!contains(group.inlined, statement)) traffic.stores.push_back(statement);
-  }
-  return traffic;
-}
-
 /// Orders groups so that each comes after those it reads, otherwise as they are; false where there
 /// is a cycle.
 bool sort_groups(ScheduleState* state) {
   const size_t count = state->groups.size();
-  std::vector<Traffic> traffic;
-  std::vector<int> maker(state->program.statements.size(), -1);
+  std::map<std::string, size_t> makers;  // group by what it stores
+  std::vector<std::vector<std::string>> reads;
   for (size_t g = 0; g < count; ++g) {
-    traffic.push_back(traffic_of(state->program, state->groups[g]));
-    for (const int statement : traffic[g].stores) {
-      maker[static_cast<size_t>(statement)] = static_cast<int>(g);
+    const Group& group = state->groups[g];
+    for (const int statement : group.statements) {
+      if (!contains(group.inlined, statement)) makers[state->statement(statement).name] = g;
     }
+    reads.push_back(reads_of(state->program, group));
   }
   std::vector<bool> placed(count, false);
   const auto ready = [&](size_t g) {
-    return !placed[g] && std::ranges::all_of(traffic[g].reads, [&](int statement) {
-      const int made = maker[static_cast<size_t>(statement)];
-      return made < 0 || made == static_cast<int>(g) || placed[static_cast<size_t>(made)];
+    return !placed[g] && std::ranges::all_of(reads[g], [&](const std::string& name) {
+      const auto made = makers.find(name);
+      return made == makers.end() || made->second == g || placed[made->second];
     });
   };
   std::vector<Group> sorted;
