@@ -20,10 +20,6 @@ using ir::Statement;
 constexpr int64_t kKeptRegisters = 96;  ///< of a thread, in all arrays
 constexpr const char* kPart = "0part";  ///< axis of partial results
 
-Error misfit(const std::string& what, const std::string& hint) {
-  return Error{ErrorKind::kInput, what, hint};
-}
-
 bool is_map(const Statement& statement) { return statement.kind == Statement::Kind::kMap; }
 
 int forced_axis(const Group& group, const Statement& statement) {

@@ -183,6 +183,10 @@ bool computed_wide(const Program& program, const Statement& statement) {
   });
 }
 
+Error misfit(const std::string& what, const std::string& hint) {
+  return Error{ErrorKind::kInput, what, hint};
+}
+
 IntExpr without_lets(const Program& program, const IntExpr& expr) {
   if (expr.kind == Kind::kSize) {
     for (const ir::SizeDecl& size : program.sizes) {

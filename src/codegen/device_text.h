@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "ir/program.h"
 
 /// What every printer of device code needs: expressions as text that is OpenCL C and CUDA C++ at
@@ -43,6 +44,12 @@ class DeviceText {
   bool wide_;
   Resolve resolve_;
 };
+
+/// Local memory that a block may use without asking, in bytes.
+inline constexpr int64_t kLocalBytes = 48 << 10;
+
+/// Parameters of a group that do not fit one another, or a device: a fault of the schedule.
+Error misfit(const std::string& what, const std::string& hint);
 
 /// Whether the values of a statement are computed in double: those of f64 and of integer tensors,
 /// but for positions among f32 elements.

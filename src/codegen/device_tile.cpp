@@ -21,10 +21,6 @@ using ir::IntExpr;
 using ir::Program;
 using ir::Statement;
 
-Error misfit(const std::string& what, const std::string& hint) {
-  return Error{ErrorKind::kInput, what, hint};
-}
-
 class TileKernel {
  public:
   TileKernel(const Program& program, const TileParams& params, int unroll, Contraction contraction,

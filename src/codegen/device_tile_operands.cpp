@@ -15,12 +15,6 @@ using ir::IntExpr;
 
 namespace {
 
-constexpr int64_t kLocalBytes = 48 << 10;  ///< what a block may use without asking
-
-Error misfit(const std::string& what, const std::string& hint) {
-  return Error{ErrorKind::kInput, what, hint};
-}
-
 bool unit_stride(const Expr& expr, const std::string& axis) {
   const std::vector<const Expr*> loads = ir::loads_of(expr);
   return std::any_of(loads.begin(), loads.end(), [&](const Expr* load) {

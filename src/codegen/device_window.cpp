@@ -20,14 +20,9 @@ using ir::IntExpr;
 using ir::Program;
 using ir::Statement;
 
-constexpr int64_t kLocalBytes = 48 << 10;  ///< what a block may use without asking
-constexpr int64_t kMostTerms = 512;        ///< of a window: its loops are unrolled
-constexpr const char* kTop = "0top";       ///< axes at the first result of a block
+constexpr int64_t kMostTerms = 512;   ///< of a window: its loops are unrolled
+constexpr const char* kTop = "0top";  ///< axes at the first result of a block
 constexpr const char* kLeft = "0left";
-
-Error misfit(const std::string& what, const std::string& hint) {
-  return Error{ErrorKind::kInput, what, hint};
-}
 
 /// How one index of the windowed load moves: `step` for each result, `terms[r]` for each step of
 /// the reduced axis r, and how far the window reaches in all.
