@@ -8,25 +8,8 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 
-HEAD = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+from candidates import HEAD, MODULE
 
-_MODULE = HEAD + """
-{sizes}
-
-class Model(nn.Module):
-    def __init__(self{parameters}):
-        super().__init__()
-        {init}
-
-    def forward(self, {arguments}):
-        return {forward}
-
-def get_inputs():
-    return [{inputs}]
-
-def get_init_inputs():
-    return [{initial}]
-"""
 ROWS = "torch.randn(rows, cols)"
 _INITS = {
     "affine": ("self, cols", "self.weight = nn.Parameter(torch.rand(cols))\n"
@@ -53,7 +36,7 @@ def modules(rows: int, cols: int, n: int) -> dict[str, str]:
     for name, (arguments, inputs, forward) in _FORWARDS.items():
         signature, init = _INITS.get(name, ("self", "pass"))
         sizes = f"n = {n}" if name == "matmul" else f"rows = {rows}\ncols = {cols}"
-        made[name] = _MODULE.format(
+        made[name] = MODULE.format(
             sizes=sizes, parameters=signature.removeprefix("self"), init=init,
             arguments=arguments, forward=forward, inputs=inputs,
             initial="cols" if name in _INITS else "")
