@@ -167,3 +167,11 @@ def test_reparametrised_weights_are_inputs(tmp_path):
                             "self.a = nn.utils.parametrizations.weight_norm(nn.Linear(c, 5))"))
     assert "original1 : f32[5, " in task.text
     agree(task, tmp_path)
+
+
+def test_the_import_ends_where_its_folder_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    source = tmp_path / "m.py"
+    source.write_text(module("torch.relu(x)", "torch.rand(n, c)"))
+    code, report = run_importer(str(source), "--out", str(tmp_path / "file" / "x"), "--list")
+    assert (code, report) == (5, {})
