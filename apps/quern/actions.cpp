@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+
 #include "base/strings.h"
 #include "commands.h"
 #include "device/cpu/machine.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
@@ -13,6 +12,10 @@
 #include "record/evaluator.h"
 #include "search/recipe_proposer.h"
 #include "task_source.h"
+
+namespace CLI {
+class App;
+}
 
 namespace quern::cli {
 
