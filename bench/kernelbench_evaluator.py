@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs KernelBench's own evaluator (obtained separately) beside ours.
 
-Each candidate has a fresh process, as their scripts give it. A batch of them imports and builds at
-the same time; then they are judged and timed one after another, on a machine that does nothing else.
+Each candidate has a fresh process, as their scripts give it. A batch of them imports, builds and
+checks values at the same time; then they time one after another, on a machine that does nothing
+else.
 """
 import json
 import os
@@ -68,16 +69,37 @@ class _Run:
                 "wall_s": end - self.began - (told - self.ready)}
 
 
+def started(folder, rows, base, environment=None):
+    """{name: _Run} of rows (name, reference source, candidate source), all at work."""
+    return {name: _Run(folder, reference, source, pathlib.Path(base) / name, environment)
+            for name, reference, source in rows}
+
+
 def judge(folder, rows, jobs, environment=None, told=print):
     """{name: verdict} of rows (name, reference source, candidate source), `jobs` at a time."""
     found = {}
     with tempfile.TemporaryDirectory() as base:
         for first in range(0, len(rows), jobs):
-            batch = {name: _Run(folder, reference, source, pathlib.Path(base) / name, environment)
-                     for name, reference, source in rows[first:first + jobs]}
+            batch = started(folder, rows[first:first + jobs], base, environment)
             for run in batch.values():
                 run.watcher.join()
             for name, run in batch.items():
                 found[name] = run.finish()
                 told("theirs", name, json.dumps(found[name]), flush=True)
     return found
+
+
+def pairs(theirs, ours, order, told):
+    """Finishes two runs of each candidate back to back: `theirs` as `started` made them, `ours` as
+    `KernelbenchRun`s. Calls `told(name, their verdict, our record, who was first)` for each.
+
+    `order` is a random.Random: who times first is drawn."""
+    for run in theirs.values():
+        run.watcher.join()
+    for run in ours.values():
+        run.until_timing()
+    for name, run in theirs.items():
+        sides = [("theirs", run), ("ours", ours[name])]
+        order.shuffle(sides)
+        made = {side: one.finish() for side, one in sides}
+        told(name, made["theirs"], made["ours"], sides[0][0])

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from quern.torch_lane import builder, judge, kernelbench, runner, static_checks
+from quern.torch_lane import builder, judge, runner, static_checks
+from quern.torch_lane.kernelbench_run import KernelbenchRun
 from quern.torch_lane.process import Died, Process
 from quern.torch_lane.timing import Stages, paired, summary
 from quern.torch_lane.verdicts import Stop, died, raised
@@ -29,7 +30,6 @@ VERIFIED = ("published", "published", "normal", "wide", "negative")
 PARAMETER_SEED = 20_011
 MOST_SLOTS = 32
 LOAD_LIMIT_S, CALL_LIMIT_S = 120.0, 60.0
-BUILD_ALLOWANCE_S = 120.0
 METHOD = ("answers compared with the reference in double precision on fresh inputs of {} "
           "distributions; clock and comparison outside of the candidate's process; its host code "
           "ran, so the verdict is provisional")
@@ -68,21 +68,35 @@ class Lane:
         self.baselines: dict[str, Process] = {}
         self.baseline_notes: list[str] = []
         self.spare: Process | None = None   # confined, with a device context, without a candidate
+        self.waiting: dict[str, Process] = {}   # for baselines, with a device context
         self.leaving: list[Process] = []    # told to end
+        self.orders_s: dict[str, float] = {}    # waited for answers to each order
         self.judge = Process(judge.serve, {"source": source, "name": name,
                                            "device": options.device,
                                            "seed": options.seed + PARAMETER_SEED}, capture=False)
-        self._prepare()
+        if options.device.startswith("cuda"):  # contexts are made while the reference is
+            self.spare = self._fork("candidate")
+            self.waiting = {kind: self._fork("baseline") for kind in options.baselines}
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
 
     # The reference -------------------------------------------------------------------------
 
     def _ask_judge(self, order: str, fds: list[int] | None = None, **fields: Any) -> Report:
+        began = time.monotonic()
         self.judge.send(order, fds, **fields)
         answer, received = self.judge.receive(600)
+        self._spent(order, began)
         if "error" in answer:
             raise ReferenceUnfit(f"{self.name}: {answer['error']}")
         answer["fds"] = received
         return answer
+
+    def _spent(self, order: str, began: float) -> None:
+        self.orders_s[order] = self.orders_s.get(order, 0.0) + time.monotonic() - began
 
     def _prepare(self) -> None:
         try:
@@ -133,14 +147,16 @@ class Lane:
         return process
 
     def _load(self, process: Process, source: str, entry: str, limit_s: float,
-              compile_mode: str = "", may_compile: bool = True) -> Report:
-        """Module made, memory mapped, one call made. Raises Died and Stop."""
-        adopted = self._answer(process, "adopt", CALL_LIMIT_S, source=source, entry=entry,
-                               compile=compile_mode, may_compile=may_compile)
-        process.notes += adopted["notes"]
-        state = self.facts["state"]
-        loaded = self._answer(process, "load", limit_s, fds=self.facts["fds"], seed=self.options.seed
-                              + PARAMETER_SEED, init=self.facts["init"], state=state)
+              compile_mode: str = "", may_compile: bool = True,
+              meanwhile: Callable[[], object] = lambda: None) -> Report:
+        """Module made, `meanwhile` called beside that, memory mapped. Raises Died and Stop."""
+        process.send("adopt", source=source, entry=entry, compile=compile_mode,
+                     may_compile=may_compile)
+        process.send("load", self.facts["fds"], seed=self.options.seed + PARAMETER_SEED,
+                     init=self.facts["init"], state=self.facts["state"])
+        meanwhile()
+        process.notes += self._answer(process, None, CALL_LIMIT_S)["notes"]
+        loaded = self._answer(process, None, limit_s)
         self._answer(process, "bind", CALL_LIMIT_S, fds=self.blocks["fds"],
                      places=self.facts["places"], tree=self.facts["tree"],
                      inputs=self.blocks["inputs"], outputs=self.blocks["outputs"])
@@ -154,13 +170,14 @@ class Lane:
     def _be_quiet(self) -> None:
         """Waits for processes that are on their way, which timing would notice."""
         self._reap()
-        if self.spare is not None:
-            self._ready(self.spare)
+        for process in [*self.waiting.values(), *filter(None, [self.spare])]:
+            self._ready(process)
 
     def _answer(self, process: Process, order: str | None, limit_s: float,
                 fds: list[int] | None = None, **fields: Any) -> Report:
         """The answer to an order, or to an earlier one; builds what is asked for meanwhile. Raises
         Stop where the module raised."""
+        began = time.monotonic()
         if order is not None:
             process.send(order, fds, **fields)
         while True:
@@ -172,6 +189,7 @@ class Lane:
                 raise raised(answer)
             if "missing" in answer:
                 raise Stop("compile_failed", f"the file defines no class {answer['missing']}")
+            self._spent(order or "load", began)
             return answer
 
     def baseline(self, kind: str) -> Process | None:
@@ -179,7 +197,7 @@ class Lane:
         if kind in self.baselines:
             return self.baselines[kind]
         mode = {"eager": "", "compile": "default"}.get(kind, kind)
-        process = self._ready(self._fork("baseline"))
+        process = self._ready(self.waiting.pop(kind, None) or self._fork("baseline"))
         try:
             self._load(process, self.source, "Model", LOAD_LIMIT_S, mode)
             self._draw_all("published", 3)
@@ -212,6 +230,7 @@ class Lane:
                           "stages_ms": {}, "verdict": "passed", "breach": None, "reason": "",
                           "evidence": ""}
         process: Process | None = None
+        self.orders_s = {}
         try:
             self._judge_source(source)
             process = self._candidate()
@@ -231,6 +250,7 @@ class Lane:
             for name in ("timing", "baselines", "speedup"):
                 report.pop(name, None)
         report["stages_ms"]["total"] = 1000 * (time.monotonic() - began)
+        report["orders_ms"] = {order: 1000 * spent for order, spent in self.orders_s.items()}
         report["notes"] += self.baseline_notes
         return report
 
@@ -247,13 +267,12 @@ class Lane:
         clock = Stages(report["stages_ms"])
         built = self.builder.spent_s
         compiles = static_checks.starts_compilers(source)
-        loaded = self._load(process, source, "ModelNew", LOAD_LIMIT_S, may_compile=compiles)
+        loaded = self._load(process, source, "ModelNew", LOAD_LIMIT_S, may_compile=compiles,
+                            meanwhile=self._draw_first)
         report["notes"] += process.notes
         report["parameters"] = loaded["state"]
         self._refuse_replaced(loaded["replaced"])
         clock.mark("load")
-        self._reap()
-        self._ask_judge("draw", draws=[[0, "published", self._seed(1)]])
         # Whatever compiles when first called does so here; the answer is only remembered.
         self._answer(process, "run", LOAD_LIMIT_S if compiles else 5 + self._limit_s(1), slots=[0])
         self._deliver(process, [(0, 0)])
@@ -269,6 +288,10 @@ class Lane:
         self._try_other_size(process, report)
         report["method"] = METHOD.format(
             len({c["distribution"] for c in report["checks"] if "distribution" in c}))
+
+    def _draw_first(self) -> None:
+        self._reap()
+        self._ask_judge("draw", draws=[[0, "published", self._seed(1)]], expect=True)
 
     def _limit_s(self, calls: int) -> float:
         return 2.0 + 50 * calls * max(self.facts["call_s"], 1e-3)
@@ -360,29 +383,13 @@ class Lane:
                 "patched_torch"
             raise Stop("rejected", "the candidate replaces " + ", ".join(names[:5]), breach=breach)
 
-    def kernelbench(self, source: str, backend: str = "", precision: str = "fp32",
-                    timed_trials: int = kernelbench.TIMED_TRIALS) -> Report:
+    def kernelbench(self, source: str, **settings: Any) -> Report:
         """What KernelBench's own evaluation says of it (docs/torch_lane.md)."""
+        run = KernelbenchRun(self.options, self.builder, self.source, source, **settings)
+        run.until_timing()
         self._be_quiet()
-        settings = {"role": "kernelbench", "reference": self.source, "source": source,
-                    "device": self.options.device, "confined": True, "may_compile": True,
-                    "precision": precision, "backend": backend, "timed_trials": timed_trials,
-                    "memory_bytes": self.options.memory_bytes, "fast_builds": True,
-                    "baselines": list(self.options.baselines),
-                    "readable": [builder.PACKAGE],
-                    "environment": builder.environment(self.options.cache, False)}
-        process = Process(kernelbench.serve, settings, capture=True)
-        until = time.monotonic() + kernelbench.LIMIT_S + BUILD_ALLOWANCE_S
-        try:
-            while True:
-                answer, _ = process.receive(max(0.1, until - time.monotonic()))
-                if "build" not in answer:
-                    return answer
-                process.channel.send(self.builder.build(answer["build"], process.scratch))
-        except Died as death:
-            return {"result": None, "reason": died(death).report["reason"]}
-        finally:
-            process.close()
+        with self.options.alone():
+            return run.finish()
 
     # Timing --------------------------------------------------------------------------------
 
@@ -489,7 +496,8 @@ class Lane:
 
     def close(self) -> None:
         self._reap()
-        for process in [*self.baselines.values(), self.judge, *filter(None, [self.spare])]:
+        for process in [*self.baselines.values(), *self.waiting.values(), self.judge,
+                        *filter(None, [self.spare])]:
             process.close()
 
     def __enter__(self) -> "Lane":

@@ -256,11 +256,11 @@ def enter(settings: Message, channel: Channel, output_fd: int) -> list[str]:
         os.environ[name] = value.replace("{scratch}", settings["scratch"])
     os.chdir(settings["scratch"])
     tempfile.tempdir = None
-    if not settings["confined"]:
-        return []
     on_device = settings["device"].startswith("cuda")
     if on_device:  # the driver opens what nobody needs afterwards
         torch.zeros(1, device=settings["device"]).item()
+    if not settings["confined"]:
+        return []
     notes = [sandbox.remove_network(),
              sandbox.restrict_files(sandbox.candidate_rules(settings["scratch"],
                                                             settings["readable"]))]

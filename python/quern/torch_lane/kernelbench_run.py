@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parent's side of one evaluation by KernelBench's protocol (kernelbench.py)."""
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from quern.torch_lane import kernelbench
+from quern.torch_lane.builder import PACKAGE, Builder, environment
+from quern.torch_lane.process import Died, Process
+from quern.torch_lane.verdicts import died
+
+Report = dict[str, Any]
+LIMIT_S = kernelbench.LIMIT_S + 120.0  # with builds
+
+
+class KernelbenchRun:
+    """One evaluation in a confined process of its own. `until_timing` brings it to where it would
+    time; `finish` lets it, which wants a quiet machine. Not thread-safe."""
+
+    def __init__(self, options: Any, builder: Builder, reference: str, source: str,
+                 backend: str = "", precision: str = "fp32",
+                 timed_trials: int = kernelbench.TIMED_TRIALS) -> None:
+        self.builder = builder
+        self.answer: Report | None = None
+        self.is_timing = False
+        self.until = time.monotonic() + LIMIT_S
+        self.process = Process(kernelbench.serve, {
+            "role": "kernelbench", "reference": reference, "source": source,
+            "device": options.device, "confined": True, "may_compile": True,
+            "precision": precision, "backend": backend, "timed_trials": timed_trials,
+            "memory_bytes": options.memory_bytes, "fast_builds": True,
+            "baselines": list(options.baselines), "readable": [PACKAGE],
+            "environment": environment(options.cache, False)}, capture=True)
+
+    def until_timing(self) -> None:
+        """Answers what it asks to have built, until it wants to time or is done."""
+        while self.answer is None:
+            try:
+                message, _ = self.process.receive(max(0.1, self.until - time.monotonic()))
+            except Died as death:
+                self._ended(death)
+                break
+            if message.get("quiet") and not self.is_timing:
+                return
+            if "build" in message:
+                self.process.channel.send(self.builder.build(message["build"],
+                                                             self.process.scratch))
+            else:
+                self.answer = message if "result" in message else {
+                    "result": None, "reason": "its process sent something else"}
+        self.process.close()
+
+    def finish(self) -> Report:
+        """The record (kernelbench.evaluate), after `until_timing`; {"result": None, "reason"} where
+        the process ended."""
+        if self.answer is None:
+            self.is_timing = True
+            try:
+                self.process.send("time")
+            except Died as death:
+                self._ended(death)
+            self.until_timing()
+        assert self.answer is not None
+        return self.answer
+
+    def _ended(self, death: Died) -> None:
+        self.answer = {"result": None, "reason": died(death).report["reason"]}
