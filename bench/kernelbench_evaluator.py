@@ -30,9 +30,9 @@ class _Run:
         self.given.write_text(json.dumps({
             "reference": reference, "source": source, "build": str(work / "build"),
             "backend": backend_of(source)}))
-        ready, told = os.pipe()
+        self.ready, told = os.pipe()
         waiting, self.go = os.pipe()
-        self.began, self.ready = time.monotonic(), None
+        self.began, self.done, self.judge_s = time.monotonic(), False, 0.0
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(CHILD), str(folder), str(self.given), str(self.made),
@@ -41,32 +41,50 @@ class _Run:
                 env={**os.environ, **(environment or {}), "TRITON_CACHE_DIR": str(work / "triton")})
         os.close(told)
         os.close(waiting)
-        self.watcher = threading.Thread(target=self._watch, args=(ready,), daemon=True)
+        self.watcher = threading.Thread(target=self._watch, daemon=True)
         self.watcher.start()
 
-    def _watch(self, ready):
-        select.select([ready], [], [], BUILD_LIMIT_S)
-        self.ready = time.monotonic()
-        os.close(ready)
+    def _watch(self):
+        self._look(BUILD_LIMIT_S)
+        self.ready_at = time.monotonic()
+
+    def _look(self, limit_s):
+        """Waits for it to want to time; ends it where it takes too long."""
+        if not select.select([self.ready], [], [], limit_s)[0]:
+            os.killpg(self.process.pid, 9)
+        self.done = os.read(self.ready, 1) == b""
+
+    def until_timing(self):
+        """Once it wants to time, or is done."""
+        self.watcher.join()
+
+    def step(self):
+        """Lets it go on until it wants to time again, or is done."""
+        if self.done:
+            return
+        began = time.monotonic()
+        try:
+            os.write(self.go, b"g")
+        except BrokenPipeError:
+            pass
+        self._look(JUDGE_LIMIT_S)
+        self.judge_s += time.monotonic() - began
 
     def finish(self):
         """{"result", "wall_s", ...}; the time in which it only waited for others is left out."""
-        self.watcher.join()
-        told = time.monotonic()
-        try:
-            os.write(self.go, b"g")
-            self.process.wait(JUDGE_LIMIT_S)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            pass
-        end = time.monotonic()
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, 9)
-            self.process.wait()
+        self.until_timing()
+        while not self.done:
+            self.step()
+        began = time.monotonic()
+        self.process.wait()
+        self.judge_s += time.monotonic() - began
         os.close(self.go)
+        os.close(self.ready)
         made = json.loads(self.made.read_text()) if self.made.exists() else \
             {"result": None, "log": self.log.read_text()[-400:]}
-        return {**made, "build_s": self.ready - self.began, "judge_s": end - told,
-                "wall_s": end - self.began - (told - self.ready)}
+        build_s = self.ready_at - self.began
+        return {**made, "build_s": build_s, "judge_s": self.judge_s,
+                "wall_s": build_s + self.judge_s}
 
 
 def started(folder, rows, base, environment=None):
@@ -82,7 +100,7 @@ def judge(folder, rows, jobs, environment=None, told=print):
         for first in range(0, len(rows), jobs):
             batch = started(folder, rows[first:first + jobs], base, environment)
             for run in batch.values():
-                run.watcher.join()
+                run.until_timing()
             for name, run in batch.items():
                 found[name] = run.finish()
                 told("theirs", name, json.dumps(found[name]), flush=True)
@@ -90,16 +108,16 @@ def judge(folder, rows, jobs, environment=None, told=print):
 
 
 def pairs(theirs, ours, order, told):
-    """Finishes two runs of each candidate back to back: `theirs` as `started` made them, `ours` as
-    `KernelbenchRun`s. Calls `told(name, their verdict, our record, who was first)` for each.
-
-    `order` is a random.Random: who times first is drawn."""
-    for run in theirs.values():
-        run.watcher.join()
-    for run in ours.values():
+    """Finishes two runs of each candidate, `theirs` as `started` made them and `ours` as
+    `KernelbenchRun`s with `each_trial`. The two make their timed calls in turns, so that both meet
+    the same clocks; `order` (a random.Random) draws who is first. Calls `told(name, their verdict,
+    our record)` for each."""
+    for run in [*theirs.values(), *ours.values()]:
         run.until_timing()
-    for name, run in theirs.items():
-        sides = [("theirs", run), ("ours", ours[name])]
-        order.shuffle(sides)
-        made = {side: one.finish() for side, one in sides}
-        told(name, made["theirs"], made["ours"], sides[0][0])
+    for name in theirs:
+        sides = [theirs[name], ours[name]]
+        while not (theirs[name].done or ours[name].answer is not None):
+            order.shuffle(sides)
+            for side in sides:
+                side.step()
+        told(name, theirs[name].finish(), ours[name].finish())

@@ -3,7 +3,7 @@
 
 With --kernelbench DIR (its src folder, obtained separately), KernelBench's own evaluator judges the
 same candidates, each in a fresh process as its scripts do, and our protocol beside it: a batch of
-both brings everything to where it would time, then the two of each candidate time back to back.
+both brings everything to where it would time, then the two of each candidate time in turns.
 """
 import os
 
@@ -107,7 +107,7 @@ def batches(samples, jobs):
 
 
 class Pairs:
-    """The samples by KernelBench's evaluator and by our protocol, timed back to back."""
+    """The samples by KernelBench's evaluator and by our protocol, timed in turns."""
 
     def __init__(self, arguments, options, figures):
         from quern.torch_lane import builder
@@ -129,8 +129,8 @@ class Pairs:
         texts = {sample.name: candidates.source_of(sample, self.arguments.pair_size[0], "cuda:0")
                  for sample in batch}
         references = {sample.name: self.references[sample.module] for sample in batch}
-        ours = {name: KernelbenchRun(self.options, self.builder, references[name], text)
-                for name, text in texts.items()}
+        ours = {name: KernelbenchRun(self.options, self.builder, references[name], text,
+                                     each_trial=True) for name, text in texts.items()}
         theirs = kernelbench_evaluator.started(
             self.folder, [(name, references[name], text) for name, text in texts.items()],
             self.base.name)
@@ -141,15 +141,19 @@ class Pairs:
         kernelbench_evaluator.pairs(theirs, ours, self.order, lambda name, *made: self._told(
             samples[name], *made))
 
-    def _told(self, sample, theirs, ours, first):
+    def _told(self, sample, theirs, ours):
         theirs_result, ours_result = theirs["result"], ours["result"]
         row = {"expected": list(sample.kernelbench), "theirs": pair_of(theirs_result),
-               "ours": pair_of(ours_result), "first": first,
+               "ours": pair_of(ours_result),
                "theirs_build_s": theirs["build_s"], "theirs_judge_s": theirs["judge_s"]}
         if theirs_result and ours_result:
             row.update(theirs_ms=theirs_result["runtime"], ours_ms=ours_result["runtime"],
                        theirs_reference_ms=theirs_result["ref_runtime"],
-                       ours_reference_ms=ours_result["ref_runtime"])
+                       ours_reference_ms=ours_result["ref_runtime"],
+                       theirs_medians_ms=theirs["medians_ms"],
+                       ours_medians_ms=[ours_result[kind]["median"] for kind in
+                                        ("runtime_stats", "ref_runtime_stats")
+                                        if ours_result[kind]])
         row["same"] = row["theirs"] == row["ours"]
         if not row["same"]:
             row["said"] = [str(theirs)[-500:], str(ours)[-500:]]

@@ -19,7 +19,7 @@ from quern.importer.source import BadModule, Module
 from quern.torch_lane import draws
 from quern.torch_lane.block import Block, Place, flatten, lay_out, unflatten
 from quern.torch_lane.channel import Channel, Gone, Message
-from quern.torch_lane.compare import Fingerprint, close_enough, compare, is_finite
+from quern.torch_lane.compare import Fingerprint, close_enough, compare, is_finite, use_fused
 
 POISON = 0xA5
 _MOST_KEPT = 0.4  # of a device's memory: what the allocator may hold for later
@@ -42,6 +42,7 @@ class Judge:
         self.blocks: list[Block] = []
         self.outputs: list[Block] = []
         self.history: list[list[int]] = []
+        self.slow = ""  # why comparison takes PyTorch's passes, on a device
 
     def _build(self) -> None:
         source = Module(self.settings["source"], self.settings["name"])
@@ -63,7 +64,6 @@ class Judge:
     def prepare(self, message: Message) -> Message:
         """Makes the reference; says what inputs and outputs look like."""
         self._build()
-        self.fingerprint = Fingerprint(self.device)
         with torch.no_grad():
             first = draws.draw(self.get_inputs, "published", self.seed + 1, self.device)
             kept = copy.deepcopy(first)
@@ -75,6 +75,10 @@ class Judge:
             flatten(one)[1], flatten(two)[1], strict=True))
         del two
         self._make_double(kept)
+        if self.device.startswith("cuda"):
+            self.slow = use_fused(self.device, {t.dtype for t in flatten(one)[1]
+                                                if t.is_floating_point()})
+        self.fingerprint = Fingerprint(self.device)
         self.tree, tensors = flatten(first)
         self.places, size = lay_out(tensors)
         _, outputs = flatten(one)
@@ -92,7 +96,7 @@ class Judge:
         answer = {"init": init, "tree": self.tree, "size": size, "out_size": out_size,
                   "places": [vars(place) for place in self.places], "random": random,
                   "out_tree": self.out_tree,
-                  "out_places": [vars(place) for place in self.out_places],
+                  "out_places": [vars(place) for place in self.out_places], "slow": self.slow,
                   "changes_inputs": self.changes_inputs, "double": self.double is not None,
                   "stray_tensors": len(stray), "call_s": self._time(kept),
                   "state": {"block": self.state.shared, "places": [
@@ -293,6 +297,7 @@ def _same(a: Any, b: Any) -> bool:
 def serve(settings: Message, channel: Channel) -> None:
     """Takes orders until the other end closes. Never returns to its caller's stack."""
     code = 0
+    os.environ.update(settings["environment"])
     try:
         os.setpgid(0, 0)
         judge = Judge(settings)

@@ -41,10 +41,11 @@ def _error_name(error: BaseException) -> str:
 
 
 class Evaluation:
-    """One evaluation in this process. `result` has KernelBench's fields."""
+    """One evaluation in this process. `result` has KernelBench's fields, and medians."""
 
     def __init__(self, settings: Message, quiet: Callable[[], None] = lambda: None) -> None:
-        self.quiet = quiet  # returns once nothing else runs; called before anything is timed
+        self.quiet = quiet  # returns once nothing else runs; called before anything is timed,
+        self.each_trial: bool = settings["each_trial"]  # or before each timed call besides
         self.output: Any = None
         self.reference: str = settings["reference"]
         self.candidate: str = settings["source"]
@@ -220,6 +221,8 @@ class Evaluation:
         self._synchronize()
         first = torch.cuda.Event(enable_timing=True)
         last = torch.cuda.Event(enable_timing=True)
+        if self.each_trial:
+            self.quiet()
         torch.empty((_CACHE_CELLS,), dtype=torch.int64, device=self.device).fill_(42)
         first.record()
         self.output = function(*arguments)
@@ -238,7 +241,8 @@ class Evaluation:
             return float(f"{value:.3g}")
 
         return {"mean": digits(statistics.fmean(times)), "std": digits(statistics.pstdev(times)),
-                "min": digits(min(times)), "max": digits(max(times)), "num_trials": len(times)}
+                "min": digits(min(times)), "max": digits(max(times)), "median": digits(statistics.median(times)),
+                "num_trials": len(times)}
 
     def baseline_ms(self, mode: str) -> float:
         """Their time of the reference program: eager (""), or under torch.compile."""

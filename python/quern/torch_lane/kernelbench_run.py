@@ -16,19 +16,20 @@ LIMIT_S = kernelbench.LIMIT_S + 120.0  # with builds
 
 class KernelbenchRun:
     """One evaluation in a confined process of its own. `until_timing` brings it to where it would
-    time; `finish` lets it, which wants a quiet machine. Not thread-safe."""
+    time; `finish` lets it, which wants a quiet machine. With `each_trial` it stops before each timed
+    call, and `step` lets it make one. Not thread-safe."""
 
     def __init__(self, options: Any, builder: Builder, reference: str, source: str,
                  backend: str = "", precision: str = "fp32",
-                 timed_trials: int = kernelbench.TIMED_TRIALS) -> None:
+                 timed_trials: int = kernelbench.TIMED_TRIALS, each_trial: bool = False) -> None:
         self.builder = builder
         self.answer: Report | None = None
-        self.is_timing = False
         self.until = time.monotonic() + LIMIT_S
         self.process = Process(kernelbench.serve, {
             "role": "kernelbench", "reference": reference, "source": source,
             "device": options.device, "confined": True, "may_compile": True,
             "precision": precision, "backend": backend, "timed_trials": timed_trials,
+            "each_trial": each_trial,
             "memory_bytes": options.memory_bytes, "fast_builds": True,
             "baselines": list(options.baselines), "readable": [PACKAGE],
             "environment": environment(options.cache, False)}, capture=True)
@@ -41,7 +42,7 @@ class KernelbenchRun:
             except Died as death:
                 self._ended(death)
                 break
-            if message.get("quiet") and not self.is_timing:
+            if message.get("quiet"):
                 return
             if "build" in message:
                 self.process.channel.send(self.builder.build(message["build"],
@@ -51,17 +52,23 @@ class KernelbenchRun:
                     "result": None, "reason": "its process sent something else"}
         self.process.close()
 
+    def step(self) -> None:
+        """Lets it go on until it wants to time again, or is done."""
+        if self.answer is not None:
+            return
+        try:
+            if time.monotonic() > self.until:
+                raise self.process.too_late()
+            self.process.send("time")
+        except Died as death:
+            self._ended(death)
+        self.until_timing()
+
     def finish(self) -> Report:
         """The record (kernelbench.evaluate), after `until_timing`; {"result": None, "reason"} where
         the process ended."""
-        if self.answer is None:
-            self.is_timing = True
-            try:
-                self.process.send("time")
-            except Died as death:
-                self._ended(death)
-            self.until_timing()
-        assert self.answer is not None
+        while self.answer is None:
+            self.step()
         return self.answer
 
     def _ended(self, death: Died) -> None:

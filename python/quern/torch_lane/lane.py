@@ -73,7 +73,10 @@ class Lane:
         self.orders_s: dict[str, float] = {}    # waited for answers to each order
         self.judge = Process(judge.serve, {"source": source, "name": name,
                                            "device": options.device,
-                                           "seed": options.seed + PARAMETER_SEED}, capture=False)
+                                           "seed": options.seed + PARAMETER_SEED,
+                                           "environment": builder.environment(str(self.builder.cache),
+                                                                              True)},
+                             capture=False)
         if options.device.startswith("cuda"):  # contexts are made while the reference is
             self.spare = self._fork("candidate")
             self.waiting = {kind: self._fork("baseline") for kind in options.baselines}
@@ -270,6 +273,9 @@ class Lane:
         loaded = self._load(process, source, "ModelNew", LOAD_LIMIT_S, may_compile=compiles,
                             meanwhile=self._draw_first)
         report["notes"] += process.notes
+        if self.facts["slow"]:
+            report["notes"].append(f"values are compared by PyTorch's operators: "
+                                   f"{self.facts['slow']}")
         report["parameters"] = loaded["state"]
         self._refuse_replaced(loaded["replaced"])
         clock.mark("load")
@@ -322,6 +328,7 @@ class Lane:
             self._check_slots(process, report, [0], "as the next operation sees it", ordered=True)
         self._draw_all("published", 5)
         self._check_slots(process, report, list(range(self.slots)), "several calls")
+        self._refuse_remains(process)
 
     def _check_slots(self, process: Process, report: Report, slots: list[int], name: str,
                      ordered: bool = False) -> None:
@@ -383,6 +390,14 @@ class Lane:
                 "patched_torch"
             raise Stop("rejected", "the candidate replaces " + ", ".join(names[:5]), breach=breach)
 
+    def _refuse_remains(self, process: Process) -> None:
+        """What calls leave behind: replaced functions, threads."""
+        probe = self._answer(process, "probe", CALL_LIMIT_S)
+        self._refuse_replaced(probe["replaced"])
+        if probe["threads"] > 0:
+            raise Stop("rejected", f"{probe['threads']} threads of the candidate are still there "
+                       "after its call", breach="left_threads")
+
     def kernelbench(self, source: str, **settings: Any) -> Report:
         """What KernelBench's own evaluation says of it (docs/torch_lane.md)."""
         run = KernelbenchRun(self.options, self.builder, self.source, source, **settings)
@@ -425,11 +440,7 @@ class Lane:
                 if name == "candidate":
                     self._check_timed(process, report, chosen)
         self._refuse_late(samples, late)
-        probe = self._answer(process, "probe", CALL_LIMIT_S)
-        self._refuse_replaced(probe["replaced"])
-        if probe["threads"] > 0:
-            raise Stop("rejected", f"{probe['threads']} threads of the candidate are still there "
-                       "after its call", breach="left_threads")
+        self._refuse_remains(process)
         report["timing"] = summary(samples["candidate"], len(slots))
         report["baselines"] = {
             name: {**summary(values, len(slots)), **paired(values, samples["candidate"])}
