@@ -174,14 +174,14 @@ class Pairs:
         print(self.figures["agreement"], [round(r, 3) for r in ratios], flush=True)
 
 
-def paired(samples, references, options, arguments, figures):
-    """Runs what is asked for; their builds go on beside our strict verdicts."""
+def paired(samples, alone, references, options, arguments, figures):
+    """Pairs of `samples`; their builds go on beside our verdicts on those `alone`."""
     judged = [sample for sample in samples if sample.kernelbench is not None]
     parts = batches(judged, arguments.jobs)
     made = Pairs(arguments, options, figures)
     running = made.start(parts[0])
     if arguments.protocols:
-        ours(samples, references, options, arguments, figures)
+        ours(alone, references, options, arguments, figures)
     began = time.monotonic()
     made.finish(parts[0], *running)
     for part in parts[1:]:
@@ -208,7 +208,8 @@ def arguments_of():
     parser.add_argument("--protocols", nargs="*", default=["strict", "kernelbench"],
                         help="of ours, each alone; none: pairs alone")
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--part", default="", help="I/N: the I-th of N parts of the candidates")
+    parser.add_argument("--part", default="1/1",
+                        help="I/N: the I-th of N parts of the candidates, of those judged alone")
     return parser.parse_args()
 
 
@@ -221,9 +222,8 @@ def main():
                and (not arguments.only or any(re.search(word, sample.name)
                                               for word in arguments.only))
                and not any(re.search(word, sample.name) for word in arguments.skip)]
-    if arguments.part:
-        which, parts = map(int, arguments.part.split("/"))
-        samples = samples[which - 1::parts]
+    which, parts = map(int, arguments.part.split("/"))
+    alone = samples[which - 1::parts]
     references = candidates.modules(arguments.batch, arguments.n)
     figures = {"device": arguments.device, "batch": arguments.batch, "n": arguments.n}
     options = Options(device=arguments.device, rounds=arguments.rounds,
@@ -231,9 +231,9 @@ def main():
                       baselines=tuple(arguments.baselines.split(",")))
     began = time.monotonic()
     if arguments.kernelbench:
-        paired(samples, references, options, arguments, figures)
+        paired(samples, alone, references, options, arguments, figures)
     elif arguments.protocols:
-        ours(samples, references, options, arguments, figures)
+        ours(alone, references, options, arguments, figures)
     figures["wall_s"] = time.monotonic() - began
     quern.save(arguments.out, figures)
 
