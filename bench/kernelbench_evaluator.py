@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import select
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,9 @@ import time
 
 CHILD = pathlib.Path(__file__).with_name("kernelbench_process.py")
 BUILD_LIMIT_S, JUDGE_LIMIT_S = 240.0, 180.0
+# Calls in a turn where turns of one call are shorter than that: a process that has just slept is too
+# slow in launching them.
+BLOCK, SHORT_S = 100, 0.8e-3
 
 
 class _Run:
@@ -58,23 +62,23 @@ class _Run:
         """Once it wants to time, or is done."""
         self.watcher.join()
 
-    def step(self):
-        """Lets it go on until it wants to time again, or is done."""
-        if self.done:
-            return
+    def step(self, count=1):
+        """Lets it go on until it has wanted to time so many times more, or is done."""
         began = time.monotonic()
         try:
-            os.write(self.go, b"g")
+            os.write(self.go, b"g" * (0 if self.done else count))
         except BrokenPipeError:
             pass
-        self._look(JUDGE_LIMIT_S)
+        for _ in range(count):
+            if not self.done:
+                self._look(JUDGE_LIMIT_S)
         self.judge_s += time.monotonic() - began
 
     def finish(self):
         """{"result", "wall_s", ...}; the time in which it only waited for others is left out."""
         self.until_timing()
         while not self.done:
-            self.step()
+            self.step(BLOCK)
         began = time.monotonic()
         self.process.wait()
         self.judge_s += time.monotonic() - began
@@ -109,15 +113,19 @@ def judge(folder, rows, jobs, environment=None, told=print):
 
 def pairs(theirs, ours, order, told):
     """Finishes two runs of each candidate, `theirs` as `started` made them and `ours` as
-    `KernelbenchRun`s with `each_trial`. The two make their timed calls in turns, so that both meet
-    the same clocks; `order` (a random.Random) draws who is first. Calls `told(name, their verdict,
-    our record)` for each."""
+    `KernelbenchRun`s with `each_trial`. The two make their timed calls in turns, one by one where
+    they are long and a clock may change meanwhile; `order` (a random.Random) draws who is first.
+    Calls `told(name, their verdict, our record)` for each."""
     for run in [*theirs.values(), *ours.values()]:
         run.until_timing()
     for name in theirs:
-        sides = [theirs[name], ours[name]]
+        sides, turns, calls = [theirs[name], ours[name]], [], 1
         while not (theirs[name].done or ours[name].answer is not None):
             order.shuffle(sides)
+            began = time.monotonic()
             for side in sides:
-                side.step()
+                side.step(calls)
+            turns.append((time.monotonic() - began) / 2)
+            if len(turns) == 7:  # the first two warm up
+                calls = BLOCK if statistics.median(turns[2:]) < SHORT_S else 1
         told(name, theirs[name].finish(), ours[name].finish())

@@ -164,14 +164,20 @@ class Pairs:
     def summarise(self):
         """Prints how many agree; times of those that take 20 us or more, candidates and references
         alike."""
-        ratios = sorted(row[f"ours{kind}_ms"] / row[f"theirs{kind}_ms"] for row in
-                        self.rows.values() for kind in ("", "_reference")
-                        if row.get(f"theirs{kind}_ms", 0) >= 0.02 and row["ours" + kind + "_ms"] > 0)
-        same = sum(row["same"] for row in self.rows.values())
-        within = sum(abs(ratio - 1) <= 0.03 for ratio in ratios)
-        self.figures["agreement"] = {"pairs": len(self.rows), "same": same, "times": len(ratios),
-                                     "within_3_percent": within}
-        print(self.figures["agreement"], [round(r, 3) for r in ratios], flush=True)
+        rows = self.rows.values()
+        found = {"pairs": len(rows), "same": sum(row["same"] for row in rows)}
+        ratios = {"means": [row[f"ours{kind}_ms"] / row[f"theirs{kind}_ms"] for row in rows
+                            for kind in ("", "_reference") if row.get(f"theirs{kind}_ms", 0) >= 0.02
+                            and row[f"ours{kind}_ms"] > 0],
+                  "medians": [mine / other for row in rows for mine, other in zip(
+                      row.get("ours_medians_ms", []), row.get("theirs_medians_ms", []))
+                      if other >= 0.02]}
+        for kind, values in ratios.items():
+            found[kind] = {"times": len(values),
+                           "within_3_percent": sum(abs(ratio - 1) <= 0.03 for ratio in values)}
+            print(kind, [round(ratio, 3) for ratio in sorted(values)])
+        self.figures["agreement"] = found
+        print(found, flush=True)
 
 
 def paired(samples, alone, references, options, arguments, figures):

@@ -213,16 +213,18 @@ class Evaluation:
         if self.cuda:
             torch.cuda.empty_cache()
         clock = self._event_time if self.cuda else self._host_time
-        times = [clock(function, arguments) for _ in range(self.trials + 1)][1:]
+        times = []
+        for _ in range(self.trials + 1):
+            if self.each_trial:
+                self.quiet()
+            times.append(clock(function, arguments))
         self.output = None
-        return times
+        return times[1:]
 
     def _event_time(self, function: Any, arguments: list[Any]) -> float:
         self._synchronize()
         first = torch.cuda.Event(enable_timing=True)
         last = torch.cuda.Event(enable_timing=True)
-        if self.each_trial:
-            self.quiet()
         torch.empty((_CACHE_CELLS,), dtype=torch.int64, device=self.device).fill_(42)
         first.record()
         self.output = function(*arguments)

@@ -34,8 +34,8 @@ class KernelbenchRun:
             "baselines": list(options.baselines), "readable": [PACKAGE],
             "environment": environment(options.cache, False)}, capture=True)
 
-    def until_timing(self) -> None:
-        """Answers what it asks to have built, until it wants to time or is done."""
+    def until_timing(self, times: int = 1) -> None:
+        """Answers what it asks to have built, until it has wanted to time so often or is done."""
         while self.answer is None:
             try:
                 message, _ = self.process.receive(max(0.1, self.until - time.monotonic()))
@@ -43,7 +43,10 @@ class KernelbenchRun:
                 self._ended(death)
                 break
             if message.get("quiet"):
-                return
+                times -= 1
+                if times == 0:
+                    return
+                continue
             if "build" in message:
                 self.process.channel.send(self.builder.build(message["build"],
                                                              self.process.scratch))
@@ -52,17 +55,18 @@ class KernelbenchRun:
                     "result": None, "reason": "its process sent something else"}
         self.process.close()
 
-    def step(self) -> None:
-        """Lets it go on until it wants to time again, or is done."""
+    def step(self, count: int = 1) -> None:
+        """Lets it go on until it has wanted to time so many times more, or is done."""
         if self.answer is not None:
             return
         try:
             if time.monotonic() > self.until:
                 raise self.process.too_late()
-            self.process.send("time")
+            for _ in range(count):
+                self.process.send("time")
         except Died as death:
             self._ended(death)
-        self.until_timing()
+        self.until_timing(count)
 
     def finish(self) -> Report:
         """The record (kernelbench.evaluate), after `until_timing`; {"result": None, "reason"} where
