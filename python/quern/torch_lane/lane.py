@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import math
 import random
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,7 +20,8 @@ from quern.torch_lane import builder, judge, runner, static_checks
 from quern.torch_lane.kernelbench_run import KernelbenchRun
 from quern.torch_lane.process import Died, Process
 from quern.torch_lane.timing import Stages, paired, summary
-from quern.torch_lane.verdicts import Stop, died, raised
+from quern.torch_lane.verdicts import (Stop, died, judge_shape, raised, refuse_late,
+                                       refuse_replaced)
 
 Report = dict[str, Any]
 
@@ -277,7 +277,7 @@ class Lane:
             report["notes"].append(f"values are compared by PyTorch's operators: "
                                    f"{self.facts['slow']}")
         report["parameters"] = loaded["state"]
-        self._refuse_replaced(loaded["replaced"])
+        refuse_replaced(loaded["replaced"])
         clock.mark("load")
         # Whatever compiles when first called does so here; the answer is only remembered.
         self._answer(process, "run", LOAD_LIMIT_S if compiles else 5 + self._limit_s(1), slots=[0])
@@ -335,7 +335,7 @@ class Lane:
         self._ask_judge("poison")
         self._run(process, slots, ordered=ordered)
         _, told = self._deliver(process, [(i, i) for i in range(len(slots))])
-        self._judge_shape(told["outputs"][0])
+        judge_shape(told["outputs"][0], self.facts)
         for index, slot in enumerate(slots):
             found = self._ask_judge("check", slot=slot, output=index, remember=index == 0,
                                     all_inputs=index == 0)
@@ -349,21 +349,6 @@ class Lane:
             self._refuse_changed(found)
             if not found["ok"]:
                 self._refuse_answer(process, found, name, len(slots), ordered)
-
-    def _judge_shape(self, told: Report) -> None:
-        """What the candidate's process says of its output, where it contradicts the reference."""
-        if told["types"] and any(kind not in ("Tensor", "Parameter") for kind in told["types"]):
-            raise Stop("rejected", f"an output is a {told['types'][0]}, not a Tensor: it may "
-                       "compute when it is looked at", breach="lazy_output")
-        places, wanted = told["places"], self.facts["out_places"]
-        if told["tree"] != self.facts["out_tree"] or len(places) != len(wanted):
-            raise Stop("wrong_result", f"{len(places)} outputs, or their nesting, are not the "
-                       f"reference's {len(wanted)}")
-        for place, want in zip(places, wanted, strict=True):
-            if place["shape"] != want["shape"]:
-                raise Stop("wrong_result", f"shape {place['shape']} instead of {want['shape']}")
-            if place["dtype"] != want["dtype"]:
-                raise Stop("wrong_result", f"type {place['dtype']} instead of {want['dtype']}")
 
     def _refuse_changed(self, found: Report) -> None:
         if found["changed_inputs"] and not self.facts["changes_inputs"]:
@@ -383,17 +368,10 @@ class Lane:
         raise Stop("wrong_result", "NaN or infinite where the reference is not" if found.get("nan")
                    else f"wrong values on inputs drawn {name}", detail)
 
-    def _refuse_replaced(self, names: list[str]) -> None:
-        if names:
-            breach = "patched_timer" if any(
-                name.split(".")[-1] in static_checks.TIMER_NAMES for name in names) else \
-                "patched_torch"
-            raise Stop("rejected", "the candidate replaces " + ", ".join(names[:5]), breach=breach)
-
     def _refuse_remains(self, process: Process) -> None:
         """What calls leave behind: replaced functions, threads."""
         probe = self._answer(process, "probe", CALL_LIMIT_S)
-        self._refuse_replaced(probe["replaced"])
+        refuse_replaced(probe["replaced"])
         if probe["threads"] > 0:
             raise Stop("rejected", f"{probe['threads']} threads of the candidate are still there "
                        "after its call", breach="left_threads")
@@ -439,7 +417,7 @@ class Lane:
                     late[name].append(delivered)
                 if name == "candidate":
                     self._check_timed(process, report, chosen)
-        self._refuse_late(samples, late)
+        refuse_late(samples, late, self.slots)
         self._refuse_remains(process)
         report["timing"] = summary(samples["candidate"], len(slots))
         report["baselines"] = {
@@ -463,20 +441,6 @@ class Lane:
             report["checks"].append({"name": "timed call", "level": "V1", "passed": False,
                                      "max_error": -1.0, "detail": found["detail"]})
             self._refuse_answer(process, found, "a timed call", self.slots, False)
-
-    def _refuse_late(self, samples: dict[str, list[float]], late: dict[str, list[float]]) -> None:
-        """Work put off until the outputs are asked for."""
-        if "eager" not in late or len(late["candidate"]) < 2:
-            return
-        batch = statistics.median(samples["eager"]) * self.slots
-        own = statistics.median(samples["candidate"]) * self.slots
-        usual = statistics.median(late["eager"])
-        noise = statistics.median(abs(value - usual) for value in late["eager"])
-        excess = statistics.median(late["candidate"]) - usual
-        if excess > 0.5 * batch + 4 * noise and own < 0.5 * batch:
-            raise Stop("rejected", f"it answers after {1e3 * own:.3g} ms and its outputs come "
-                       f"{1e3 * excess:.3g} ms later than PyTorch's: the work is put off",
-                       breach="early_done")
 
     def _try_other_size(self, process: Process, report: Report) -> None:
         """Whether it also works at another size: knowledge, no condition."""
