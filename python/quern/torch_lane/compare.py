@@ -18,6 +18,7 @@ PIECE = 1 << 26  # elements
 
 
 _fused: Any = None  # device_passes, where `use_fused` has tried it
+_SAMPLES = (4_099, 9_500_003)  # elements: one program of a pass, and more than one round of all
 
 
 def use_fused(device: str, dtypes: set[torch.dtype]) -> str:
@@ -30,13 +31,10 @@ def use_fused(device: str, dtypes: set[torch.dtype]) -> str:
     try:
         from quern.torch_lane import device_passes
 
-        print_ = Fingerprint(device)
-        sample = torch.randn(40_000, 4, dtype=torch.float64, device=device)
-        plain = print_.of(sample.view(torch.uint8).view(-1)[:1 << 20])
-        found = {dtype: _measured(sample, sample * 1.01, dtype) for dtype in dtypes}
+        samples = [torch.randn(size, dtype=torch.float64, device=device) for size in _SAMPLES]
+        plain = _answers(samples, dtypes, Fingerprint(device))
         _fused = device_passes
-        same = plain == print_.of(sample.view(torch.uint8).view(-1)[:1 << 20]) and all(
-            _measured(sample, sample * 1.01, dtype) == values for dtype, values in found.items())
+        same = plain[1:] == _answers(samples, dtypes, plain[0])[1:]
     except Exception as error:  # noqa: BLE001  of any version's inside; nothing depends on it
         _fused = None
         return f"{type(error).__name__}: {error}"[:300]
@@ -46,9 +44,26 @@ def use_fused(device: str, dtypes: set[torch.dtype]) -> str:
     return ""
 
 
-def _measured(sample: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> list[float]:
+def _answers(samples: list[torch.Tensor], dtypes: set[torch.dtype],
+             prints: "Fingerprint") -> list[Any]:
+    """`prints`, then what is found in samples, and in them with one value changed, here and there."""
+    found: list[Any] = [prints]
+    for sample in samples:
+        flat = sample.view(torch.uint8)
+        found.append(prints.of(flat[:flat.numel() // 4096 * 4096]))
+        for dtype in dtypes:
+            own = sample.to(dtype)
+            found.append(_measured(own * 1.01, sample, own))
+            for place in range(0, len(sample), max(1, len(sample) // 7)):
+                other = own.clone()
+                other[-1 - place] += 1
+                found.append(_measured(other, sample, own))
+    return found
+
+
+def _measured(got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> list[float]:
     found = _Measured()
-    found.add_all(other.to(dtype), sample, sample.to(dtype))
+    found.add_all(got, want, own)
     return [found.scale, found.rounding, found.error]
 
 
