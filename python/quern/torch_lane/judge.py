@@ -17,7 +17,7 @@ import torch
 
 from quern.importer.source import BadModule, Module
 from quern.torch_lane import draws
-from quern.torch_lane.block import Block, Place, flatten, lay_out, unflatten
+from quern.torch_lane.block import Block, Place, dtype_named, flatten, lay_out, unflatten
 from quern.torch_lane.channel import Channel, Gone, Message
 from quern.torch_lane.compare import Fingerprint, close_enough, compare, is_finite, use_fused
 
@@ -28,7 +28,7 @@ _MOST_KEPT = 0.4  # of a device's memory: what the allocator may hold for later
 class Judge:
     """State of this process. Orders are methods whose names are in `ORDERS`."""
 
-    ORDERS = ("prepare", "reserve", "draw", "check", "poison", "resized", "restore")
+    ORDERS = ("prepare", "reserve", "warm", "draw", "check", "poison", "resized", "restore")
 
     def __init__(self, settings: Message) -> None:
         self.settings = settings
@@ -42,7 +42,6 @@ class Judge:
         self.blocks: list[Block] = []
         self.outputs: list[Block] = []
         self.history: list[list[int]] = []
-        self.slow = ""  # why comparison takes PyTorch's passes, on a device
 
     def _build(self) -> None:
         source = Module(self.settings["source"], self.settings["name"])
@@ -75,9 +74,6 @@ class Judge:
             flatten(one)[1], flatten(two)[1], strict=True))
         del two
         self._make_double(kept)
-        if self.device.startswith("cuda"):
-            self.slow = use_fused(self.device, {t.dtype for t in flatten(one)[1]
-                                                if t.is_floating_point()})
         self.fingerprint = Fingerprint(self.device)
         self.tree, tensors = flatten(first)
         self.places, size = lay_out(tensors)
@@ -96,7 +92,7 @@ class Judge:
         answer = {"init": init, "tree": self.tree, "size": size, "out_size": out_size,
                   "places": [vars(place) for place in self.places], "random": random,
                   "out_tree": self.out_tree,
-                  "out_places": [vars(place) for place in self.out_places], "slow": self.slow,
+                  "out_places": [vars(place) for place in self.out_places],
                   "changes_inputs": self.changes_inputs, "double": self.double is not None,
                   "stray_tensors": len(stray), "call_s": self._time(kept),
                   "state": {"block": self.state.shared, "places": [
@@ -142,6 +138,19 @@ class Judge:
         return {"inputs": [block.shared for block in self.blocks],
                 "outputs": [block.shared for block in self.outputs], "fds": fds}
 
+    def warm(self, message: Message) -> Message:
+        """Brings in what draws and comparisons run on a device; says why these take PyTorch's
+        operators there, if they do."""
+        if not self.device.startswith("cuda"):
+            return {}
+        dtypes = {dtype_named(place.dtype) for place in self.out_places}
+        slow = use_fused(self.device, {dtype for dtype in dtypes if dtype.is_floating_point})
+        for name in draws.DISTRIBUTIONS:
+            draws.transform([torch.rand(64, device=self.device)], name)
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        return {"slow": slow}
+
     def draw(self, message: Message) -> Message:
         """Fresh inputs in some slots; false where the reference makes no finite answer of them."""
         finite = True
@@ -153,8 +162,6 @@ class Judge:
             self._fill(slot, tensors)
             self._note(slot, inputs, (name, seed))
             del inputs, tensors
-            if message.get("expect"):
-                self._expect(slot)
             if name != "published":
                 finite &= all(map(is_finite, self._expect(slot)[0]))
         if self.device.startswith("cuda"):

@@ -70,6 +70,7 @@ class Lane:
         self.spare: Process | None = None   # confined, with a device context, without a candidate
         self.waiting: dict[str, Process] = {}   # for baselines, with a device context
         self.leaving: list[Process] = []    # told to end
+        self.is_warming, self.slow = False, ""  # the judge; why it compares slower than it might
         self.orders_s: dict[str, float] = {}    # waited for answers to each order
         self.judge = Process(judge.serve, {"source": source, "name": name,
                                            "device": options.device,
@@ -90,6 +91,10 @@ class Lane:
 
     def _ask_judge(self, order: str, fds: list[int] | None = None, **fields: Any) -> Report:
         began = time.monotonic()
+        if self.is_warming:
+            self.is_warming = False
+            answer, _ = self.judge.receive(600)
+            self.slow = answer.get("slow", answer.get("error", ""))
         self.judge.send(order, fds, **fields)
         answer, received = self.judge.receive(600)
         self._spent(order, began)
@@ -116,6 +121,8 @@ class Lane:
             self.slots = max(2, min(MOST_SLOTS, max(4, wanted), fitting))
             self.blocks = self._ask_judge("reserve", size=self.facts["size"], slots=self.slots,
                                           out_size=self.facts["out_size"], outputs=self.slots)
+            self.judge.send("warm")  # beside whatever the first candidate has to build
+            self.is_warming = True
         except Died as death:
             raise ReferenceUnfit(f"{self.name}: the reference ended with signal {death.signal}, "
                                  f"exit code {death.exit_code}") from None
@@ -150,14 +157,12 @@ class Lane:
         return process
 
     def _load(self, process: Process, source: str, entry: str, limit_s: float,
-              compile_mode: str = "", may_compile: bool = True,
-              meanwhile: Callable[[], object] = lambda: None) -> Report:
-        """Module made, `meanwhile` called beside that, memory mapped. Raises Died and Stop."""
+              compile_mode: str = "", may_compile: bool = True) -> Report:
+        """Module made, memory mapped. Raises Died and Stop."""
         process.send("adopt", source=source, entry=entry, compile=compile_mode,
                      may_compile=may_compile)
         process.send("load", self.facts["fds"], seed=self.options.seed + PARAMETER_SEED,
                      init=self.facts["init"], state=self.facts["state"])
-        meanwhile()
         process.notes += self._answer(process, None, CALL_LIMIT_S)["notes"]
         loaded = self._answer(process, None, limit_s)
         self._answer(process, "bind", CALL_LIMIT_S, fds=self.blocks["fds"],
@@ -270,15 +275,13 @@ class Lane:
         clock = Stages(report["stages_ms"])
         built = self.builder.spent_s
         compiles = static_checks.starts_compilers(source)
-        loaded = self._load(process, source, "ModelNew", LOAD_LIMIT_S, may_compile=compiles,
-                            meanwhile=self._draw_first)
+        loaded = self._load(process, source, "ModelNew", LOAD_LIMIT_S, may_compile=compiles)
         report["notes"] += process.notes
-        if self.facts["slow"]:
-            report["notes"].append(f"values are compared by PyTorch's operators: "
-                                   f"{self.facts['slow']}")
         report["parameters"] = loaded["state"]
         refuse_replaced(loaded["replaced"])
         clock.mark("load")
+        self._reap()
+        self._ask_judge("draw", draws=[[0, "published", self._seed(1)]])
         # Whatever compiles when first called does so here; the answer is only remembered.
         self._answer(process, "run", LOAD_LIMIT_S if compiles else 5 + self._limit_s(1), slots=[0])
         self._deliver(process, [(0, 0)])
@@ -286,6 +289,8 @@ class Lane:
         report["notes"] += self._answer(process, "confine", CALL_LIMIT_S)["notes"]
         clock.mark("warm_up")
         report["stages_ms"]["build"] = 1000 * (self.builder.spent_s - built)
+        if self.slow:
+            report["notes"].append("values are compared by PyTorch's operators: " + self.slow)
         self._verify(process, report)
         clock.mark("verify")
         with self.options.alone():
@@ -294,10 +299,6 @@ class Lane:
         self._try_other_size(process, report)
         report["method"] = METHOD.format(
             len({c["distribution"] for c in report["checks"] if "distribution" in c}))
-
-    def _draw_first(self) -> None:
-        self._reap()
-        self._ask_judge("draw", draws=[[0, "published", self._seed(1)]], expect=True)
 
     def _limit_s(self, calls: int) -> float:
         return 2.0 + 50 * calls * max(self.facts["call_s"], 1e-3)
