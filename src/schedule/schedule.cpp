@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "schedule/actions.h"
+#include "schedule/precision.h"
 #include "schedule/regroup.h"
 #include "schedule/rows.h"
 
@@ -268,9 +269,16 @@ Reason online_rewrite(ScheduleState* state, int target, const std::string& with)
 }
 
 /// The actions that stand for something of their own on a device.
-constexpr const char* kDeviceOnly[] = {
-    "launch_bounds", "cross_thread_reduction", "coarsen",           "vectorize",         "unroll",
-    "cache_read",    "online_rewrite",         "software_pipeline", "register_transpose"};
+constexpr const char* kDeviceOnly[] = {"launch_bounds",
+                                       "cross_thread_reduction",
+                                       "coarsen",
+                                       "vectorize",
+                                       "unroll",
+                                       "cache_read",
+                                       "online_rewrite",
+                                       "software_pipeline",
+                                       "register_transpose",
+                                       "split_k"};
 
 bool device_only(std::string_view name) {
   return std::find(std::begin(kDeviceOnly), std::end(kDeviceOnly), name) != std::end(kDeviceOnly);
@@ -284,6 +292,9 @@ Reason apply_on_device(ScheduleState* state, int target, const ActionInfo& actio
   if (name == "software_pipeline") {
     if (!tiles) return "its group is not tensorized; do that first";
     group.params["stages"] = integer(step, "stages", 2);
+  } else if (name == "split_k") {
+    if (!tiles) return "its group is not tensorized; do that first";
+    group.params["split_k"] = integer(step, "parts", 1);
   } else if (name == "vectorize") {
     if (const std::string* axis = step.find("axis")) {
       if (Reason reason = set_axis(state, target, *axis); !reason.empty()) return reason;
@@ -328,7 +339,7 @@ Reason software_pipeline(ScheduleState* state, int target, const Step& step) {
 }
 
 Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
-  if (state->target == ScheduleTarget::kDevice && device_only(action.name)) {
+  if (state->target != ScheduleTarget::kCpu && device_only(action.name)) {
     return apply_on_device(state, target, action, step);
   }
   Group& group = owner_group(*state, target);
@@ -336,6 +347,8 @@ Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, co
   if (name == "vectorize") return vectorize(state, target, action, step);
   if (name == "reorder") return set_axis(state, target, *step.find("inner"));
   if (name == "rfactor") return rfactor(state, target, step);
+  if (name == "set_precision") return set_precision(state, target, step);
+  if (name == "emulate_precision") return emulate_precision(state, target, step);
   if (name == "non_temporal_store") return non_temporal(state, target);
   if (name == "tensorize") return tensorize(state, target);
   if (name == "approximate_math") return approximate_math(state, target);
@@ -356,7 +369,7 @@ Reason apply_action(ScheduleState* state, int target, const ActionInfo& action, 
   if (action.name == "compute_inline") return inline_statement(state, target);
   if (owner(*state, target) < 0) return "the statement was inlined";
   if (action.name == "compute_root") return compute_root(state, target);
-  const bool own = state->target == ScheduleTarget::kDevice && device_only(action.name);
+  const bool own = state->target != ScheduleTarget::kCpu && device_only(action.name);
   if (action.params[0].kind == "statement" && !own) return apply_pair(state, target, action, step);
   return apply_nest(state, target, action, step);
 }
