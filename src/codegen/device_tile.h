@@ -25,7 +25,9 @@ namespace quern {
 /// 1
 ///   products in TF32 for each one; `mr` then counts fragments of 16 rows, `nr` of 8 columns, of a
 ///   warp's tile; CUDA;
-/// - `split_k` (split_k): blocks that share the terms of a tile; their sums lie in scratch memory,
+/// - `terms` (emulate_precision), default 8: summed on tensor cores, which truncate as they add,
+///   before ordinary units add them to the results;
+/// - `parts` (split_k): blocks that share the terms of a tile; their sums lie in scratch memory,
 /// and
 ///   a second launch adds them up and computes what follows;
 /// - `width` 4: operands are fetched, and results stored, in 16-byte vectors where they allow it

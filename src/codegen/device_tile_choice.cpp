@@ -10,7 +10,7 @@ namespace {
 
 /// Parameters as in device_tile.h.
 struct Tile {
-  int64_t mr, nr, mc, nc, kc, stages, resident;
+  int64_t mr, nr, mc, nc, kc, stages, resident, terms = 8;
 };
 
 struct Choice {
@@ -36,10 +36,12 @@ std::vector<Choice> ordinary_choices() {
 
 /// Fragments are split in two as they are read, by every warp: large tiles of warps split less.
 std::vector<Choice> tensor_choices() {
-  return {{{4, 8, 128, 128, 16, 4, 0}, 128, 1.0, 2}, {{4, 4, 128, 128, 16, 4, 0}, 256, 0.95, 1},
-          {{2, 4, 64, 128, 32, 3, 0}, 256, 0.85, 2}, {{2, 4, 128, 64, 32, 3, 0}, 256, 0.85, 2},
-          {{2, 4, 64, 64, 32, 3, 0}, 128, 0.8, 4},   {{2, 4, 32, 128, 32, 3, 0}, 128, 0.75, 3},
-          {{2, 2, 64, 32, 32, 3, 0}, 128, 0.6, 4},   {{1, 2, 32, 32, 32, 4, 0}, 128, 0.4, 6}};
+  return {
+      {{4, 8, 128, 128, 16, 4, 0, 8}, 128, 1.0, 2},  {{2, 8, 64, 128, 32, 3, 0, 32}, 128, 0.98, 2},
+      {{4, 4, 128, 64, 32, 3, 0, 16}, 128, 0.93, 2}, {{2, 4, 64, 128, 32, 3, 0, 16}, 256, 0.88, 2},
+      {{2, 4, 64, 64, 32, 2, 0, 32}, 128, 0.95, 2},  {{2, 4, 64, 64, 16, 4, 0, 16}, 128, 0.94, 3},
+      {{2, 4, 32, 128, 32, 3, 0, 16}, 128, 0.7, 2},  {{2, 2, 64, 32, 32, 3, 0, 16}, 128, 0.75, 4},
+      {{1, 2, 32, 32, 32, 4, 0, 16}, 128, 0.5, 5}};
 }
 
 /// Multiply-adds that a multiprocessor could do until the last block has ended.
@@ -55,7 +57,7 @@ double time_of(const Choice& choice, int64_t parts, const Problem& p, bool tenso
   double time = static_cast<double>(rounds) * tile * (warps + 4) / warps / choice.rate;
   if (parts > 1) {
     // A launch of 3 us, and parts that are written and read at 16 bytes a clock and multiprocessor.
-    const double a_clock = tensor_cores ? 400 : 100;
+    const double a_clock = tensor_cores ? 300 : 100;
     const double moved = static_cast<double>(parts * p.m * p.n * p.batch) * 8 / 16;
     time += a_clock * (5000 + moved / p.multiprocessors);
   }
@@ -82,7 +84,7 @@ std::vector<std::map<std::string, int64_t>> device_tile_params(const ir::Program
     const Problem problem{m, n, count(contraction->k), count(contraction->batch), multiprocessors};
     for (Choice& choice : choices) {
       choice.time = time_of(choice, 1, problem, tensor_cores);
-      for (const int64_t parts : {2, 3, 4, 8}) {
+      for (const int64_t parts : {2, 3, 4, 6, 8, 12, 16, 24, 32, 64}) {
         const double time = time_of(choice, parts, problem, tensor_cores);
         if (time >= choice.time) continue;
         choice.time = time;
@@ -102,7 +104,8 @@ std::vector<std::map<std::string, int64_t>> device_tile_params(const ir::Program
                       {"kc", t.kc},
                       {"stages", t.stages},
                       {"resident", t.resident},
-                      {"parts", choice.parts}});
+                      {"parts", choice.parts},
+                      {"terms", t.terms}});
   }
   return params;
 }

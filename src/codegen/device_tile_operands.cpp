@@ -53,6 +53,10 @@ Result<void> check_tensor_tiles(const TileParams& p) {
                   "mc is a multiple of 16 mr, nc of 8 nr");
   }
   if (p.kc % 8 != 0) return misfit(fmt::format("fragments {} deep", p.kc), "a multiple of 8");
+  if (p.terms % 8 != 0 || p.kc % p.terms != 0) {
+    return misfit(fmt::format("sums of {} terms in tiles {} deep", p.terms, p.kc),
+                  "kc is a multiple of terms, terms of 8");
+  }
   if (p.bytes() > kDynamicLocalBytes) {
     return misfit(fmt::format("{} bytes of local memory", p.bytes()), "smaller mc, nc or kc");
   }
@@ -98,7 +102,8 @@ Result<TileParams> tile_params_of(const Group& group) {
                group.param("width", 1) >= 4 ? 4 : 1,
                group.param("resident", 0),
                group.param("tf32", 0),
-               group.param("split_k", 1)};
+               std::max<int64_t>(group.param("parts", 1), 1),
+               group.param("terms", 8)};
   if (p.mr < 1 || p.nr < 1) return misfit("mr and nr are at least 1", "");
   if (p.rows() * p.columns() > 128) {
     return misfit("the tile of a thread does not fit its registers", "smaller mr or nr");

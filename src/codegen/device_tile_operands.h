@@ -18,6 +18,7 @@ namespace quern {
 struct TileParams {
   int64_t mr, nr, mc, nc, kc, stages, width, resident, tf32;
   int64_t parts;  ///< blocks that share the terms of a tile's results
+  int64_t terms;  ///< `tf32`: summed on tensor cores before they are added to the results
   int64_t warps_n() const { return nc / (8 * nr); }
   int64_t threads() const {
     return tf32 > 0 ? mc / (16 * mr) * warps_n() * 32 : mc / mr * (nc / nr);

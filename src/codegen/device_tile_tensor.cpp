@@ -13,19 +13,23 @@ class TensorMultiply {
       : p_(params), a_(a), b_(b), buffer_(buffer), unrolls_(unrolls), out_(out) {}
 
   void print() {
-    open("q_kk", "0", p_.kc, 8);
-    declare("q_x", p_.mr, 4);
+    const int64_t steps = p_.terms / 8;
+    open("q_kk", "0", p_.kc, p_.terms);
+    declare("q_x", fmt::format("[{}][{}][4]", steps, p_.mr));
+    open("q_s", "0", steps, 1);
     open("q_i", "0", p_.mr, 1);
     open("q_e", "0", 4, 1);
     // Fragments of the first operand: rows l / 4 and 8 more, then the same 4 further in k.
-    split("q_x", "q_i", a_.at("q_row + q_lane / 4 + q_i * 16 + q_e % 2 * 8", depth("q_e / 2")), a_);
-    out_.add_lines("}\n}");
+    split("q_x", "[q_s][q_i][q_e]",
+          a_.at("q_row + q_lane / 4 + q_i * 16 + q_e % 2 * 8", depth("q_e / 2")), a_);
+    out_.add_lines("}\n}\n}");
     open("q_j", "0", p_.nr, 1);
-    declare("q_y", 1, 2);
+    declare("q_y", fmt::format("[{}][2]", steps));
+    open("q_s", "0", steps, 1);
     open("q_e", "0", 2, 1);
-    split("q_y", "0", b_.at("q_col + q_lane / 4 + q_j * 8", depth("q_e")), b_);
-    out_.add("}");
-    print_products();
+    split("q_y", "[q_s][q_e]", b_.at("q_col + q_lane / 4 + q_j * 8", depth("q_e")), b_);
+    out_.add_lines("}\n}");
+    print_products(steps);
     out_.add_lines("}\n}");
   }
 
@@ -36,45 +40,49 @@ class TensorMultiply {
   }
 
   static std::string depth(const std::string& half) {
-    return fmt::format("q_kk + q_lane % 4 + {} * 4", half);
+    return fmt::format("q_kk + q_s * 8 + q_lane % 4 + {} * 4", half);
   }
 
   /// Registers for the two parts of fragments.
-  void declare(const std::string& name, int64_t fragments, int registers) {
-    out_.add(fmt::format("unsigned {}h[{}][{}];", name, fragments, registers));
-    if (p_.tf32 > 1) out_.add(fmt::format("unsigned {}l[{}][{}];", name, fragments, registers));
+  void declare(const std::string& name, const std::string& extents) {
+    out_.add(fmt::format("unsigned {}h{};", name, extents));
+    if (p_.tf32 > 1) out_.add(fmt::format("unsigned {}l{};", name, extents));
   }
 
-  /// Fetches element `q_e` of a fragment.
-  void split(const std::string& name, const std::string& fragment, const std::string& at,
+  /// Fetches an element of a fragment.
+  void split(const std::string& name, const std::string& element, const std::string& at,
              const TilePanel& panel) {
     const std::string from =
         fmt::format("q_{}[{} * {} + {}]", panel.name, buffer_, panel.floats, at);
-    const std::string to = fmt::format("[{}][q_e]", fragment);
-    out_.add(p_.tf32 > 1 ? fmt::format("q_tf32_split({0}, &{1}h{2}, &{1}l{2});", from, name, to)
-                         : fmt::format("{}h{} = q_tf32({});", name, to, from));
+    out_.add(p_.tf32 > 1
+                 ? fmt::format("q_tf32_split({0}, &{1}h{2}, &{1}l{2});", from, name, element)
+                 : fmt::format("{}h{} = q_tf32({});", name, element, from));
   }
 
-  void print_products() {
+  void print_products(int64_t steps) {
     out_.add(fmt::format("float q_d[{}][4];", p_.mr));
     open("q_i", "0", p_.mr, 1);
     out_.add("q_d[q_i][0] = q_d[q_i][1] = q_d[q_i][2] = q_d[q_i][3] = 0.0f;");
     out_.add("}");
-    // One kind of product after the other: neighbours do not wait for one another.
     if (p_.tf32 > 1) {
+      open("q_s", "0", steps, 1);
       print_product("l", "h");
       print_product("h", "l");
+      out_.add("}");
     }
+    open("q_s", "0", steps, 1);
     print_product("h", "h");
+    out_.add("}");
     open("q_i", "0", p_.mr, 1);
     open("q_e", "0", 4, 1);
     out_.add("q_acc[q_i * 2 + q_e / 2][q_j * 2 + q_e % 2] += q_d[q_i][q_e];");
     out_.add_lines("}\n}");
   }
 
+  /// One product of all fragments: neighbours do not wait for one another.
   void print_product(const char* x, const char* y) {
     open("q_i", "0", p_.mr, 1);
-    out_.add(fmt::format("q_mma_tf32(q_d[q_i], q_x{}[q_i], q_y{}[0]);", x, y));
+    out_.add(fmt::format("q_mma_tf32(q_d[q_i], q_x{}[q_s][q_i], q_y{}[q_s]);", x, y));
     out_.add("}");
   }
 

@@ -8,8 +8,8 @@
 #include "codegen/lines.h"
 
 /// How the warps of a block multiply its tiles on tensor cores (PTX: mma.sync m16n8k8, TF32), for
-/// TileParams with `tf32`. In each product the small parts of operands are summed first, and sums
-/// of 8 terms are added to the results in f32: tensor cores truncate as they add.
+/// TileParams with `tf32`. Products with the small parts of operands are summed first, and sums of
+/// `terms` terms are added to the results in f32: tensor cores truncate as they add.
 namespace quern {
 
 /// Declares where the thread is: `q_lane`, and `q_row`, `q_col`, the warp's first row and column.

@@ -65,14 +65,18 @@ int64_t row_threads(double terms, int share) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(wanted)));
 }
 
-void tile_parameters(SketchBuilder* builder, const Group& contraction, const Options& options) {
-  const std::string& name =
-      builder->program().statements[static_cast<size_t>(contraction.root)].name;
-  if (options.tensor_cores) builder->add("emulate_precision", name, {{"method", "tf32x3"}});
-  const Group group = *builder->group_of(contraction.root);
+void tile_parameters(SketchBuilder* builder, Group group, const Options& options) {
+  const std::string& name = builder->program().statements[static_cast<size_t>(group.root)].name;
+  const bool tensor_cores =
+      options.tensor_cores && builder->machine().target() == ScheduleTarget::kCuda;
+  if (tensor_cores) group.params["tf32"] = 3;
   const auto params =
       device_tile_params(builder->program(), group, builder->sizes(), builder->machine().threads);
   const auto& tile = params[std::min(options.tile, params.size() - 1)];
+  if (tensor_cores) {
+    builder->add("emulate_precision", name,
+                 {{"method", "tf32x3"}, {"terms", text(tile.at("terms"))}});
+  }
   builder->add("unroll_and_jam", name, {{"mr", text(tile.at("mr"))}, {"nr", text(tile.at("nr"))}});
   builder->add(
       "pack_panels", name,

@@ -62,7 +62,7 @@ constexpr Knob kDeviceKnobs[] = {
     {"software_pipeline", true, {{"stages", {2, 3, 3, 4, 4, 5, -1}}}},
     {"vectorize", true, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
     {"launch_bounds", true, {{"resident", {1, 1, 2, 2, 3, 4, -1}}}},
-    {"emulate_precision", true, {}},
+    {"emulate_precision", true, {{"terms", {8, 8, 16, 16, 32, 32, -1}}}},
     {"split_k", true, {{"parts", {2, 2, 3, 4, 6, 8, 16}}}},
 };
 

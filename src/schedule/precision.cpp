@@ -31,7 +31,9 @@ Reason set_precision(ScheduleState* state, int target, const Step& step) {
 Reason emulate_precision(ScheduleState* state, int target, const Step& step) {
   const std::string* method = step.find("method");
   if (method != nullptr && *method != "tf32x3") return "a method is `tf32x3`";
-  return set_products(state, target, 3);
+  Reason reason = set_products(state, target, 3);
+  if (reason.empty()) owner_group(*state, target).params["terms"] = integer(step, "terms", 8);
+  return reason;
 }
 
 }  // namespace quern

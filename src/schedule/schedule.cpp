@@ -17,14 +17,6 @@ namespace {
 using ir::Program;
 using ir::Statement;
 
-int64_t integer(const Step& step, std::string_view name, int64_t fallback) {
-  const std::string* text = step.find(std::string(name));
-  if (text == nullptr) return fallback;
-  int64_t value = fallback;
-  std::from_chars(text->data(), text->data() + text->size(), value);
-  return value;
-}
-
 /// Position of a named axis among spatial then reduced axes, or -1.
 int axis_position(const Statement& statement, const std::string& name) {
   for (size_t a = 0; a < statement.axes.size(); ++a) {
@@ -269,16 +261,9 @@ Reason online_rewrite(ScheduleState* state, int target, const std::string& with)
 }
 
 /// The actions that stand for something of their own on a device.
-constexpr const char* kDeviceOnly[] = {"launch_bounds",
-                                       "cross_thread_reduction",
-                                       "coarsen",
-                                       "vectorize",
-                                       "unroll",
-                                       "cache_read",
-                                       "online_rewrite",
-                                       "software_pipeline",
-                                       "register_transpose",
-                                       "split_k"};
+constexpr const char* kDeviceOnly[] = {
+    "launch_bounds", "cross_thread_reduction", "coarsen",           "vectorize",         "unroll",
+    "cache_read",    "online_rewrite",         "software_pipeline", "register_transpose"};
 
 bool device_only(std::string_view name) {
   return std::find(std::begin(kDeviceOnly), std::end(kDeviceOnly), name) != std::end(kDeviceOnly);
@@ -292,9 +277,6 @@ Reason apply_on_device(ScheduleState* state, int target, const ActionInfo& actio
   if (name == "software_pipeline") {
     if (!tiles) return "its group is not tensorized; do that first";
     group.params["stages"] = integer(step, "stages", 2);
-  } else if (name == "split_k") {
-    if (!tiles) return "its group is not tensorized; do that first";
-    group.params["split_k"] = integer(step, "parts", 1);
   } else if (name == "vectorize") {
     if (const std::string* axis = step.find("axis")) {
       if (Reason reason = set_axis(state, target, *axis); !reason.empty()) return reason;
