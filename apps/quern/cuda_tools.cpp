@@ -88,6 +88,8 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
   cuda::CompilePoolOptions options;
   QUERN_ASSIGN(options.library, cuda::find_nvrtc("", python_environments(context)));
   options.cache_dir = context.cache_directory + "/cuda";
+  options.linker = cuda::find_cuda_library("libnvJitLink.so.1[23]", options.library.path,
+                                           python_environments(context));
   options.workers = workers;
   options.prelude = cuda_prelude();
   if (!architecture.empty()) {
@@ -103,7 +105,8 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
 Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
                                                        const TaskAtSize& task,
                                                        const RunOptions& options,
-                                                       const std::vector<int>& devices) {
+                                                       const std::vector<int>& devices,
+                                                       const std::string& guard) {
   QUERN_ASSIGN(const std::vector<cuda::GpuProperties> gpus, gpus_at(devices));
   const cuda::GpuProperties& gpu = gpus.front();
   const int cores = available_processors();
@@ -132,6 +135,7 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.clock = options.clock;
   device.timing = gpu_timing();
   device.hang_s = 0.7;
+  device.guards = parse_guard_use(guard).value_or(GuardPolicy::Use::kAuto);
   device.secret = std::random_device()() ^ uint64_t { std::random_device()() } << 32;
   Peaks peaks;
   if (options.clock == "steady") {

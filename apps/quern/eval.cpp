@@ -20,7 +20,7 @@ namespace {
 
 struct EvalArguments {
   std::string task, first, second, size, target = "cpu", compiler = "g++", clock = "steady",
-                                         devices;
+                                         devices, guard = "auto";
   int threads = 0, device = 0;
   uint64_t seed = 0;
   int repeat = 1;
@@ -48,7 +48,8 @@ Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
   options.compiler = arguments.compiler;
   options.clock = arguments.clock;
   options.seed = arguments.seed;
-  QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options, arguments.devices));
+  QUERN_ASSIGN(bench.evaluator,
+               make_evaluator(context, bench.task, options, arguments.devices, arguments.guard));
   if (!with_baseline) return bench;
   QUERN_ASSIGN(std::vector<Candidate> baselines, bench.evaluator->baselines());
   QUERN_ASSIGN(std::vector<Evaluation> evaluations, bench.evaluator->evaluate(baselines, {}));
@@ -320,6 +321,11 @@ Action add_eval(CLI::App& app) {
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
   add_devices_option(app, a->devices);
+  app.add_option("--guard", a->guard,
+                 "CUDA: run candidates with checks of every access, trap and loop before their\n"
+                 "first look: auto (when candidates fault often), always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
   app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
   return [a, lane, &app](const Context& context) {
     if (a->stream == !a->first.empty()) {
