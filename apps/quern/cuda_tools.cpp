@@ -187,6 +187,10 @@ std::vector<CudaFinding> cuda_findings(const Context& context) {
     list.push_back({name, !path.empty(), path.empty() ? std::string("not found: ") + without : path,
                     "it comes with CUDA toolkits and with the Python package torch"});
   };
+  found(
+      "nvjitlink",
+      cuda::find_cuda_library("libnvJitLink.so.1[23]", library->path, python_environments(context)),
+      "candidates run without guards (docs/cuda.md)");
   found("cupti", cuda::find_cupti(library->path, python_environments(context)),
         "quern profile does without hardware counters");
   found("cublas",

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate/guard_policy.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
 namespace quern {
 namespace {
 
-constexpr uint64_t kWindow = (uint64_t{1} << 50) - 1;  // the last fifty looks
-constexpr int kMany = 2;                               // bad ones among them that are too many
-constexpr int kQuiet = 150;                            // looks without any, and guards are dropped
+constexpr int kWindow = 50;         // looks that are weighed
+constexpr double kBadShare = 0.03;  // of them; more are too many
+constexpr int kQuiet = 150;         // looks without a bad one, and guards are dropped
 
 }  // namespace
 
 void GuardPolicy::note(Look look) {
   const bool bad = look != Look::kHarmless;
-  recent_ = (recent_ << 1 | (bad ? 1 : 0)) & kWindow;
+  recent_ = (recent_ << 1 | (bad ? 1 : 0)) & ((uint64_t{1} << kWindow) - 1);
+  seen_ = std::min(seen_ + 1, kWindow);
   quiet_ = bad ? 0 : quiet_ + 1;
-  if (bad && std::popcount(recent_) >= kMany) on_ = true;
+  if (std::popcount(recent_) > kBadShare * seen_) on_ = true;
   if (quiet_ >= kQuiet) on_ = false;
 }
 

@@ -34,6 +34,7 @@ class GuardPolicy {
  private:
   Use use_;
   uint64_t recent_ = 0;  ///< a bit a look, the last one lowest: harm was done or prevented
+  int seen_ = 0;         ///< how many of its bits are looks
   int quiet_ = 0;        ///< looks since the last of those
   bool on_ = false;
 };

@@ -27,6 +27,7 @@ TEST(GuardPolicy, BeginsWithoutGuardsButForWhatMeansToTrap) {
 
 TEST(GuardPolicy, TakesGuardsWhenHarmIsFrequent) {
   GuardPolicy policy;
+  note(policy, Look::kHarmless, 100);
   policy.note(Look::kHarm);
   EXPECT_FALSE(policy.wants(kPlain));
   note(policy, Look::kHarmless, 48);
@@ -34,11 +35,21 @@ TEST(GuardPolicy, TakesGuardsWhenHarmIsFrequent) {
   EXPECT_TRUE(policy.wants(kPlain));
 }
 
+TEST(GuardPolicy, TakesTheFirstHarmOfAYoungStreamForASign) {
+  GuardPolicy early, late;
+  note(early, Look::kHarmless, 20);
+  note(late, Look::kHarmless, 40);
+  early.note(Look::kHarm);
+  late.note(Look::kHarm);
+  EXPECT_TRUE(early.wants(kPlain));
+  EXPECT_FALSE(late.wants(kPlain));
+}
+
 TEST(GuardPolicy, LeavesRareHarmAlone) {
   GuardPolicy policy;
   for (int i = 0; i < 20; ++i) {
-    policy.note(Look::kHarm);
     note(policy, Look::kHarmless, 60);
+    policy.note(Look::kHarm);
     EXPECT_FALSE(policy.wants(kPlain)) << i;
   }
 }

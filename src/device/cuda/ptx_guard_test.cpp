@@ -35,8 +35,7 @@ GuardedPtx guarded(const std::string& ptx) {
 /// The guarded form of a kernel with this body, from the first line of the body on.
 std::string body_of(const std::string& body) {
   const std::string text = guarded(kernel(body)).text;
-  const size_t begin = text.rfind("exit;\n", text.find("ret;\n}", text.find(".entry")));
-  return text.substr(begin);
+  return text.substr(text.find("exit;\n", text.find(".entry")));
 }
 
 std::string refusal(const std::string& ptx) {
