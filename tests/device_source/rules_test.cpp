@@ -271,6 +271,35 @@ TEST(DeviceTrace, TensorCoresAreForCudaAloneAndASingleProductForConvolutionsThat
   }
 }
 
+TEST(DeviceTrace, ConvolutionsThatMayRoundMultiplyOnceWithoutSplittingOperands) {
+  ir::Program program = starter_task("conv2d_bias_relu");
+  program.precision = "as_reference";
+  const ir::Sizes sizes = *ir::bind_sizes(program, "cpu");
+  auto plan = plan_of(program,
+                      "tensorize(y_conv2d_sum)\nset_precision(y_conv2d_sum, type=tf32)\n"
+                      "pack_panels(y_conv2d_sum, kc=16, mc=64, nc=64)\n",
+                      sizes, ScheduleTarget::kCuda);
+  ASSERT_TRUE(plan) << plan.error().message;
+  const std::string source = device_source(program, DeviceLanguage::kCuda, *plan);
+  EXPECT_THAT(source, testing::HasSubstr("= q_tf32("));
+  EXPECT_THAT(source, testing::Not(testing::HasSubstr("q_tf32_split")));
+  if (!nvrtc_missing().empty()) GTEST_SKIP() << nvrtc_missing();
+  EXPECT_EQ(nvrtc_refuses(source, size_options(program, "cpu")), "") << source;
+}
+
+TEST(DeviceTileParams, TensorCoresTakeTheTilesThatWereFastestAtTheSizesMeasured) {
+  const ir::Program program = starter_task("matmul");
+  const auto first = [&](const char* size) {
+    const ir::Sizes sizes = *ir::bind_sizes(program, size);
+    auto schedule = apply(*parse_trace("tensorize(c)\nemulate_precision(c)\n"), program, sizes,
+                          ScheduleTarget::kCuda);
+    return device_tile_params(program, schedule->groups[0], sizes, 132).front();
+  };
+  EXPECT_EQ(first("full").at("mc") * first("full").at("nc"), 128 * 128);
+  EXPECT_EQ(first("cpu").at("mc") * first("cpu").at("nc"), 64 * 64);
+  EXPECT_EQ(first("cpu").at("parts"), 1);
+}
+
 TEST(DeviceTrace, AWindowThatDoesNotFitLocalMemoryIsRefusedWithItsSize) {
   const ir::Program program = starter_task("avg_pool2d");
   const ir::Sizes full = *ir::bind_sizes(program, "full");
