@@ -110,6 +110,7 @@ class DeviceEvaluator : public Evaluator {
   Result<void> look_ahead(std::vector<Built>& built, size_t from, double incumbent_ns);
   Result<Look> begin_look(Built& built, bool whole);
   Result<void> end_look(Look& look);
+  uint64_t guard_limit_ns() const;
   bool note_look(const Outcome<Done>& looked, const Look& look);
   Result<void> name_the_place(Built& built, Outcome<Done>& looked);
   Result<void> settle_looks(std::vector<Look>& looks, bool all);
@@ -144,6 +145,7 @@ class DeviceEvaluator : public Evaluator {
   std::map<std::string, Evaluation> twins_;         ///< by machine code and launches
   KnownOutputs known_;
   GuardPolicy guard_policy_;
+  double naive_hidden_ns_ = 0;     ///< a naive call at the first hidden shape; 0: not known
   std::set<std::string> trusted_;  ///< ids of our own baselines
 };
 

@@ -133,6 +133,7 @@ Result<void> DeviceEvaluator::check_oracle(const BuiltOracle& oracle, DeviceSess
   // The inputs drawn for the first stay for the second.
   QUERN_ASSIGN(const auto here, seen(&bound));
   QUERN_ASSIGN(const auto there, seen(nullptr));
+  naive_hidden_ns_ = ns / static_cast<double>(hidden.datasets.size());
   for (size_t i = 0; i < there.size() && i < here.size(); ++i) {
     if (agree(here[i], there[i])) continue;
     return Error{

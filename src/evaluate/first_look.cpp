@@ -8,6 +8,7 @@
 #include <future>
 
 #include "base/clock.h"
+#include "device/cuda/guard_image.h"
 #include "evaluate/device_evaluator.h"
 #include "evaluate/device_evaluator_built.h"
 #include "verify/plan_workload.h"
@@ -18,6 +19,10 @@ namespace {
 constexpr int kFirstLooks = 128;
 /// Guards are begun for so many candidates ahead of the one that is looked at.
 constexpr size_t kGuardedAhead = 64;
+/// How long a guarded loop may take: guards cost it up to fifty times its time, and candidates may
+/// be twenty times slower than the naive lowering.
+constexpr double kLeastGuardS = 0.06;
+constexpr double kGuardTimesNaive = 1000;
 /// Looks go on beyond that while slow ones are waited for anyway.
 constexpr size_t kMostLooks = 512;
 constexpr int kAttempts = 2;  // where a worker fails us
@@ -172,6 +177,14 @@ bool DeviceEvaluator::note_look(const Outcome<Done>& looked, const Look& look) {
   return harm;
 }
 
+uint64_t DeviceEvaluator::guard_limit_ns() const {
+  double limit_s = options_.hang_s;
+  if (naive_hidden_ns_ > 0) {
+    limit_s = std::min(limit_s, std::max(kLeastGuardS, kGuardTimesNaive * naive_hidden_ns_ * 1e-9));
+  }
+  return static_cast<uint64_t>(limit_s * 1e9);
+}
+
 /// What the hardware says of a fault names no place: a guarded run of what faulted without guards
 /// does, where it comes to the same verdict.
 Result<void> DeviceEvaluator::name_the_place(Built& built, Outcome<Done>& looked) {
@@ -199,7 +212,8 @@ Outcome<Done> DeviceEvaluator::run_guarded(DeviceSession& session, const Built& 
   options.slots = static_cast<int>(hidden.datasets.size());
   options.placement = Placement::kRight;
   options.hang_s = options_.hang_s;
-  auto kernel = WorkerKernel::start(program_, hidden, session, image, *plan, options);
+  const std::string limited = cuda::with_guard_limit(image, guard_limit_ns());
+  auto kernel = WorkerKernel::start(program_, hidden, session, limited, *plan, options);
   if (kernel.has_verdict() && session.worker().usable()) return Done{};
   if (!kernel) return pass_on(kernel);
   auto ran = (*kernel)->run(options.slots);

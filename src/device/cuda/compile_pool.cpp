@@ -226,7 +226,7 @@ CompilePool::Ticket CompilePool::submit(CudaJob job) {
   }
   Hasher hasher;
   hasher.add(identity_).add(join(job_options(job), " ")).add(pending.text);
-  if (job.guards) hasher.add("guards 1").add(options_.linker);
+  if (job.guards) hasher.add("guards 2").add(options_.linker);
   for (const auto& [name, text] : job.headers) hasher.add(name).add(text);
   pending.key = hasher.hex();
   pending.job = std::move(job);

@@ -9,9 +9,6 @@
 namespace quern::cuda {
 namespace {
 
-/// Of one thread in one launch, not counting what a check finds beyond 2 ms since the one before
-/// it: another context may have held the device. Hidden shapes take a naive kernel far less.
-constexpr uint64_t kLimitNs = 60'000'000;
 /// The driver maps the variables of modules in pages of this size.
 constexpr uint64_t kPage = uint64_t{2} << 20;
 /// Further from a buffer than this, an address has nothing to do with it.
@@ -47,7 +44,7 @@ Result<std::vector<uint64_t>> guard_table(std::vector<GuardRange> ranges, uint64
 }
 
 GuardFinding guard_finding(const GuardReport& report, const GuardNotes& notes,
-                           const std::vector<GuardRange>& ranges, uint64_t limit_ns) {
+                           const std::vector<GuardRange>& ranges) {
   using Place = FaultReport::Place;
   GuardFinding found;
   found.kind = static_cast<GuardFinding::Kind>(report.kind);
@@ -60,7 +57,7 @@ GuardFinding guard_finding(const GuardReport& report, const GuardNotes& notes,
   found.address = report.address;
   std::ranges::copy(report.block, found.block.begin());
   std::ranges::copy(report.thread, found.thread.begin());
-  found.limit_s = static_cast<double>(limit_ns) * 1e-9;
+  found.limit_s = static_cast<double>(notes.limit_ns) * 1e-9;
   uint64_t least = kFar;
   for (const GuardRange& range : ranges) {
     if (range.buffer == 0) continue;
@@ -110,7 +107,7 @@ Result<std::optional<GpuGuard>> GpuGuard::find(Gpu& gpu, const GpuModule& module
 
 Result<void> GpuGuard::arm(Gpu& gpu, std::vector<GuardRange> ranges) {
   ranges.insert(ranges.end(), own_.begin(), own_.end());
-  QUERN_ASSIGN(table_, guard_table(ranges, kLimitNs));
+  QUERN_ASSIGN(table_, guard_table(ranges, notes_.limit_ns));
   ranges_ = std::move(ranges);
   QUERN_TRY(gpu.check(gpu.driver().copy_to_device(table_at_, table_.data(),
                                                   table_.size() * sizeof table_[0], gpu.stream()),
@@ -125,7 +122,7 @@ Result<std::optional<GuardFinding>> GpuGuard::caught(Gpu& gpu) const {
                       "guards"));
   QUERN_TRY(gpu.synchronize("guards"));
   if (report.claimed == 0) return std::optional<GuardFinding>();
-  return std::optional<GuardFinding>(guard_finding(report, notes_, ranges_, kLimitNs));
+  return std::optional<GuardFinding>(guard_finding(report, notes_, ranges_));
 }
 
 }  // namespace quern::cuda

@@ -29,7 +29,7 @@ Result<std::vector<uint64_t>> guard_table(std::vector<GuardRange> ranges, uint64
 
 /// What a report says, with the range nearest to its address.
 GuardFinding guard_finding(const GuardReport& report, const GuardNotes& notes,
-                           const std::vector<GuardRange>& ranges, uint64_t limit_ns);
+                           const std::vector<GuardRange>& ranges);
 
 /// The guards of a module that was built with them.
 class GpuGuard {

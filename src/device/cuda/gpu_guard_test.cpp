@@ -41,8 +41,8 @@ TEST(GpuGuard, KnowsSoManyRangesAndNoMore) {
 
 std::string verdict(GuardReport report) {
   report.claimed = 1;
-  const GuardNotes notes{{{"f", "ld.global.f32"}, {"g", "st.global.f32"}}, {}};
-  const GuardFinding found = guard_finding(report, notes, two_buffers(), kLimit);
+  const GuardNotes notes{{{"f", "ld.global.f32"}, {"g", "st.global.f32"}}, {}, kLimit};
+  const GuardFinding found = guard_finding(report, notes, two_buffers());
   const Verdict made = guard_verdict(
       found, [](BufferId id) { return id == 1 ? std::string("input x") : "output y"; });
   return std::string(verdict_name(made)) + ": " + verdict_reason(made) + "; " +
@@ -86,13 +86,19 @@ TEST(GpuGuard, SaysWhatElseEndedAKernel) {
 }
 
 TEST(GpuGuard, FindsItsNotesBehindTheMachineCode) {
-  const GuardNotes notes{{{"f", "ld.global.f32"}}, {"table"}};
+  const GuardNotes notes{{{"f", "ld.global.f32"}}, {"table"}, kLimit};
   const std::string image = pack_guarded("machine code", notes);
   EXPECT_TRUE(image.starts_with("machine code"));
   const auto read = read_guard_notes(image);
   ASSERT_TRUE(read);
   EXPECT_EQ(read->sites, notes.sites);
   EXPECT_EQ(read->globals, notes.globals);
+  EXPECT_EQ(read->limit_ns, kLimit);
+  const auto later = read_guard_notes(with_guard_limit(image, 5));
+  ASSERT_TRUE(later);
+  EXPECT_EQ(later->limit_ns, 5u);
+  EXPECT_EQ(later->sites, notes.sites);
+  EXPECT_EQ(with_guard_limit("machine code", 5), "machine code");
   EXPECT_FALSE(read_guard_notes("machine code"));
   EXPECT_FALSE(read_guard_notes(image.substr(20)));
 }

@@ -16,9 +16,14 @@ namespace quern::cuda {
 struct GuardNotes {
   std::vector<GuardSite> sites;
   std::vector<std::string> globals;  ///< as `GuardedPtx`'s
+  /// Of one thread in one launch, not counting what a check finds beyond 2 ms since the one before
+  /// it: another context may have held the device.
+  uint64_t limit_ns = 60'000'000;
 };
 
 std::string pack_guarded(std::string cubin, const GuardNotes& notes);
+/// The same image with another limit; an image without guards stays as it is.
+std::string with_guard_limit(std::string image, uint64_t limit_ns);
 /// Nothing for an image without guards.
 std::optional<GuardNotes> read_guard_notes(std::string_view image);
 

@@ -138,7 +138,10 @@ Result<std::string> guarded(const Setup& setup, const GuardRequest& request,
   QUERN_ASSIGN(GuardedPtx made, guard_ptx(request.ptx));
   QUERN_ASSIGN(std::string cubin,
                assembler->assemble(made.text, option->substr(kArchitecture.size())));
-  return pack_guarded(std::move(cubin), {std::move(made.sites), std::move(made.globals)});
+  GuardNotes notes;
+  notes.sites = std::move(made.sites);
+  notes.globals = std::move(made.globals);
+  return pack_guarded(std::move(cubin), notes);
 }
 
 NvrtcReply answer_guard(const Setup& setup, const GuardRequest& request,

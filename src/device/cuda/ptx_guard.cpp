@@ -338,6 +338,8 @@ Result<void> Rewriter::check(const PtxInstruction& parsed, const Access& access)
   out += fmt::format("add.s64 %quern_guard_a, {}, {};\n", symbol ? "%quern_guard_a" : address.base,
                      offset);
   if (access.space == Space::kGeneric) {
+    out += "isspacep.param %quern_guard_p, %quern_guard_a;\n";
+    out += fmt::format("@%quern_guard_p bra {};\n", label);
     out += "isspacep.global %quern_guard_p, %quern_guard_a;\n";
     out += fmt::format("@!%quern_guard_p bra {};\n", label);
   }

@@ -81,7 +81,9 @@ TEST(PtxGuard, LeavesOtherMemoryAlone) {
 
 TEST(PtxGuard, AsksWhetherAGenericAddressIsGlobal) {
   const std::string text = body_of("\tst.f32 [%rd1], %f1;\n");
-  EXPECT_THAT(text, AllOf(HasSubstr("isspacep.global %quern_guard_p, %quern_guard_a;"),
+  EXPECT_THAT(text, AllOf(HasSubstr("isspacep.param %quern_guard_p, %quern_guard_a;\n"
+                                    "@%quern_guard_p bra $quern_guard_1;\n"
+                                    "isspacep.global %quern_guard_p, %quern_guard_a;"),
                           HasSubstr("@!%quern_guard_p bra $quern_guard_1;"),
                           HasSubstr("$quern_guard_1:\nst.f32 [%rd1], %f1;")));
 }
