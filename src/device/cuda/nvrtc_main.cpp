@@ -20,6 +20,7 @@
 #include "device/cuda/nvrtc_protocol.h"
 
 /// The compiler is not ours to check: what it leaks is no finding.
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the sanitizer's name
 extern "C" const char* __asan_default_options() {
   return "detect_leaks=0:alloc_dealloc_mismatch=0:detect_odr_violation=0";
 }
