@@ -20,7 +20,7 @@ namespace quern::cli {
 namespace {
 
 struct EvalArguments {
-  std::string task, first, second, size, devices;
+  std::string task, first, second, size, devices, guard = "auto";
   RunOptions options;  ///< all but the task
   int repeat = 1;
   bool stream = false, speedup = true;
@@ -41,7 +41,8 @@ Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
                load_task_at(context, arguments.task, arguments.size, arguments.options.target));
   RunOptions options = arguments.options;
   set_task(bench.task, options);
-  QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options, arguments.devices));
+  QUERN_ASSIGN(bench.evaluator,
+               make_evaluator(context, bench.task, options, arguments.devices, arguments.guard));
   if (!with_baseline) return bench;
   QUERN_ASSIGN(std::vector<Candidate> baselines, bench.evaluator->baselines());
   QUERN_ASSIGN(std::vector<Evaluation> evaluations, bench.evaluator->evaluate(baselines, {}));
@@ -314,6 +315,11 @@ Action add_eval(CLI::App& app) {
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
   add_devices_option(app, a->devices);
+  app.add_option("--guard", a->guard,
+                 "CUDA: run candidates with checks of every access, trap and loop before their\n"
+                 "first look: auto (when candidates fault often), always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
   app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
   return [a, lane, &app](const Context& context) {
     if (a->stream == !a->first.empty()) {
