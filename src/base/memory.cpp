@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "base/sanitized.h"
 
 namespace quern {
 
@@ -20,7 +21,7 @@ double available_memory_bytes() {
 }
 
 void limit_address_space(uint64_t bytes) {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef QUERN_SANITIZED
   const rlimit limit{bytes, bytes};
   setrlimit(RLIMIT_AS, &limit);
 #else

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "base/sanitized.h"
 
 namespace quern {
 namespace {
@@ -53,8 +54,7 @@ double error_of(T got, double value, double scale, double unit, bool bitwise) {
 }
 
 // Where the compiler can, the hot loop is also built for newer vector units and chosen at run time.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(QUERN_SANITIZED)
 #define QUERN_VECTOR_CLONES \
   __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
