@@ -2,8 +2,8 @@
 """Capture and replay of 40 honest candidates (tests/torch_lane/capture_candidates.py).
 
 Each is judged by the lane, captured, and judged by the referee as device code; the referee's time
-is compared with the candidate's own: batches between CUDA events, a graph where one can hold it,
-and CUPTI's records of the kernels. Needs a CUDA device.
+is compared with the candidate's own, read just before and just after: batches between CUDA events,
+a graph where one can hold it, and CUPTI's records of the kernels. Needs a CUDA device.
 """
 import os
 
@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import pathlib
 import re
+import select
 import statistics
 import subprocess
 import sys
@@ -27,9 +28,8 @@ sys.path[:0] = [str(quern.ROOT / "python"), str(quern.ROOT / "tests" / "torch_la
 import capture_candidates  # noqa: E402
 from quern.torch_lane import builder  # noqa: E402
 
-SAMPLES, BATCH_NS, TOGETHER = 9, 2e6, 5
-HALF = "with half of its blocks"
-halves = {}  # verdicts on captures that are not what was launched
+SAMPLES, BATCH_NS, TOGETHER, REFEREE_LIMIT_S = 5, 2e6, 5, 60.0
+HALF = "with half of its blocks"  # a capture that is not what was launched
 
 
 def make_lane(module, arguments):
@@ -37,11 +37,7 @@ def make_lane(module, arguments):
 
     sources = capture_candidates.modules(arguments.rows, arguments.cols, arguments.n)
     return Lane(sources[module], module, Options(
-        device="cuda:0", cache=arguments.cache, baselines=(), rounds=5, timing_s=1.0))
-
-
-def command(arguments, task):
-    return [arguments.quern, "eval", task, "--stream", "--target", "cuda", "--size", "full"]
+        device="cuda:0", cache=arguments.cache, baselines=(), rounds=5, timing_s=0.3))
 
 
 def captures(module, arguments):
@@ -52,9 +48,6 @@ def captures(module, arguments):
     lane = make_lane(module, arguments)
     certifier = Certifier(lane, arguments.quern, os.path.join(arguments.folder, module))
     task = certifier.task.get("path", "")
-    # Whatever the referee compiles for this task it finds when it is asked for times.
-    warm = subprocess.Popen(command(arguments, task), stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) if task else None
     for sample in chosen(arguments, module):
         began = time.monotonic()
         report = lane.evaluate(sample.source)
@@ -66,16 +59,40 @@ def captures(module, arguments):
             row.update(certifier.capture(sample.source))
             row["capture_s"] = time.monotonic() - began
         rows[sample.name] = row
-    if warm is not None:
-        warm.wait()
+    lane.close()
     return rows
 
 
-def times(module, arguments, names, ready, alone):
-    """The candidates' own times: everything is loaded and called before `ready`; then each measures
-    while it is `alone`."""
+class Referee:
+    """A session of the referee for one task."""
+
+    def __init__(self, arguments, task):
+        self.process = subprocess.Popen(
+            [arguments.quern, "eval", task, "--stream", "--target", "cuda", "--size", "full"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def judge(self, text):
+        try:
+            self.process.stdin.write(json.dumps({"id": "it", "source": text}) + "\n")
+            self.process.stdin.flush()
+            if not select.select([self.process.stdout], [], [], REFEREE_LIMIT_S)[0]:
+                self.process.kill()
+            return json.loads(self.process.stdout.readline())
+        except (OSError, ValueError) as error:
+            return {"error": f"the referee gave no evaluation: {error}"}
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def judged(module, arguments, rows, ready, alone):
+    """The referee's evaluations and the candidates' own times: everything is loaded and has run
+    before `ready`; then each is measured, judged and measured again while it is `alone`."""
+    captured = {name: row for name, row in rows.items() if "path" in row}
+    texts = {name: pathlib.Path(row["path"]).read_text() for name, row in captured.items()}
     lane = make_lane(module, arguments)
-    processes, found = {}, {}
+    processes, found = {}, {name: {} for name in texts}
     lane._draw_all("published", 7)
 
     def ask(name, samples):
@@ -86,21 +103,32 @@ def times(module, arguments, names, ready, alone):
             return {"error": repr(error)[:300]}
 
     for sample in chosen(arguments, module):
-        if sample.name not in names:
-            continue
-        processes[sample.name] = lane._fork("candidate")
-        try:
-            lane._ready(processes[sample.name])
-            lane._load(processes[sample.name], sample.source, "ModelNew", 120.0)
-            ask(sample.name, 0)
-        except Exception as error:  # noqa: BLE001
-            found[sample.name] = {"error": repr(error)[:300]}
-            processes.pop(sample.name)
-    ready.wait(90)
-    for name in processes:
+        if sample.name in texts:
+            processes[sample.name] = lane._fork("candidate")
+            try:
+                lane._ready(processes[sample.name])
+                lane._load(processes[sample.name], sample.source, "ModelNew", 120.0)
+                ask(sample.name, 0)
+            except Exception as error:  # noqa: BLE001
+                found[sample.name]["times"] = [{"error": repr(error)[:300]}]
+    if texts:
+        session = Referee(arguments, next(iter(captured.values()))["task"])
+        first = next(iter(texts))
+        found[first][HALF] = session.judge(re.sub(
+            r"grid \((\d+)", lambda grid: f"grid ({int(grid[1]) // 2}", texts[first], count=1)
+        ).get("verdict", "none")
+    ready.wait(120)
+    for name, text in texts.items():
         with alone:
-            found[name] = ask(name, SAMPLES)
+            before = ask(name, SAMPLES)
+            evaluation = session.judge(text)
+            found[name] = {"times": [before, ask(name, SAMPLES)], "evaluation": evaluation,
+                           **found[name]}
     lane.close()
+    for process in processes.values():
+        process.close()
+    if texts:
+        session.close()
     return found
 
 
@@ -135,29 +163,6 @@ def in_children(work, modules):
     return answers
 
 
-def referee(arguments, rows):
-    """Judges the captures of one task in one session; adds `evaluation` to their rows."""
-    captured = {name: row for name, row in rows.items() if "path" in row}
-    if not captured:
-        return
-    texts = {name: pathlib.Path(row["path"]).read_text() for name, row in captured.items()}
-    first = next(iter(texts))
-    texts[HALF] = re.sub(r"grid \((\d+)", lambda found: f"grid ({int(found[1]) // 2}", texts[first],
-                         count=1)
-    lines = [json.dumps({"id": name, "source": text}) for name, text in texts.items()]
-    ran = subprocess.run(command(arguments, next(iter(captured.values()))["task"]),
-                         input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=120)
-    for line in ran.stdout.splitlines():
-        answer = json.loads(line)
-        if answer["id"] == HALF:
-            halves[first] = answer["verdict"]
-            continue
-        captured[answer.pop("id")]["evaluation"] = answer
-    for name, row in captured.items():
-        if "evaluation" not in row:
-            row["evaluation"] = {"error": ran.stderr[-400:]}
-
-
 def summary(sample, row):
     from quern.torch_lane.certify import verdict_of
 
@@ -168,17 +173,18 @@ def summary(sample, row):
     elif "path" not in row:
         made.update(status="cannot", reason=row.get("cannot"))
     else:
-        verdict = verdict_of(row["evaluation"])
+        verdict = verdict_of(row.get("evaluation", {}))
         made.update({key: verdict.get(key) for key in ("status", "reason", "level", "evidence")})
         made["capture_bytes"] = os.path.getsize(row["path"])
         if verdict["status"] == "certified":
             made["replayed_ns"] = verdict["timing"]["median_ns"]
-            own = row.get("times", {})
-            made["times_error"] = own.get("error")
+            own = row.get("times", [])
+            made["times_error"] = [one["error"] for one in own if "error" in one]
             for kind in ("events", "graph", "cupti"):
-                if own.get(kind):
-                    made[f"{kind}_ns"] = statistics.median(own[kind])
-                    made[f"replayed_by_{kind}"] = made["replayed_ns"] / made[f"{kind}_ns"]
+                medians = [statistics.median(one[kind]) for one in own if one.get(kind)]
+                if medians:
+                    made[f"{kind}_before_and_after_ns"] = medians
+                    made[f"replayed_by_{kind}"] = made["replayed_ns"] / statistics.fmean(medians)
     made["expected"] = made["status"] == "cannot" and sample.cannot in (made["reason"] or "") \
         if sample.cannot else made["status"] == "certified"
     return made
@@ -194,7 +200,7 @@ def main():
     parser.add_argument("--folder", default="/tmp/quern-capture")
     arguments = parser.parse_args()
     arguments.quern = str(arguments.quern)
-    builder.warm_up()
+    builder.warm_up("cuda:0")
     began = time.monotonic()
 
     def told(what):
@@ -207,35 +213,42 @@ def main():
     for group in groups:
         rows.update(in_children(lambda module: captures(module, arguments), group))
         told("captured " + ", ".join(group))
-    for module in modules:
-        try:
-            referee(arguments, rows[module])
-        except Exception:  # noqa: BLE001  one module must not end the run
-            traceback.print_exc()
-        told(f"judged {module}")
     fork = multiprocessing.get_context("fork")
     for group in groups:
         ready, alone = fork.Barrier(len(group)), fork.Lock()
-        judged = {module: [name for name, row in rows[module].items() if "evaluation" in row]
-                  for module in group}
         own = in_children(
-            lambda module: times(module, arguments, judged[module], ready, alone), group)
+            lambda module: judged(module, arguments, rows[module], ready, alone), group)
         for module, found in own.items():
-            for name, measured in found.items():
-                rows[module][name]["times"] = measured
-        told("measured " + ", ".join(group))
-    for module in modules:
-        made = {sample.name: summary(sample, rows[module].get(sample.name, {}))
-                for sample in chosen(arguments, module)}
-        for name, row in made.items():
-            print(f"{'ok ' if row['expected'] else 'BAD'} {name:<32} {row['status']:<10} "
-                  f"{row.get('replayed_ns') or 0:>10.0f} ns, by events "
-                  f"{row.get('replayed_by_events') or 0:.4f}, by graph "
-                  f"{row.get('replayed_by_graph') or 0:.4f}, by CUPTI "
-                  f"{row.get('replayed_by_cupti') or 0:.4f} lane {row['lane_s'] or 0:.1f} s "
-                  f"capture {row['capture_s'] or 0:.1f} s {(row.get('reason') or '')[:300]}"
-                  f"{'' if row['expected'] else str(row)[:900]}", flush=True)
-        figures.update(made)
+            for name, made in found.items():
+                rows[module][name].update(made)
+        told("judged and measured " + ", ".join(group))
+        write(arguments, modules, rows)
+    report(arguments, modules, rows)
+
+
+def write(arguments, modules, rows):
+    """The figures so far."""
+    candidates = {sample.name: summary(sample, rows[module].get(sample.name, {}))
+                  for module in modules for sample in chosen(arguments, module)}
+    quern.save(arguments.out, {
+        "rows": arguments.rows, "cols": arguments.cols, "n": arguments.n,
+        "certified": sum(row["status"] == "certified" for row in candidates.values()),
+        "half_of_the_blocks": {name: row[HALF] for found in rows.values()
+                               for name, row in found.items() if HALF in row},
+        "candidates": candidates}, quietly=True)
+    return candidates
+
+
+def report(arguments, modules, rows):
+    figures = write(arguments, modules, rows)
+    for name, row in figures.items():
+        print(f"{'ok ' if row['expected'] else 'BAD'} {name:<32} {row['status']:<10} "
+              f"{row.get('replayed_ns') or 0:>10.0f} ns, by events "
+              f"{row.get('replayed_by_events') or 0:.4f}, by graph "
+              f"{row.get('replayed_by_graph') or 0:.4f}, by CUPTI "
+              f"{row.get('replayed_by_cupti') or 0:.4f} lane {row['lane_s'] or 0:.1f} s "
+              f"capture {row['capture_s'] or 0:.1f} s {(row.get('reason') or '')[:300]}"
+              f"{'' if row['expected'] else str(row)[:900]}", flush=True)
     certified = sum(row["status"] == "certified" for row in figures.values())
     for kind in ("events", "graph", "cupti"):
         ratios = [row["replayed_by_" + kind] for row in figures.values()
@@ -243,14 +256,11 @@ def main():
         off = [abs(ratio - 1) for ratio in ratios]
         print(f"{len(ratios)} times by {kind}: the greatest differs by {max(off, default=0):.4f}, "
               f"{sum(one > 0.02 for one in off)} by more than 2 %")
-    print(f"captures with half of the blocks: {halves}")
-    print(f"{certified} of {len(figures)} certified, "
+    agreeing = sum(any(abs(row.get("replayed_by_" + kind, 9) - 1) <= 0.02
+                       for kind in ("graph", "cupti")) for row in figures.values())
+    print(f"{certified} of {len(figures)} certified, {agreeing} agree with a graph or CUPTI, "
           f"{sum(row['expected'] for row in figures.values())} as expected")
-    quern.save(arguments.out, {"rows": arguments.rows, "cols": arguments.cols, "n": arguments.n,
-                               "certified": certified, "half_of_the_blocks": halves,
-                               "candidates": figures})
 
 
-figures = {}
 if __name__ == "__main__":
     main()

@@ -3,8 +3,8 @@
 
 usage: kernelbench_process.py FOLDER GIVEN MADE READY_FD GO_FD
 
-FOLDER holds their package `kernelbench`. The process stops once the candidate has been built, until
-it is told to go on: timings of one candidate must not meet the builds of others.
+FOLDER holds their package `kernelbench`. The process stops before it times anything, and before each
+timed call, until it is told to go on: calls must not meet the work of others.
 """
 import json
 import os
@@ -13,16 +13,11 @@ import sys
 
 
 def gated(function, ready, go):
-    """`function`, after which this process waits once for whoever started it."""
-    waits = [True]
-
+    """`function`, before which this process waits for whoever started it."""
     def call(*args, **options):
-        try:
-            return function(*args, **options)
-        finally:
-            if waits and waits.pop():
-                os.write(ready, b"r")
-                os.read(go, 1)
+        os.write(ready, b"r")
+        os.read(go, 1)
+        return function(*args, **options)
 
     return call
 
@@ -50,8 +45,8 @@ def main():
     from kernelbench import eval as theirs
     from kernelbench import timing
 
-    for name in ("load_custom_model", "load_custom_model_with_tempfile"):
-        setattr(theirs, name, gated(getattr(theirs, name), int(ready), int(go)))
+    for name in ("get_timing_function", "clear_l2_cache"):
+        setattr(timing, name, gated(getattr(timing, name), int(ready), int(go)))
     samples = []
     try:
         made = evaluate(given, theirs, timing, torch, samples)
@@ -66,6 +61,7 @@ def main():
                "error": repr(error)[-300:]}
     with open(made_path, "w") as file:
         json.dump({"result": out, "medians_ms": samples}, file)
+    os._exit(0)  # the interpreter would take a while to end
 
 
 if __name__ == "__main__":

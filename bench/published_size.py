@@ -183,7 +183,8 @@ def through_the_lane(task, kinds, seed):
                    "reason": report["reason"], "speedup": report.get("speedup"),
                    "median_ms": report.get("timing", {}).get("median_ns", 0) / 1e6,
                    "rounds": len(report.get("timing", {}).get("samples_ns", [])),
-                   "stages_ms": {k: round(v) for k, v in report["stages_ms"].items()}}
+                   "stages_ms": {k: round(v) for k, v in report["stages_ms"].items()},
+                   "orders_ms": {k: round(v) for k, v in report["orders_ms"].items()}}
             found.setdefault(kind, []).append(row)
             print("lane", task, kind, json.dumps(row), report["evidence"][-500:], flush=True)
     return {"prepare_s": round(prepared, 2), **found}

@@ -83,7 +83,7 @@ def main():
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "9.0")
     from quern.torch_lane import builder, light
 
-    builder.warm_up()
+    builder.warm_up("cpu")
     figures = {}
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as folder:
         ours = builder.Builder(cache)

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+
 #include "base/strings.h"
 #include "commands.h"
 #include "device/cpu/machine.h"
@@ -44,7 +46,14 @@ Json action_json(const ActionInfo& action) {
               {"support", support_name(action.support)},
               {"how", action.how},
               {"device_support", support_name(action.device_support)},
-              {"device_how", action.device_how}};
+              {"device_how", action.device_how},
+              {"cuda_support", support_name(support_on(action, ScheduleTarget::kCuda))},
+              {"cuda_how", how_on(action, ScheduleTarget::kCuda)}};
+}
+
+ScheduleTarget schedule_target(const std::string& target) {
+  if (target == "cpu") return ScheduleTarget::kCpu;
+  return target == "cuda" ? ScheduleTarget::kCuda : ScheduleTarget::kDevice;
 }
 
 /// The plans that the rules begin with on a task, each a trace of actions, and their sources.
@@ -80,7 +89,7 @@ Action add_actions(CLI::App& app) {
   auto target = std::make_shared<std::string>("cpu");
   app.add_option("TASK", *task, "Show the plans that the rules begin with on this task instead");
   app.add_option("--size", *size, "Size set [cpu where the task has it, else full]");
-  app.add_option("--target", *target, "Whose plans")
+  app.add_option("--target", *target, "Whose transformations, or plans")
       ->check(CLI::IsMember({"cpu", "cuda", "opencl"}))
       ->capture_default_str();
   return [=](const Context& context) {
@@ -90,12 +99,14 @@ Action add_actions(CLI::App& app) {
     }
     Json list = Json::array();
     std::string text;
+    const ScheduleTarget whose = schedule_target(*target);
     for (const ActionInfo& action : all_actions()) {
       list.push_back(action_json(action));
+      const std::string how(how_on(action, whose));
       text += fmt::format("{:>2} {}\n   {}\n   {} · {} · {}{}\n", action.id, signature(action),
                           action.summary, exactness_name(action.exactness),
-                          resource_name(action.resource), support_name(action.support),
-                          action.how.empty() ? "" : ": " + std::string(action.how));
+                          resource_name(action.resource), support_name(support_on(action, whose)),
+                          how.empty() ? "" : ": " + how);
     }
     if (context.json) {
       print_json(Json{{"actions", list}});

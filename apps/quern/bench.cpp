@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench.h"
 
+#include <CLI/CLI.hpp>
 #include <memory>
 
 namespace quern::cli {

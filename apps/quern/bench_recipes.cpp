@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -14,7 +15,6 @@
 #include "search/recipe_bench.h"
 #include "search/what_if.h"
 #include "searching.h"
-#include "task/parse.h"
 #include "wiring.h"
 
 namespace quern::cli {
@@ -70,9 +70,7 @@ Result<std::vector<PlannedRun>> plan(const Context& context, const BenchArgument
     QUERN_TRY(set_budget(equal, options));
     for (const std::string& name : arguments.tasks) {
       QUERN_ASSIGN(const TaskAtSize task, load_task_at(context, name, arguments.size));
-      options.task_name = task.program.name;
-      options.task_text = print_task(task.program);
-      options.size = task.size;
+      set_task(task, options);
       for (int seed = 0; seed < arguments.seeds; ++seed) {
         options.seed = static_cast<uint64_t>(seed);
         planned.push_back({options, task,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands.h"
 
+#include <CLI/CLI.hpp>
 #include <string>
 
 namespace quern::cli {

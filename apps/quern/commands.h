@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <span>
 
 #include "context.h"
+
+namespace CLI {
+class App;
+}
 
 namespace quern::cli {
 

@@ -88,6 +88,8 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
   cuda::CompilePoolOptions options;
   QUERN_ASSIGN(options.library, cuda::find_nvrtc("", python_environments(context)));
   options.cache_dir = context.cache_directory + "/cuda";
+  options.linker = cuda::find_cuda_library("libnvJitLink.so.1[23]", options.library.path,
+                                           python_environments(context));
   options.workers = workers;
   options.prelude = cuda_prelude();
   if (!architecture.empty()) {
@@ -103,7 +105,8 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
 Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
                                                        const TaskAtSize& task,
                                                        const RunOptions& options,
-                                                       const std::vector<int>& devices) {
+                                                       const std::vector<int>& devices,
+                                                       const std::string& guard) {
   QUERN_ASSIGN(const std::vector<cuda::GpuProperties> gpus, gpus_at(devices));
   const cuda::GpuProperties& gpu = gpus.front();
   const int cores = available_processors();
@@ -132,6 +135,7 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.clock = options.clock;
   device.timing = gpu_timing();
   device.hang_s = 0.7;
+  device.guards = parse_guard_use(guard).value_or(GuardPolicy::Use::kAuto);
   device.secret = std::random_device()() ^ uint64_t { std::random_device()() } << 32;
   Peaks peaks;
   if (options.clock == "steady") {
@@ -183,6 +187,10 @@ std::vector<CudaFinding> cuda_findings(const Context& context) {
     list.push_back({name, !path.empty(), path.empty() ? std::string("not found: ") + without : path,
                     "it comes with CUDA toolkits and with the Python package torch"});
   };
+  found(
+      "nvjitlink",
+      cuda::find_cuda_library("libnvJitLink.so.1[23]", library->path, python_environments(context)),
+      "candidates run without guards (docs/cuda.md)");
   found("cupti", cuda::find_cupti(library->path, python_environments(context)),
         "quern profile does without hardware counters");
   found("cublas",

@@ -28,7 +28,8 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
 Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
                                                        const TaskAtSize& task,
                                                        const RunOptions& options,
-                                                       const std::vector<int>& devices);
+                                                       const std::vector<int>& devices,
+                                                       const std::string& guard);
 
 /// What `quern doctor` says of CUDA, one row each.
 struct CudaFinding {

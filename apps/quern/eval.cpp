@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <memory>
@@ -19,10 +20,8 @@ namespace quern::cli {
 namespace {
 
 struct EvalArguments {
-  std::string task, first, second, size, target = "cpu", compiler = "g++", clock = "steady",
-                                         devices;
-  int threads = 0, device = 0;
-  uint64_t seed = 0;
+  std::string task, first, second, size, devices, guard = "auto";
+  RunOptions options;  ///< all but the task
   int repeat = 1;
   bool stream = false, speedup = true;
 };
@@ -38,17 +37,12 @@ struct Bench {
 Result<Bench> make_bench(const Context& context, const EvalArguments& arguments,
                          bool with_baseline) {
   Bench bench;
-  QUERN_ASSIGN(bench.task, load_task_at(context, arguments.task, arguments.size, arguments.target));
-  RunOptions options;
-  options.task_name = bench.task.program.name;
-  options.size = bench.task.size;
-  options.target = arguments.target;
-  options.device = arguments.device;
-  options.threads = arguments.threads;
-  options.compiler = arguments.compiler;
-  options.clock = arguments.clock;
-  options.seed = arguments.seed;
-  QUERN_ASSIGN(bench.evaluator, make_evaluator(context, bench.task, options, arguments.devices));
+  QUERN_ASSIGN(bench.task,
+               load_task_at(context, arguments.task, arguments.size, arguments.options.target));
+  RunOptions options = arguments.options;
+  set_task(bench.task, options);
+  QUERN_ASSIGN(bench.evaluator,
+               make_evaluator(context, bench.task, options, arguments.devices, arguments.guard));
   if (!with_baseline) return bench;
   QUERN_ASSIGN(std::vector<Candidate> baselines, bench.evaluator->baselines());
   QUERN_ASSIGN(std::vector<Evaluation> evaluations, bench.evaluator->evaluate(baselines, {}));
@@ -129,7 +123,8 @@ Result<Evaluation> evaluate_one(Bench& bench, const Candidate& candidate) {
 Result<int> eval(const Context& context, const EvalArguments& arguments) {
   QUERN_ASSIGN(std::string source, read_candidate(arguments.first));
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, arguments.speedup));
-  Candidate candidate = make_candidate(source, "human", candidate_language(arguments.target));
+  Candidate candidate =
+      make_candidate(source, "human", candidate_language(arguments.options.target));
   QUERN_ASSIGN(Evaluation evaluation, evaluate_one(bench, candidate));
   std::optional<Duel> duel;
   if (passed(evaluation.verdict) && bench.baseline) {
@@ -205,7 +200,7 @@ Result<std::pair<Json, std::string>> parse_stream_line(const std::string& line, 
 /// answer gets one before the next line comes.
 Result<int> eval_stream(const Context& context, const EvalArguments& arguments) {
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
-  const size_t batch = arguments.target == "cpu" ? 8 : 512;
+  const size_t batch = arguments.options.target == "cpu" ? 8 : 512;
   InputLines input;
   int number = 0;
   while (auto line = input.next(true)) {
@@ -215,7 +210,7 @@ Result<int> eval_stream(const Context& context, const EvalArguments& arguments) 
       QUERN_ASSIGN(const auto parsed, parse_stream_line(*line, ++number));
       ids.push_back(parsed.first);
       candidates.push_back(
-          make_candidate(parsed.second, "human", candidate_language(arguments.target)));
+          make_candidate(parsed.second, "human", candidate_language(arguments.options.target)));
       line = candidates.size() < batch ? input.next(false) : std::nullopt;
     }
     EvaluateRequest request;
@@ -234,7 +229,7 @@ Result<int> compare(const Context& context, const EvalArguments& arguments) {
   QUERN_ASSIGN(std::string first, read_candidate(arguments.first));
   QUERN_ASSIGN(std::string second, read_candidate(arguments.second));
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
-  const std::string language = candidate_language(arguments.target);
+  const std::string language = candidate_language(arguments.options.target);
   Candidate a = make_candidate(first, "human", language);
   Candidate b = make_candidate(second, "human", language);
   for (const auto& [candidate, path] : {std::pair{a, arguments.first}, {b, arguments.second}}) {
@@ -285,16 +280,16 @@ void add_common(CLI::App& app, const std::shared_ptr<EvalArguments>& a) {
                  "A task's name (see: quern tasks), the path of a .task file, or a module's .py")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
-  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
+  app.add_option("--target", a->options.target, "Hardware to run on: cpu, opencl, cuda")
       ->capture_default_str();
-  app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
+  app.add_option("--device", a->options.device, "Which of the target's devices (see: quern doctor)")
       ->capture_default_str();
-  app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
+  app.add_option("--threads", a->options.threads, "Threads a kernel may use [all]")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--compiler", a->compiler, "g++, clang++, or the path of one")
+  app.add_option("--compiler", a->options.compiler, "g++, clang++, or the path of one")
       ->capture_default_str();
-  app.add_option("--seed", a->seed, "Seed of the inputs' draw")->capture_default_str();
-  app.add_option("--clock", a->clock, "steady, or simulated (for tests)")->group("");
+  app.add_option("--seed", a->options.seed, "Seed of the inputs' draw")->capture_default_str();
+  app.add_option("--clock", a->options.clock, "steady, or simulated (for tests)")->group("");
 }
 
 }  // namespace
@@ -320,6 +315,11 @@ Action add_eval(CLI::App& app) {
   app.add_flag("--stream", a->stream,
                "Read {\"id\", \"source\"} lines from stdin, write one evaluation a line");
   add_devices_option(app, a->devices);
+  app.add_option("--guard", a->guard,
+                 "CUDA: run candidates with checks of every access, trap and loop before their\n"
+                 "first look: auto (when candidates fault often), always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
   app.add_flag("!--no-speedup", a->speedup, "Do not time the baselines");
   return [a, lane, &app](const Context& context) {
     if (a->stream == !a->first.empty()) {
@@ -329,14 +329,14 @@ Action add_eval(CLI::App& app) {
     if (is_lane(a->task, a->first, a->stream)) {
       lane->module = a->task;
       lane->candidate = a->first;
-      lane->device = app.count("--target") > 0 ? a->target : "";
-      lane->seed = a->seed;
+      lane->device = app.count("--target") > 0 ? a->options.target : "";
+      lane->seed = a->options.seed;
       lane->time_baselines = a->speedup;
       const Result<int> verdict = eval_in_lane(context, *lane);
       return verdict ? *verdict : fail(context, verdict.error());
     }
     if (a->stream) {
-      a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->target);
+      a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->options.target);
     }
     Result<int> code = a->stream ? eval_stream(context, *a) : eval(context, *a);
     return code ? *code : fail(context, code.error());

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "base/file.h"
@@ -71,6 +72,11 @@ Result<Json> import_modules(const Context& context, const ImportOptions& options
   }
   QUERN_ASSIGN(const quern::Command command, python_command(context, options));
   QUERN_ASSIGN(const ProcessEnd end, run_python(command));
+  if (end.status.exit_code == kEnvironmentError) {
+    const std::string text(trim(end.err));
+    return Error{ErrorKind::kEnvironment, text.substr(text.rfind('\n') + 1),
+                 "free some space there, or choose another directory; then run it again"};
+  }
   if (!end.status.ok()) {
     return Error{end.status.exit_code == kUsageError ? ErrorKind::kInput : ErrorKind::kInternal,
                  fmt::format("the importer stopped: {}", shorten(trim(end.err), 400)), ""};

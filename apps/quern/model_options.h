@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "record/evaluation.h"
+
+namespace CLI {
+class App;
+}
 
 namespace quern::cli {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
 
@@ -11,18 +12,15 @@
 #include "model_options.h"
 #include "searching.h"
 #include "store/run_store.h"
-#include "task/parse.h"
 #include "wiring.h"
 
 namespace quern::cli {
 namespace {
 
 struct OptimizeArguments {
-  std::string task, size, budget = "64", target = "cpu", recipe, out, compiler = "g++",
-                          clock = "steady", devices;
+  std::string task, size, budget = "64", recipe, out, devices;
+  RunOptions options;  ///< as given by flags of their own
   ModelArguments models;
-  uint64_t seed = 0;
-  int threads = 0, device = 0;
 };
 
 struct ResumeArguments {
@@ -72,13 +70,7 @@ std::string imported_directory(const OptimizeArguments& arguments) {
 }
 
 Result<int> optimize(const Context& context, const OptimizeArguments& arguments) {
-  RunOptions options;
-  options.target = arguments.target;
-  options.device = arguments.device;
-  options.seed = arguments.seed;
-  options.threads = arguments.threads;
-  options.compiler = arguments.compiler;
-  options.clock = arguments.clock;
+  RunOptions options = arguments.options;
   QUERN_TRY(parse_budget(arguments.budget, options));
   QUERN_TRY(check_choice("target", options.target, known_targets()));
   QUERN_TRY(choose_recipe(arguments.recipe, arguments.models, options));
@@ -86,10 +78,8 @@ Result<int> optimize(const Context& context, const OptimizeArguments& arguments)
   if (is_module_file(source)) {
     QUERN_ASSIGN(source, import_one(context, source, imported_directory(arguments)));
   }
-  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, source, arguments.size, arguments.target));
-  options.task_name = task.program.name;
-  options.task_text = print_task(task.program);
-  options.size = task.size;
+  QUERN_ASSIGN(TaskAtSize task, load_task_at(context, source, arguments.size, options.target));
+  set_task(task, options);
   QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator,
                make_evaluator(context, task, options, arguments.devices));
   std::string out = arguments.out;
@@ -143,24 +133,24 @@ Action add_optimize(CLI::App& app) {
   app.add_option("--budget", a->budget,
                  "Candidates to try (64), or a time (90s, 5m), or both (64,5m)")
       ->capture_default_str();
-  app.add_option("--target", a->target, "Hardware to run on: cpu, opencl, cuda")
+  app.add_option("--target", a->options.target, "Hardware to run on: cpu, opencl, cuda")
       ->capture_default_str();
-  app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
+  app.add_option("--device", a->options.device, "Which of the target's devices (see: quern doctor)")
       ->capture_default_str();
   app.add_option(
       "--recipe", a->recipe,
       "Search method: one of `quern recipes`, or a .toml file [quern; agent with --agent]");
   add_devices_option(app, a->devices);
   add_model_options(app, a->models);
-  app.add_option("--seed", a->seed, "Seed of every random choice")->capture_default_str();
-  app.add_option("--threads", a->threads, "Threads a kernel may use [all]")
+  app.add_option("--seed", a->options.seed, "Seed of every random choice")->capture_default_str();
+  app.add_option("--threads", a->options.threads, "Threads a kernel may use [all]")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--compiler", a->compiler, "g++, clang++, or the path of one")
+  app.add_option("--compiler", a->options.compiler, "g++, clang++, or the path of one")
       ->capture_default_str();
   app.add_option("--out", a->out, "Run directory [runs/TASK-SIZE-NUMBER]");
-  app.add_option("--clock", a->clock, "steady, or simulated (for tests)")->group("");
+  app.add_option("--clock", a->options.clock, "steady, or simulated (for tests)")->group("");
   return [a, &app](const Context& context) {
-    a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->target);
+    a->devices = devices_to_use(a->devices, app.count("--device") > 0, a->options.target);
     return finish(context, optimize(context, *a));
   };
 }

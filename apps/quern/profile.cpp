@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <numeric>
@@ -21,9 +22,8 @@ namespace quern::cli {
 namespace {
 
 struct ProfileArguments {
-  std::string task, candidate, size, architecture, target = "cuda", compiler = "g++";
-  int device = 0;
-  uint64_t seed = 0;
+  std::string task, candidate, size, architecture;
+  RunOptions options;  ///< all but the task
 };
 
 /// What is known of a candidate from running it.
@@ -207,15 +207,11 @@ int multiprocessors_here(const std::string& architecture) {
 
 Result<Measured> measure(const Context& context, const TaskAtSize& task,
                          const ProfileArguments& arguments, const std::string& source) {
-  RunOptions options;
-  options.task_name = task.program.name;
-  options.size = task.size;
-  options.target = arguments.target;
-  options.device = arguments.device;
-  options.compiler = arguments.compiler;
-  options.seed = arguments.seed;
+  RunOptions options = arguments.options;
+  set_task(task, options);
   QUERN_ASSIGN(const std::unique_ptr<Evaluator> evaluator, make_evaluator(context, task, options));
-  const Candidate candidate = make_candidate(source, "human", candidate_language(arguments.target));
+  const Candidate candidate =
+      make_candidate(source, "human", candidate_language(arguments.options.target));
   QUERN_ASSIGN(std::vector<Evaluation> evaluations, evaluator->evaluate({candidate}, {}));
   Measured measured;
   measured.evaluation = std::move(evaluations.front());
@@ -334,17 +330,17 @@ std::string profile_text(const StaticProfile& profile, const std::optional<Measu
 }
 
 Result<int> profile(const Context& context, const ProfileArguments& arguments) {
-  if (arguments.target != "cuda" && arguments.target != "opencl") {
+  if (arguments.options.target != "cuda" && arguments.options.target != "opencl") {
     return Error{ErrorKind::kUsage,
-                 fmt::format("there is no profile for target '{}'", arguments.target),
+                 fmt::format("there is no profile for target '{}'", arguments.options.target),
                  "known: cuda, opencl"};
   }
   QUERN_ASSIGN(std::string source, read_candidate(arguments.candidate));
   QUERN_ASSIGN(TaskAtSize task,
-               load_task_at(context, arguments.task, arguments.size, arguments.target));
+               load_task_at(context, arguments.task, arguments.size, arguments.options.target));
   StaticProfile profile;
   profile.runs_here = true;
-  if (arguments.target == "cuda") {
+  if (arguments.options.target == "cuda") {
     QUERN_ASSIGN(profile, look_at(context, task, arguments, source));
   }
   std::optional<Measured> measured;
@@ -366,13 +362,15 @@ Result<int> profile(const Context& context, const ProfileArguments& arguments) {
 
 Action add_profile(CLI::App& app) {
   auto a = std::make_shared<ProfileArguments>();
+  a->options.target = "cuda";
   app.add_option("TASK", a->task, "A task's name (see: quern tasks) or the path of a .task file")
       ->required();
   app.add_option("CANDIDATE", a->candidate, "Device source with a plan (docs/plan_format.md)")
       ->required();
   app.add_option("--size", a->size, "Size set [cpu where the task has it, else full]");
-  app.add_option("--target", a->target, "Hardware to run on: cuda, opencl")->capture_default_str();
-  app.add_option("--device", a->device, "Which of the target's devices (see: quern doctor)")
+  app.add_option("--target", a->options.target, "Hardware to run on: cuda, opencl")
+      ->capture_default_str();
+  app.add_option("--device", a->options.device, "Which of the target's devices (see: quern doctor)")
       ->capture_default_str();
   app.add_option("--arch", a->architecture, "Architecture, e.g. sm_90a [that of the first GPU]");
   return [a](const Context& context) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+
 #include "base/file.h"
 #include "base/strings.h"
 #include "base/suggest.h"

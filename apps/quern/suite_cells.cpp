@@ -12,7 +12,6 @@
 #include "planned_run.h"
 #include "search/replay.h"
 #include "search/suite_samples.h"
-#include "task/parse.h"
 #include "wiring.h"
 
 namespace quern::cli {
@@ -29,9 +28,7 @@ Result<PlannedRun> plan(const Suite& suite, const Cell& cell) {
   QUERN_ASSIGN(planned.task,
                load_task_at(suite.context, cell.row->task.path, suite.arguments.size));
   planned.options = suite.options;
-  planned.options.task_name = planned.task.program.name;
-  planned.options.task_text = print_task(planned.task.program);
-  planned.options.size = planned.task.size;
+  set_task(planned.task, planned.options);
   planned.options.seed += static_cast<uint64_t>(std::max(0, cell.sample));
   planned.directory = directory_of(suite, cell);
   planned.devices = suite.arguments.devices;

@@ -99,6 +99,12 @@ Result<TaskAtSize> parse_task_at(const std::string& text, const std::string& fil
   return fitting(at_size(std::move(program), size), target);
 }
 
+void set_task(const TaskAtSize& task, RunOptions& options) {
+  options.task_name = task.program.name;
+  options.task_text = print_task(task.program);
+  options.size = task.size;
+}
+
 Result<TaskAtSize> recorded_task(const RunOptions& options) {
   QUERN_ASSIGN(ir::Program program, parse_task(options.task_text, options.task_name));
   return at_size(std::move(program), options.size);

@@ -33,6 +33,9 @@ Result<TaskAtSize> load_task_at(const Context& context, const std::string& name,
 Result<TaskAtSize> parse_task_at(const std::string& text, const std::string& file,
                                  const std::string& size, const std::string& target = "cpu");
 
+/// Says in a run's options which task it is of.
+void set_task(const TaskAtSize& task, RunOptions& options);
+
 /// A run's task, to look at: it may need more memory than there is here.
 Result<TaskAtSize> recorded_task(const RunOptions& options);
 

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 
@@ -108,14 +109,15 @@ Result<Peaks> machine_peaks(const Context& context, const CpuCompiler& compiler,
 
 Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const TaskAtSize& task,
                                                   const RunOptions& options,
-                                                  const std::string& devices) {
+                                                  const std::string& devices,
+                                                  const std::string& guard) {
   QUERN_ASSIGN(const std::vector<int> numbers, device_numbers(devices, options));
   if (pretends(options)) return make_pretender(options);
   if (options.clock != "steady" && options.clock != "simulated") {
     return Error{ErrorKind::kUsage, fmt::format("unknown clock '{}'", options.clock), ""};
   }
   if (options.target == "opencl") return make_on_opencl(context, task, options, numbers);
-  if (options.target == "cuda") return make_cuda_evaluator(context, task, options, numbers);
+  if (options.target == "cuda") return make_cuda_evaluator(context, task, options, numbers, guard);
   if (options.target != "cpu") {
     return Error{ErrorKind::kUsage, fmt::format("unknown target '{}'", options.target),
                  "known: " + join(known_targets(), ", ")};

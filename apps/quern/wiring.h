@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
@@ -14,6 +13,10 @@
 #include "search/recipe_proposer.h"
 #include "task_source.h"
 
+namespace CLI {
+class App;
+}
+
 namespace quern::cli {
 
 /// What candidates can be made for, and the language they are then written in.
@@ -22,10 +25,11 @@ std::string candidate_language(const std::string& target);
 
 /// The only place where concrete evaluators and proposers are chosen. `devices`: which of the
 /// target's devices share the work, "0,1", or "all" (OpenCL: those of this machine; CUDA: those
-/// like the first); "": the one of the options.
+/// like the first); "": the one of the options. `guard`: of GPUs, as `parse_guard_use` takes it.
 Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const TaskAtSize& task,
                                                   const RunOptions& options,
-                                                  const std::string& devices = "");
+                                                  const std::string& devices = "",
+                                                  const std::string& guard = "auto");
 
 /// What a command that spreads its work over devices takes: what was asked for by --devices; the
 /// one of --device, if that was given; else "all", where the target's devices are GPUs.

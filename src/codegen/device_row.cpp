@@ -18,7 +18,6 @@ using ir::Program;
 using ir::Statement;
 
 constexpr int64_t kKeptRegisters = 96;  ///< of a thread, in all arrays
-constexpr const char* kPart = "0part";  ///< axis of partial results
 
 bool is_map(const Statement& statement) { return statement.kind == Statement::Kind::kMap; }
 
@@ -354,36 +353,16 @@ Result<void> emit_in_parts(const Program& program, const Group& group, int numbe
                            const std::vector<std::string>& writes, DeviceProgram* made) {
   const int64_t parts = std::clamp<int64_t>(group.param("parts", 0), 2, 4096);
   const Statement& original = statements[0];
-  const std::string partial = original.name + "_parts";
+  const PartialResults partial = in_parts(program, statements, parts, PartOrder::kInnermost);
   Group first = group;
   first.params["row_threads"] = group.param("row_threads", group.param("threads", 256));
   first.params["threads"] = first.params["row_threads"];
   RowKernel reduce(program, first, sizes, {original}, {});
-  reduce.in_parts(parts, partial);
+  reduce.in_parts(parts, partial.tensor.name);
   QUERN_ASSIGN(DeviceKernel kernel, reduce.make(kernel_name(statements, number) + "_parts"));
   made->kernels.push_back(std::move(kernel));
-
-  Program whole = program;
-  Statement part = original;
-  part.name = partial;
-  part.is_output = false;
-  part.axes.push_back({kPart, ir::int_constant(parts)});
-  part.kind = Statement::Kind::kMap;
-  whole.statements.push_back(part);
-  std::vector<Statement> combine = statements;
-  std::vector<IntExpr> indices;
-  for (const ir::Axis& axis : original.axes) indices.push_back(ir::int_axis(axis.name));
-  indices.push_back(ir::int_axis(kPart));
-  combine[0].reduce_axes = {{kPart, ir::int_constant(parts)}};
-  combine[0].body = ir::load(partial, std::move(indices));
-  made->scratch.push_back(scratch_of(program, part));
-  Group second = group;
-  second.params = {{"threads", 128}, {"row_threads", parts >= 32 ? 32 : 1}};
-  QUERN_ASSIGN(
-      DeviceKernel last,
-      RowKernel(whole, second, sizes, combine, writes).make(kernel_name(statements, number)));
-  made->kernels.push_back(std::move(last));
-  return {};
+  return emit_combination(partial, {{"threads", 128}, {"row_threads", parts >= 32 ? 32 : 1}},
+                          number, sizes, writes, made);
 }
 
 }  // namespace
@@ -400,6 +379,39 @@ Result<void> emit_device_rows(const Program& program, const Group& group, int nu
     const bool own = std::find(writes.begin(), writes.end(), name) == writes.end();
     if (own) made->scratch.push_back(scratch_of(program, *program.find_statement(name)));
   }
+  made->kernels.push_back(std::move(kernel));
+  return {};
+}
+
+PartialResults in_parts(const Program& program, const std::vector<Statement>& statements,
+                        int64_t parts, PartOrder order) {
+  PartialResults made{program, statements[0], statements};
+  const ir::Axis axis{kPartAxis, ir::int_constant(parts)};
+  std::vector<IntExpr> indices;
+  for (const ir::Axis& own : statements[0].axes) indices.push_back(ir::int_axis(own.name));
+  made.tensor.name += "_parts";
+  made.tensor.is_output = false;
+  made.tensor.kind = Statement::Kind::kMap;
+  std::vector<ir::Axis>& axes = made.tensor.axes;
+  const bool outermost = order == PartOrder::kOutermost;
+  axes.insert(outermost ? axes.begin() : axes.end(), axis);
+  indices.insert(outermost ? indices.begin() : indices.end(), ir::int_axis(kPartAxis));
+  made.program.statements.push_back(made.tensor);
+  made.combine[0].reduce_axes = {axis};
+  made.combine[0].body = ir::load(made.tensor.name, std::move(indices));
+  return made;
+}
+
+Result<void> emit_combination(const PartialResults& partial,
+                              const std::map<std::string, int64_t>& params, int number,
+                              const ir::Sizes& sizes, const std::vector<std::string>& writes,
+                              DeviceProgram* made) {
+  made->scratch.push_back(scratch_of(partial.program, partial.tensor));
+  Group group;
+  group.params = params;
+  QUERN_ASSIGN(DeviceKernel kernel,
+               RowKernel(partial.program, group, sizes, partial.combine, writes)
+                   .make(kernel_name(partial.combine, number)));
   made->kernels.push_back(std::move(kernel));
   return {};
 }

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
+#include <string>
+#include <vector>
+
 #include "base/result.h"
 #include "codegen/device_text.h"
 #include "ir/program.h"
@@ -27,5 +31,24 @@ namespace quern {
 /// Errors: kInput where the parameters do not fit the group.
 Result<void> emit_device_rows(const ir::Program& program, const Group& group, int number,
                               const ir::Sizes& sizes, DeviceProgram* made);
+
+/// The axis of results in parts; it stands outermost or innermost among theirs.
+inline constexpr const char* kPartAxis = "0part";
+enum class PartOrder { kOutermost, kInnermost };
+
+/// A sum (or other reduction) whose parts are results of their own, in scratch memory.
+struct PartialResults {
+  ir::Program program;                 ///< the task's, with `tensor`
+  ir::Statement tensor;                ///< the parts
+  std::vector<ir::Statement> combine;  ///< a group's statements, the first of which reduces parts
+};
+PartialResults in_parts(const ir::Program& program, const std::vector<ir::Statement>& statements,
+                        int64_t parts, PartOrder order);
+
+/// The launch that combines the parts and computes what follows; `params` are its own.
+Result<void> emit_combination(const PartialResults& partial,
+                              const std::map<std::string, int64_t>& params, int number,
+                              const ir::Sizes& sizes, const std::vector<std::string>& writes,
+                              DeviceProgram* made);
 
 }  // namespace quern

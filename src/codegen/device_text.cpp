@@ -269,8 +269,10 @@ std::string device_source(const Program& program, DeviceLanguage language,
     std::vector<std::string> args = kernel.reads;
     args.insert(args.end(), kernel.writes.begin(), kernel.writes.end());
     for (const std::string& size : program.free_sizes()) args.push_back("i64(" + size + ")");
-    text += fmt::format("// quern: launch {} grid ({}) block ({}) args ({})\n", kernel.name,
-                        ir::print(kernel.blocks), kernel.threads, fmt::join(args, ", "));
+    const std::string shared =
+        kernel.shared > 0 ? fmt::format(" shared ({})", kernel.shared) : std::string();
+    text += fmt::format("// quern: launch {} grid ({}) block ({}){} args ({})\n", kernel.name,
+                        ir::print(kernel.blocks), kernel.threads, shared, fmt::join(args, ", "));
   }
   if (!made.remarks.empty()) text += "//\n";
   for (const std::string& remark : made.remarks) text += "// " + remark + "\n";

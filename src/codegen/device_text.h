@@ -47,6 +47,8 @@ class DeviceText {
 
 /// Local memory that a block may use without asking, in bytes.
 inline constexpr int64_t kLocalBytes = 48 << 10;
+/// What it may ask for at its launch, on CUDA (compute capability 9.0).
+inline constexpr int64_t kDynamicLocalBytes = 227 << 10;
 
 /// Parameters of a group that do not fit one another, or a device: a fault of the schedule.
 Error misfit(const std::string& what, const std::string& hint);
@@ -68,6 +70,7 @@ struct DeviceKernel {
   ir::IntExpr blocks;               ///< over free sizes
   int threads = 256;                ///< of a block
   int resident = 0;                 ///< blocks that shall fit a multiprocessor; 0: as it comes
+  int64_t shared = 0;               ///< bytes of local memory asked for at the launch; CUDA
   std::vector<std::string> reads;   ///< tensors, in order of the arguments
   std::vector<std::string> writes;  ///< then these, then all free sizes
   std::string body;                 ///< between the braces, after the sizes

@@ -12,13 +12,21 @@
 namespace quern {
 
 /// The tile of a block and that of a thread, in elements; `stages` of the former lie in local
-/// memory.
+/// memory. With `tf32` not 0 a warp multiplies on tensor cores, that many products in TF32 for one:
+/// its tile is `mr` fragments of 16 rows by `nr` fragments of 8 columns, of which a thread holds
+/// rows() by columns() results.
 struct TileParams {
-  int64_t mr, nr, mc, nc, kc, stages, width, resident;
-  int64_t threads() const { return mc / mr * (nc / nr); }
-  /// Rows of a panel in local memory: a pad keeps them off each other's banks.
-  int64_t pitch(int64_t extent) const { return extent + 4; }
-  int64_t bytes() const { return 4 * stages * kc * (pitch(mc) + pitch(nc)); }
+  int64_t mr, nr, mc, nc, kc, stages, width, resident, tf32;
+  int64_t parts;  ///< blocks that share the terms of a tile's results
+  int64_t terms;  ///< `tf32`: summed on tensor cores before they are added to the results
+  int64_t warps_n() const { return nc / (8 * nr); }
+  int64_t threads() const {
+    return tf32 > 0 ? mc / (16 * mr) * warps_n() * 32 : mc / mr * (nc / nr);
+  }
+  int64_t rows() const { return tf32 > 0 ? 2 * mr : mr; }
+  int64_t columns() const { return tf32 > 0 ? 2 * nr : nr; }
+  /// Local memory of all stages, or somewhat more.
+  int64_t bytes() const;
 };
 
 /// As the schedule has set them. Errors: kInput: they do not fit one another, or a device.
@@ -34,6 +42,12 @@ struct TilePanel {
   int64_t size;                      ///< of the tile in it
   bool k_fast;                       ///< neighbours in memory are neighbours in k
   bool vector;                       ///< four neighbours may be one access
+  bool k_rows;                       ///< … and in local memory: one row for each of its own
+  int64_t pitch;                     ///< of rows in local memory; a pad keeps them off each
+                                     ///< other's banks
+  int64_t floats;                    ///< of one tile there
+  /// Where an element lies in a tile.
+  std::string at(const std::string& own, const std::string& k) const;
 };
 
 /// Prints how the tiles of a contraction's operands come to local memory, `q_a` and `q_b`.
@@ -52,6 +66,9 @@ class TileOperands {
   /// One of the two; what it needs to be known at run time is printed at once.
   TilePanel panel(const char* name, const Operand& operand, const std::vector<ir::Axis>& own,
                   const char* extent, const char* origin, int64_t size);
+
+  /// Declares the local memory of both; what a launch must ask for, in bytes.
+  int64_t declare_tiles(const TilePanel& a, const TilePanel& b);
 
   // Through registers `q_f<name>`.
   void declare_fetched(const TilePanel& panel);

@@ -224,9 +224,10 @@ std::string oracle_counts(const Program& program) {
 
 namespace {
 
-/// The lowering as a function template over the scalar, behind its scalars and helpers.
+/// The lowering as a function template over the scalar, behind its scalars and helpers. `own`: what
+/// these scalars need before the helpers of all.
 std::string oracle_template(const Program& program, const std::string& scalars,
-                            const std::string& preamble) {
+                            const std::string& own) {
   std::string parameters = leading_parameters(program);
   for (const Statement* output : program.outputs()) {
     const std::string name = tensor_name(output->name);
@@ -235,10 +236,11 @@ std::string oracle_template(const Program& program, const std::string& scalars,
   }
   return fmt::format(
       "// The oracle of task {}: its naive lowering over scalars that carry their error.\n"
-      "#include <cstdlib>\n{}\nnamespace {{{}{}{}\ntemplate <class T>\nvoid program({}) {{\n{}}}\n"
+      "#include <cstdlib>\n{}\nnamespace {{{}{}{}{}\ntemplate <class T>\nvoid program({}) "
+      "{{\n{}}}\n"
       "}}  // namespace\n\n",
-      program.name, scalars, kIndexHelpers, preamble, oracle_counts(program), parameters,
-      reference_body(program, true));
+      program.name, scalars, kIndexHelpers, own, kOraclePreamble, oracle_counts(program),
+      parameters, reference_body(program, true));
 }
 
 constexpr int kShakes = 4;
@@ -280,7 +282,7 @@ std::string shaken_entry(const Program& program) {
 }  // namespace
 
 std::string emit_oracle(const Program& program) {
-  return oracle_template(program, kQuernScalarHeader, kOraclePreamble) +
+  return oracle_template(program, kQuernScalarHeader, "") +
          oracle_entry(program, "oracle_bound", "RunningError", "__builtin_inf()") +
          oracle_entry(program, "oracle_exact", "Exact", "1");
 }
@@ -289,10 +291,8 @@ std::string emit_shaken_oracle(const Program& program) {
   // The second header stands behind the first in one file.
   const std::string scalars =
       kQuernScalarHeader + replace_all(kQuernShakenHeader, "#include \"ir/scalar.h\"", "");
-  const std::string preamble = replace_all(
-      kOraclePreamble, "inline double scale_of(RunningError",
-      "inline double slack_of(Shaken) { return 0; }\ninline double scale_of(RunningError");
-  return oracle_template(program, scalars, preamble) + shaken_entry(program);
+  return oracle_template(program, scalars, "inline double slack_of(quern::Shaken) { return 0; }") +
+         shaken_entry(program);
 }
 
 }  // namespace quern

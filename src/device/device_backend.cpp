@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/device_backend.h"
 
+#include "device/guard_finding.h"
+
 namespace quern {
 
 Result<bool> DeviceBackend::all_guards_intact(const std::vector<BufferId>& ids) {
@@ -10,6 +12,8 @@ Result<bool> DeviceBackend::all_guards_intact(const std::vector<BufferId>& ids) 
   }
   return true;
 }
+
+std::optional<GuardFinding> DeviceBackend::caught() const { return std::nullopt; }
 
 Result<void> DeviceBackend::draw(BufferId, const DrawOrder&) {
   return Error{ErrorKind::kUsage, "this device does not draw inputs", ""};

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -20,6 +21,8 @@
 /// Nothing of a candidate but its device code reaches a backend. Every function runs in the worker;
 /// `DeviceWorker` is their caller's side, in the process that judges.
 namespace quern {
+
+struct GuardFinding;
 
 /// What a device is. Zero and "" stand for "not known".
 struct DeviceProperties {
@@ -117,11 +120,16 @@ struct DeviceCompileJob {
   int max_registers = 0;  ///< 0: the compiler decides
   /// A source of ours, in which functions without a mark are the device's (CUDA).
   bool ours = false;
+  /// `source` is the listing of a binary, to be built with guards (CUDA): accesses outside of the
+  /// buffers, traps and hangs are then caught before they reach the device.
+  bool guards = false;
 };
 
 struct DeviceBinary {
   std::string image;
   Build build;
+  std::string listing =
+      "";  ///< the assembler's input, where `guards` can be built from it; "": none
 };
 
 /// Errors mean that the device or the worker failed; verdicts are the candidate's. After a verdict
@@ -184,6 +192,9 @@ class DeviceBackend {
   virtual Outcome<std::vector<double>> run_batches(ProgramId id, int calls, int first, int batches);
   /// The clock, in MHz, at which the device ran when the last batches began; 0: not known.
   virtual double last_clock_mhz() const { return 0; }
+  /// What the guards of the program caught in the last batches: the device is unharmed, and the
+  /// results mean nothing.
+  virtual std::optional<GuardFinding> caught() const;
 
   /// Gives `shown` the contents of `hidden` under its own address, and the other way round;
   /// `hidden` is out of device code's reach from then on. Both were allocated alike. Errors: kUsage

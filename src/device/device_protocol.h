@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "device/device_backend.h"
 #include "device/device_wire.h"
+#include "device/guard_finding.h"
 
 /// What `quern-device-worker` and its parent say to each other: frames over two pipes, large blocks
 /// through a file in memory (`Staging`). Orders are answered in the order they were given; several
@@ -57,10 +59,11 @@ enum class ReplyStatus : uint32_t { kDone, kError, kVerdict };
 struct Ran {
   std::vector<double> ns;  ///< of each
   double clock_mhz = 0;    ///< as `DeviceBackend::last_clock_mhz`
+  std::optional<GuardFinding> caught;
 };
 template <class W>
 void wire(W& w, Ran& ran) {
-  w(ran.ns), w(ran.clock_mhz);
+  w(ran.ns), w(ran.clock_mhz), w(ran.caught);
 }
 
 template <class W>
@@ -110,7 +113,7 @@ void wire(W& w, DrawOrder& order) {
 template <class W>
 void wire(W& w, DeviceCompileJob& job) {
   w(job.source), w(job.headers), w(job.macros), w(job.fast_math), w(job.max_registers);
-  w(job.ours);
+  w(job.ours), w(job.guards);
 }
 template <class W>
 void wire(W& w, Build& build) {
@@ -119,7 +122,7 @@ void wire(W& w, Build& build) {
 }
 template <class W>
 void wire(W& w, DeviceBinary& binary) {
-  w(binary.image), w(binary.build);
+  w(binary.image), w(binary.build), w(binary.listing);
 }
 template <class W>
 void wire(W& w, BufferRef& ref) {

@@ -150,12 +150,12 @@ Frame DeviceServer::program_order(uint32_t order, std::string_view arguments, co
       return with<Id, uint32_t>(arguments,
                                 [&](Id id, uint32_t set) { return backend_.apply(id, set); });
     case DeviceOrder::kRun:
-      return with<Id, int, int, int>(arguments,
-                                     [&](Id id, int calls, int first, int batches) -> Outcome<Ran> {
-                                       auto ns = backend_.run_batches(id, calls, first, batches);
-                                       if (!ns) return pass_on(ns);
-                                       return Ran{std::move(*ns), backend_.last_clock_mhz()};
-                                     });
+      return with<Id, int, int, int>(
+          arguments, [&](Id id, int calls, int first, int batches) -> Outcome<Ran> {
+            auto ns = backend_.run_batches(id, calls, first, batches);
+            if (!ns) return pass_on(ns);
+            return Ran{std::move(*ns), backend_.last_clock_mhz(), backend_.caught()};
+          });
     case DeviceOrder::kProfile:
       return with<Id>(arguments, [&](Id id) { return backend_.profile(id); });
     default:

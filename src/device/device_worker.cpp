@@ -370,6 +370,9 @@ Outcome<std::vector<double>> DeviceWorker::run_order(ProgramId id, int calls, in
   }
   std::vector<double>& ns = std::get<0>(answer.value()).ns;
   clock_mhz_ = std::get<0>(answer.value()).clock_mhz;
+  if (const auto& caught = std::get<0>(answer.value()).caught) {
+    return guard_verdict(*caught, [this](BufferId id) { return name_of(id); });
+  }
   if (ns.size() != static_cast<size_t>(batches)) {
     return Error{ErrorKind::kInternal, "the device worker ran another number of batches", ""};
   }

@@ -14,7 +14,12 @@ std::vector<uint64_t> WindowedCompiler::begin(const std::vector<DeviceCompileJob
   std::vector<uint64_t> names;
   for (const DeviceCompileJob& job : jobs) {
     names.push_back(++begun_);
-    waiting_jobs_.emplace_back(begun_, job);
+    // Guards are wanted for candidates whose turn it is.
+    if (job.guards) {
+      theirs_[begun_] = compiler_->begin({job}).front();
+    } else {
+      waiting_jobs_.emplace_back(begun_, job);
+    }
   }
   hand_on();
   return names;

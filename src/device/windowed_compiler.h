@@ -14,8 +14,8 @@
 namespace quern {
 
 /// One user's share of a compiler that several use: of what was begun, so many jobs at most are the
-/// compiler's at a time, so that a long list does not keep another user's jobs waiting. The
-/// compiler must be thread-safe; this is not.
+/// compiler's at a time, so that a long list does not keep another user's jobs waiting; guards
+/// do not wait. The compiler must be thread-safe; this is not.
 class WindowedCompiler : public DeviceCompiler {
  public:
   WindowedCompiler(std::shared_ptr<DeviceCompiler> compiler, size_t window)

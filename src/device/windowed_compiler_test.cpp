@@ -57,6 +57,19 @@ TEST(WindowedCompiler, KeepsToItsShareAndAnswersEveryName) {
   EXPECT_TRUE(inner->held.empty());
 }
 
+TEST(WindowedCompiler, KeepsNoGuardsWaiting) {
+  auto inner = std::make_shared<FakeCompiler>();
+  WindowedCompiler compiler(inner, 2);
+  const std::vector<uint64_t> names = compiler.begin(jobs(5));
+  std::vector<DeviceCompileJob> guards = jobs(1);
+  guards[0].guards = true;
+  guards[0].source = "guards";
+  const uint64_t name = compiler.begin(guards).front();
+  EXPECT_EQ(inner->begun.back(), "guards");
+  EXPECT_EQ(compiler.collect(name)->image, "guards!");
+  for (const uint64_t plain : names) EXPECT_TRUE(compiler.collect(plain));
+}
+
 TEST(WindowedCompiler, HandsOnAtOnceWhatIsWaitedFor) {
   auto inner = std::make_shared<FakeCompiler>();
   WindowedCompiler compiler(inner, 2);

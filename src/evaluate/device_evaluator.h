@@ -13,6 +13,7 @@
 #include "device/cpu/compiler.h"
 #include "device/device_compiler.h"
 #include "evaluate/device_session.h"
+#include "evaluate/guard_policy.h"
 #include "evaluate/known_outputs.h"
 #include "evaluate/stages.h"
 #include "evaluate/time.h"
@@ -50,6 +51,8 @@ class DeviceEvaluator : public Evaluator {
     /// leaves behind is gone before anything is timed. 0: none, one worker sees all of a candidate;
     /// -1: as many as fit the device.
     int first_looks = -1;
+    /// Whether candidates run with guards before their first look (CUDA).
+    GuardPolicy::Use guards = GuardPolicy::Use::kAuto;
     std::string library;   ///< CUDA: path of cuBLAS, a baseline of matrix products; "": none
     std::string counters;  ///< CUDA: path of CUPTI; "": hardware counters are not read
     uint64_t secret = 0;   ///< of digests: a candidate that knew it could aim at one
@@ -76,7 +79,10 @@ class DeviceEvaluator : public Evaluator {
   struct Built;
   struct Look;
   DeviceEvaluator(const ir::Program& program, const ir::Sizes& sizes, Options options)
-      : program_(program), sizes_(sizes), options_(std::move(options)) {}
+      : program_(program),
+        sizes_(sizes),
+        options_(std::move(options)),
+        guard_policy_(options_.guards) {}
 
   Result<void> make_tests();
   Result<Workload> draw_timed(int probe_level);
@@ -88,6 +94,8 @@ class DeviceEvaluator : public Evaluator {
   Result<std::vector<Built>> build(const std::vector<Candidate>& candidates);
   Result<void> finish_build(Built& built) const;
   bool is_built(const Built& built) const;
+  Result<void> begin_guards(std::vector<Built>& built, size_t from);
+  Outcome<Done> run_guarded(DeviceSession& session, const Built& built, const std::string& image);
   std::optional<Verdict> read_plan(const Candidate& candidate, Built& built) const;
   DeviceCompileJob job_for(const Built& built, const Candidate& candidate,
                            const ir::Sizes& sizes) const;
@@ -102,6 +110,8 @@ class DeviceEvaluator : public Evaluator {
   Result<void> look_ahead(std::vector<Built>& built, size_t from, double incumbent_ns);
   Result<Look> begin_look(Built& built, bool whole);
   Result<void> end_look(Look& look);
+  bool note_look(const Outcome<Done>& looked, const Look& look);
+  Result<void> name_the_place(Built& built, Outcome<Done>& looked);
   Result<void> settle_looks(std::vector<Look>& looks, bool all);
   Outcome<Done> verify_second(DeviceSession& session, Built& built, Evaluation& evaluation);
   const std::string& key_of(Built& built) const;
@@ -133,6 +143,7 @@ class DeviceEvaluator : public Evaluator {
   std::map<std::string, Evaluation> cache_;         ///< by candidate id
   std::map<std::string, Evaluation> twins_;         ///< by machine code and launches
   KnownOutputs known_;
+  GuardPolicy guard_policy_;
   std::set<std::string> trusted_;  ///< ids of our own baselines
 };
 

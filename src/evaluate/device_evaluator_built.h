@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "evaluate/device_evaluator.h"
+#include "evaluate/guard_policy.h"
 #include "record/launch_plan.h"
 
 namespace quern {
@@ -24,12 +25,15 @@ struct DeviceEvaluator::Built {
   bool trusted = false;
   bool library = false;  ///< the vendor's library does it: images are calls of it
   double compile_ms = 0;
-  std::string code;  ///< hashes of the machine code
+  std::string code;     ///< hashes of the machine code
+  std::string listing;  ///< of the first binary: what a guarded build is made of
+  GuardBuild guard;
 
   /// A first look, at hidden shapes alone, on a worker of its own.
   struct FirstLook {
     std::optional<Stopped> failed;  ///< what it came to, where it was not right
     bool whole = false;             ///< both hidden shapes were seen
+    bool caught = false;            ///< by guards
     Evaluation evaluation;          ///< checks and times so far
     double ms = 0;
   };
@@ -41,6 +45,7 @@ struct DeviceEvaluator::Built {
   void take(const Workload& workload, DeviceBinary binary) {
     build = std::move(binary.build);
     compile_ms += build.cached ? 0 : build.compile_ms;
+    if (images.empty()) listing = std::move(binary.listing);
     images[&workload] = std::move(binary.image);
     code += build.binary_hash + " ";
   }

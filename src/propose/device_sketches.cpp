@@ -23,6 +23,7 @@ struct Options {
   bool inline_costly = true;  ///< recompute special functions rather than store their values
   bool fuse = true;
   bool tensorize = true;
+  bool tensor_cores = false;
   bool vectors = true;
   bool windows = true;  ///< pass through local memory
   bool keep = false;    ///< rows in registers between passes
@@ -46,20 +47,6 @@ bool along_reduction(const Statement& statement) {
   return vector_position(statement, -1) < 0;
 }
 
-/// Some index moves with the results and with the terms, as a window's does.
-bool walks_windows(const Statement& statement) {
-  const auto uses_any = [](const ir::IntExpr& index, const std::vector<ir::Axis>& axes) {
-    return std::any_of(axes.begin(), axes.end(),
-                       [&](const ir::Axis& axis) { return ir::uses_axis(index, axis.name); });
-  };
-  for (const ir::Expr* load : ir::loads_of(statement.body)) {
-    for (const ir::IntExpr& index : load->indices) {
-      if (uses_any(index, statement.axes) && uses_any(index, statement.reduce_axes)) return true;
-    }
-  }
-  return false;
-}
-
 double terms_of(const Statement& statement, const ir::Sizes& sizes) {
   if (statement.kind == Statement::Kind::kScan) {
     return elements({statement.axes[static_cast<size_t>(statement.scan_axis)]}, sizes);
@@ -78,11 +65,18 @@ int64_t row_threads(double terms, int share) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(wanted)));
 }
 
-void tile_parameters(SketchBuilder* builder, const Group& group, const Options& options) {
+void tile_parameters(SketchBuilder* builder, Group group, const Options& options) {
   const std::string& name = builder->program().statements[static_cast<size_t>(group.root)].name;
+  const bool tensor_cores =
+      options.tensor_cores && builder->machine().target() == ScheduleTarget::kCuda;
+  if (tensor_cores) group.params["tf32"] = 3;
   const auto params =
       device_tile_params(builder->program(), group, builder->sizes(), builder->machine().threads);
   const auto& tile = params[std::min(options.tile, params.size() - 1)];
+  if (tensor_cores) {
+    builder->add("emulate_precision", name,
+                 {{"method", "tf32x3"}, {"terms", text(tile.at("terms"))}});
+  }
   builder->add("unroll_and_jam", name, {{"mr", text(tile.at("mr"))}, {"nr", text(tile.at("nr"))}});
   builder->add(
       "pack_panels", name,
@@ -90,6 +84,7 @@ void tile_parameters(SketchBuilder* builder, const Group& group, const Options& 
   const int64_t stages = std::min<int64_t>(tile.at("stages"), options.stages);
   if (stages > 1) builder->add("software_pipeline", name, {{"stages", text(stages)}});
   if (options.vectors) builder->add("vectorize", name, {{"width", "4"}});
+  if (tile.at("parts") > 1) builder->add("split_k", name, {{"parts", text(tile.at("parts"))}});
   if (tile.at("resident") > 0) {
     builder->add("launch_bounds", name, {{"resident", text(tile.at("resident"))}});
   }
@@ -185,6 +180,11 @@ void nest_parameters(SketchBuilder* builder, const Group& group, const Options& 
   }
 }
 
+bool on_tensor_cores(const Trace& trace) {
+  return std::any_of(trace.begin(), trace.end(),
+                     [](const Step& step) { return step.action == "emulate_precision"; });
+}
+
 Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine& machine,
              const Options& options, std::string note) {
   SketchBuilder builder(program, sizes, machine);
@@ -208,7 +208,12 @@ Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine&
 std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& sizes,
                                     const RulesMachine& machine) {
   const std::pair<Options, const char*> kinds[] = {
+      {{.tensor_cores = true, .keep = true}, "fused rows, kept in registers; tensor cores"},
       {{.keep = true}, "fused rows, kept in registers"},
+      {{.tensor_cores = true, .keep = true, .tile = 1},
+       "fused rows, kept in registers; tensor cores, the second tile"},
+      {{.tensor_cores = true, .online = true, .tile = 2},
+       "fused rows, maximum and sum in one pass; tensor cores, the third tile"},
       {{.elements = 16, .stages = 2}, "fused rows, everything recomputed"},
       {{.online = true, .elements = 16}, "fused rows, maximum and sum in one pass"},
       {{.keep = true, .elements = 32, .tile = 1}, "fused rows, kept in registers, fewer threads"},
@@ -232,7 +237,10 @@ std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& siz
   };
   std::vector<Sketch> found;
   for (const auto& [options, note] : kinds) {
-    found.push_back(build(program, sizes, machine, options, note));
+    Sketch sketch = build(program, sizes, machine, options, note);
+    // Without contractions, or on devices that are not NVIDIA's, it is one of the others.
+    if (options.tensor_cores && !on_tensor_cores(sketch.trace)) continue;
+    found.push_back(std::move(sketch));
   }
   keep_distinct(&found);
   return found;

@@ -62,11 +62,13 @@ constexpr Knob kDeviceKnobs[] = {
     {"software_pipeline", true, {{"stages", {2, 3, 3, 4, 4, 5, -1}}}},
     {"vectorize", true, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
     {"launch_bounds", true, {{"resident", {1, 1, 2, 2, 3, 4, -1}}}},
+    {"emulate_precision", true, {{"terms", {8, 8, 16, 16, 32, 32, -1}}}},
+    {"split_k", true, {{"parts", {2, 2, 3, 4, 6, 8, 16}}}},
 };
 
 std::span<const Knob> knobs_for(ScheduleTarget target) {
-  if (target == ScheduleTarget::kDevice) return kDeviceKnobs;
-  return kKnobs;
+  if (target == ScheduleTarget::kCpu) return kKnobs;
+  return kDeviceKnobs;
 }
 
 /// Steps that may be dropped: the plan stays whole without them.
@@ -74,7 +76,8 @@ constexpr const char* kOptional[] = {
     "fuse_loops", "non_temporal_store", "rfactor", "compute_inline", "interleave_accumulators",
     "software_pipeline", "approximate_math",
     // on devices
-    "cache_read", "online_rewrite", "cross_thread_reduction", "coarsen", "register_transpose"};
+    "cache_read", "online_rewrite", "cross_thread_reduction", "coarsen", "register_transpose",
+    "emulate_precision", "split_k"};
 
 bool is_optional(const Step& step) {
   return std::any_of(std::begin(kOptional), std::end(kOptional),

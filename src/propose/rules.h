@@ -22,7 +22,10 @@ struct RulesMachine {
   /// multiprocessors.
   std::optional<DeviceLanguage> device = std::nullopt;
 
-  ScheduleTarget target() const { return device ? ScheduleTarget::kDevice : ScheduleTarget::kCpu; }
+  ScheduleTarget target() const {
+    if (!device) return ScheduleTarget::kCpu;
+    return device == DeviceLanguage::kCuda ? ScheduleTarget::kCuda : ScheduleTarget::kDevice;
+  }
 };
 
 struct Sketch {

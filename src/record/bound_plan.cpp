@@ -15,7 +15,7 @@ constexpr int64_t kMostBlock[3] = {1024, 1024, 64};
 constexpr int64_t kMostThreads = 1024;
 constexpr int64_t kMostCluster = 16;
 constexpr int64_t kMostShared = int64_t{1} << 24;
-constexpr int64_t kMostScratch = int64_t{1} << 40;
+constexpr int64_t kMostScratchBytes = int64_t{1} << 40;
 constexpr int64_t kMostExtent = int64_t{1} << 32;
 constexpr char kAxes[] = "xyz";
 
@@ -27,7 +27,7 @@ class Binder {
 
   Result<BoundPlan> bind() {
     for (const ScratchDecl& decl : plan_.scratch) QUERN_TRY(scratch(decl));
-    if (bound_.scratch_bytes() > static_cast<uint64_t>(kMostScratch)) {
+    if (bound_.scratch_bytes() > static_cast<uint64_t>(kMostScratchBytes)) {
       return error("all scratch together is larger than 2^40 bytes", "");
     }
     for (const TensorMapDecl& decl : plan_.maps) QUERN_TRY(tensor_map(decl));
@@ -79,9 +79,10 @@ class Binder {
     line_ = decl.line;
     BoundScratch bound{decl.name, decl.type, static_cast<uint64_t>(plan_type_bytes(decl.type))};
     for (const PlanExpr& expr : decl.extents) {
-      QUERN_ASSIGN(const int64_t extent, value(expr, "an extent of " + decl.name, 1, kMostScratch));
+      QUERN_ASSIGN(const int64_t extent,
+                   value(expr, "an extent of " + decl.name, 1, kMostScratchBytes));
       if (__builtin_mul_overflow(bound.bytes, static_cast<uint64_t>(extent), &bound.bytes) ||
-          bound.bytes > static_cast<uint64_t>(kMostScratch)) {
+          bound.bytes > static_cast<uint64_t>(kMostScratchBytes)) {
         return error(fmt::format("scratch {} is larger than 2^40 bytes", decl.name), "");
       }
     }
@@ -233,7 +234,7 @@ class Binder {
       QUERN_ASSIGN(extents, values(decl.extents, part("an extent"), 1, kMostExtent));
     }
     QUERN_ASSIGN(const auto box, values(decl.box, part("the box"), 1, 256));
-    QUERN_ASSIGN(const auto written, values(decl.strides, part("a stride"), 1, kMostScratch));
+    QUERN_ASSIGN(const auto written, values(decl.strides, part("a stride"), 1, kMostScratchBytes));
     QUERN_ASSIGN(auto steps, values(decl.element_strides, part("an element stride"), 1, 8));
     const size_t rank = extents.size();
     if (steps.empty()) steps.assign(rank, 1);

@@ -11,11 +11,13 @@
 #include "base/suggest.h"
 #include "record/plan_cursor.h"
 #include "record/plan_lines.h"
+#include "record/plan_targets.h"
+#include "record/plan_values.h"
 
 namespace quern {
 namespace {
 
-constexpr size_t kMostScratch = 64;
+constexpr size_t kMostScratchBuffers = 64;
 constexpr size_t kMostMaps = 32;
 constexpr size_t kMostSteps = 256;
 constexpr size_t kMostArguments = 64;
@@ -48,7 +50,7 @@ class PlanReader {
                    "write, at the head of the source: "
                    "// quern: launch KERNEL grid (…) block (…) args (…)"};
     }
-    QUERN_TRY(check_targets());
+    QUERN_TRY(check_plan_targets(plan_));
     return std::move(plan_);
   }
 
@@ -95,48 +97,24 @@ class PlanReader {
     return setting(cursor, key);
   }
 
-  static Result<size_t> choice(PlanCursor& cursor, const std::string& key,
-                               const std::vector<std::string>& choices) {
-    QUERN_ASSIGN(const std::string value, cursor.option_value("a value of " + key));
-    const auto found = std::ranges::find(choices, value);
-    if (found != choices.end()) return static_cast<size_t>(found - choices.begin());
-    const std::string meant = did_you_mean(value, choices);
-    return cursor.error(fmt::format("{} cannot be '{}'", key, value),
-                        meant.empty() ? "it is one of " + join(choices, ", ") : meant);
-  }
-
   Result<void> setting(PlanCursor& cursor, const std::string& key) {
     if (key == "target") {
-      QUERN_ASSIGN(const size_t target, choice(cursor, key, {"cuda", "opencl", "both"}));
+      QUERN_ASSIGN(const size_t target, plan_choice(cursor, key, {"cuda", "opencl", "both"}));
       plan_.target = static_cast<PlanTarget>(target);
     } else if (key == "specialize") {
-      QUERN_ASSIGN(const size_t chosen, choice(cursor, key, {"none", "sizes"}));
+      QUERN_ASSIGN(const size_t chosen, plan_choice(cursor, key, {"none", "sizes"}));
       plan_.specialize = chosen == 1;
     } else if (key == "fast_math") {
-      QUERN_ASSIGN(const size_t chosen, choice(cursor, key, {"off", "on"}));
+      QUERN_ASSIGN(const size_t chosen, plan_choice(cursor, key, {"off", "on"}));
       plan_.fast_math = chosen == 1;
     } else if (key == "code") {
-      QUERN_ASSIGN(const size_t chosen, choice(cursor, key, {"source", "cubin"}));
+      QUERN_ASSIGN(const size_t chosen, plan_choice(cursor, key, {"source", "cubin"}));
       plan_.precompiled = chosen == 1;
     } else {
-      QUERN_ASSIGN(const int64_t value, constant(cursor, key, 0, 255));
+      QUERN_ASSIGN(const int64_t value, plan_constant(cursor, key, 0, 255));
       plan_.max_registers = static_cast<int>(value);
     }
     return {};
-  }
-
-  /// A whole number that does not depend on sizes.
-  static Result<int64_t> constant(PlanCursor& cursor, const std::string& what, int64_t low,
-                                  int64_t high) {
-    QUERN_ASSIGN(const PlanExpr expr, cursor.primary_expression());
-    if (expr.whole()) {
-      if (const auto value = expr.evaluate({}); value && *value >= low && *value <= high) {
-        return *value;
-      }
-    }
-    return cursor.error(fmt::format("{} cannot be '{}': it is a whole number from {} to {}", what,
-                                    expr.text(), low, high),
-                        "");
   }
 
   Result<std::string> new_name(PlanCursor& cursor, const std::string& what) {
@@ -149,57 +127,16 @@ class PlanReader {
     return name;
   }
 
-  static Result<PlanType> type(PlanCursor& cursor) {
-    QUERN_ASSIGN(const std::string name, cursor.option_value("a type"));
-    if (const auto found = plan_type_from_name(name)) return *found;
-    const std::vector<std::string> known = plan_type_names();
-    const std::string meant = did_you_mean(name, known);
-    return cursor.error(fmt::format("there is no type '{}'", name),
-                        meant.empty() ? "the types are " + join(known, ", ") : meant);
-  }
-
-  static Result<void> all_whole(const PlanCursor& cursor, const std::vector<PlanExpr>& exprs) {
-    for (const PlanExpr& expr : exprs) {
-      if (expr.whole()) continue;
-      return cursor.error(fmt::format("'{}' is not a whole number", expr.text()),
-                          "fractions and sqrt belong in f32(…) and f64(…) arguments");
-    }
-    return {};
-  }
-
-  static Result<std::vector<PlanExpr>> whole_list(PlanCursor& cursor, char open, char close) {
-    QUERN_ASSIGN(std::vector<PlanExpr> list, cursor.expressions(open, close));
-    QUERN_TRY(all_whole(cursor, list));
-    return list;
-  }
-
-  /// `(e, e, e)`, or one number, name or call.
-  static Result<std::vector<PlanExpr>> dimensions(PlanCursor& cursor, const std::string& what) {
-    std::vector<PlanExpr> list;
-    if (cursor.at_symbol('(')) {
-      QUERN_ASSIGN(list, cursor.expressions('(', ')'));
-    } else {
-      QUERN_ASSIGN(PlanExpr one, cursor.primary_expression());
-      list.push_back(std::move(one));
-    }
-    QUERN_TRY(all_whole(cursor, list));
-    if (list.size() > 3) {
-      return cursor.error(
-          fmt::format("{} has {} dimensions, and 3 at most (x, y, z)", what, list.size()), "");
-    }
-    return list;
-  }
-
   /// `scratch partial : f32[batch, 32]`
   Result<void> scratch(PlanCursor& cursor, int line) {
     ScratchDecl decl;
     decl.line = line;
     QUERN_ASSIGN(decl.name, new_name(cursor, "a name for the scratch buffer"));
     QUERN_TRY(cursor.expect_symbol(':', decl.name));
-    QUERN_ASSIGN(decl.type, type(cursor));
-    QUERN_ASSIGN(decl.extents, whole_list(cursor, '[', ']'));
-    if (plan_.scratch.size() == kMostScratch)
-      return too_many(cursor, "scratch buffers", kMostScratch);
+    QUERN_ASSIGN(decl.type, plan_type(cursor));
+    QUERN_ASSIGN(decl.extents, plan_whole_list(cursor, '[', ']'));
+    if (plan_.scratch.size() == kMostScratchBuffers)
+      return too_many(cursor, "scratch buffers", kMostScratchBuffers);
     plan_.scratch.push_back(std::move(decl));
     return {};
   }
@@ -251,7 +188,7 @@ class PlanReader {
     if (!buffer) return unknown_buffer(cursor, tensor, false);
     map.buffer = *buffer;
     if (cursor.at_symbol('[')) {
-      QUERN_ASSIGN(map.extents, whole_list(cursor, '[', ']'));
+      QUERN_ASSIGN(map.extents, plan_whole_list(cursor, '[', ']'));
     }
     while (!cursor.at_end()) QUERN_TRY(map_option(cursor, map));
     if (map.box.empty()) {
@@ -276,19 +213,19 @@ class PlanReader {
     if (option == "tf32") {
       map.tf32 = true;
     } else if (option == "swizzle") {
-      QUERN_ASSIGN(const size_t at, choice(cursor, option, {"none", "32b", "64b", "128b"}));
+      QUERN_ASSIGN(const size_t at, plan_choice(cursor, option, {"none", "32b", "64b", "128b"}));
       map.swizzle = static_cast<Swizzle>(at);
     } else if (option == "l2") {
-      QUERN_ASSIGN(const size_t at, choice(cursor, option, {"none", "64b", "128b", "256b"}));
+      QUERN_ASSIGN(const size_t at, plan_choice(cursor, option, {"none", "64b", "128b", "256b"}));
       map.l2 = static_cast<L2Promotion>(at);
     } else if (option == "outside") {
-      QUERN_ASSIGN(const size_t at, choice(cursor, option, {"zero", "nan"}));
+      QUERN_ASSIGN(const size_t at, plan_choice(cursor, option, {"zero", "nan"}));
       map.fill_nan = at == 1;
     } else {
       auto& list = option == "box"       ? map.box
                    : option == "strides" ? map.strides
                                          : map.element_strides;
-      QUERN_ASSIGN(list, whole_list(cursor, '(', ')'));
+      QUERN_ASSIGN(list, plan_whole_list(cursor, '(', ')'));
     }
     return {};
   }
@@ -314,7 +251,7 @@ class PlanReader {
   /// `memset counters 0`
   Result<void> memset(PlanCursor& cursor, int line) {
     QUERN_ASSIGN(const BufferRef buffer, written_buffer(cursor, "memset"));
-    QUERN_ASSIGN(const int64_t byte, constant(cursor, "the byte", 0, 255));
+    QUERN_ASSIGN(const int64_t byte, plan_constant(cursor, "the byte", 0, 255));
     return add_step(cursor, FillDecl{buffer, static_cast<uint8_t>(byte), line});
   }
 
@@ -363,7 +300,7 @@ class PlanReader {
       has_arguments = true;
       return arguments(cursor, launch);
     } else if (option == "cubin") {
-      QUERN_ASSIGN(const int64_t index, constant(cursor, option, 0, kMostCubins - 1));
+      QUERN_ASSIGN(const int64_t index, plan_constant(cursor, option, 0, kMostCubins - 1));
       launch.cubin = static_cast<int>(index);
     } else if (option == "shared") {
       QUERN_ASSIGN(PlanExpr bytes, cursor.primary_expression());
@@ -373,7 +310,7 @@ class PlanReader {
       auto& list = option == "grid"    ? launch.grid
                    : option == "block" ? launch.block
                                        : launch.cluster;
-      QUERN_ASSIGN(list, dimensions(cursor, option));
+      QUERN_ASSIGN(list, plan_dimensions(cursor, option));
     }
     return {};
   }
@@ -398,7 +335,7 @@ class PlanReader {
     if (!word.empty() && cursor.followed_by('(')) {
       if (word == "struct") return structure(cursor);
       if (const auto type = plan_type_from_name(word)) {
-        return scalar(cursor, *type, word);
+        return plan_scalar(cursor, *type, word);
       }
     } else if (word == "shared") {
       cursor.take_word(word);
@@ -449,84 +386,6 @@ class PlanReader {
     } while (cursor.take_symbol(','));
     QUERN_TRY(cursor.expect_symbol(')', "the members"));
     return made;
-  }
-
-  static Result<LaunchArgument> scalar(PlanCursor& cursor, PlanType type, const std::string& name) {
-    LaunchArgument argument;
-    argument.kind = LaunchArgument::Kind::kScalar;
-    argument.type = type;
-    cursor.take_word(name);
-    QUERN_TRY(cursor.expect_symbol('(', name));
-    QUERN_ASSIGN(argument.value, cursor.expression());
-    QUERN_TRY(cursor.expect_symbol(')', argument.value.text()));
-    if (type == PlanType::kF16 || type == PlanType::kBF16) {
-      return cursor.error(fmt::format("arguments of type {} cannot be passed", name),
-                          "pass an f32 and convert in the kernel");
-    }
-    if (type != PlanType::kF32 && type != PlanType::kF64) {
-      QUERN_TRY(all_whole(cursor, {argument.value}));
-    }
-    return argument;
-  }
-
-  /// What only one of the two kinds of device has.
-  Result<void> check_targets() const {
-    const auto only = [&](int line, const char* what, PlanTarget owner) -> Result<void> {
-      if (plan_.target == owner) return {};
-      return Error{ErrorKind::kInput,
-                   fmt::format("plan, line {}: {} cannot be used with target = {}", line, what,
-                               plan_target_name(plan_.target)),
-                   fmt::format("it exists with target = {} only", plan_target_name(owner))};
-    };
-    for (const TensorMapDecl& map : plan_.maps) {
-      QUERN_TRY(only(map.line, "a tensor map", PlanTarget::kCuda));
-    }
-    if (plan_.precompiled) QUERN_TRY(only(1, "code = cubin", PlanTarget::kCuda));
-    for (const StepDecl& step : plan_.steps) {
-      if (const auto* copy = std::get_if<CopyDecl>(&step)) {
-        QUERN_TRY(only(copy->line, "copy", PlanTarget::kCuda));
-      }
-      if (const auto* fill = std::get_if<FillDecl>(&step);
-          fill != nullptr && fill->buffer.kind == BufferRef::Kind::kOutput) {
-        QUERN_TRY(only(fill->line, "memset of an output", PlanTarget::kCuda));
-      }
-      const auto* launch = std::get_if<LaunchDecl>(&step);
-      if (launch == nullptr) continue;
-      if (std::ranges::any_of(launch->arguments, [](const LaunchArgument& argument) {
-            return argument.kind == LaunchArgument::Kind::kStruct || argument.element;
-          })) {
-        QUERN_TRY(only(launch->line, "struct, or a pointer into a buffer,", PlanTarget::kCuda));
-      }
-      if (!launch->cluster.empty()) {
-        QUERN_TRY(only(launch->line, "a cluster", PlanTarget::kCuda));
-      }
-      if (launch->programmatic && plan_.target == PlanTarget::kOpenCl) {
-        QUERN_TRY(only(launch->line, "programmatic", PlanTarget::kCuda));
-      }
-      if (launch->cooperative) {
-        QUERN_TRY(only(launch->line, "cooperative", PlanTarget::kCuda));
-      }
-      QUERN_TRY(check_shared(*launch));
-    }
-    return {};
-  }
-
-  Result<void> check_shared(const LaunchDecl& launch) const {
-    const auto passed = std::ranges::count_if(launch.arguments, [](const LaunchArgument& a) {
-      return a.kind == LaunchArgument::Kind::kShared;
-    });
-    const auto fail = [&](const std::string& what, const std::string& hint) -> Result<void> {
-      return Error{ErrorKind::kInput, fmt::format("plan, line {}: {}", launch.line, what), hint};
-    };
-    if (passed > 0 && !launch.shared) {
-      return fail("the argument 'shared' needs the launch's 'shared (bytes)'", "");
-    }
-    if (passed > 1) return fail("'shared' can be passed once", "offsets make several arrays of it");
-    if (launch.shared && passed == 0 && plan_.target != PlanTarget::kCuda) {
-      return fail("'shared' bytes reach an OpenCL kernel through an argument",
-                  "write 'shared' among the args, at the place of the __local pointer");
-    }
-    return {};
   }
 
   const PlanWorkload& task_;

@@ -133,7 +133,7 @@ constexpr std::array<ActionInfo, 51> kActions = {{
    kApplied, "`row_threads`, or `slices` where apart"},
   {39, "split_k", "share the reduced axis of a contraction", {{"parts", "integer", 1, 256}}, "a contraction",
    kRealEqual, kParallelism, kCpu, kGpu, kLater, "the contraction skeleton shares rows, columns or batches among threads",
-   kLater, "the contraction skeleton shares rows, columns and batches among blocks"},
+   kApplied, "`parts`: blocks that share the terms of a tile, then a second launch adds them up"},
   {40, "persistent_grid", "keep blocks resident and walk tiles in a chosen order", {{"group", "integer", 1, 64}}, "independent tiles",
    kBitwise, kLaunch, kNo, kGpu, kGpuOnly, "CPU threads always persist",
    kLater, "every tile has a block of its own"},
@@ -145,7 +145,7 @@ constexpr std::array<ActionInfo, 51> kActions = {{
    kLater, "tiles pass through registers"},
   {43, "tensorize", "compute with a matrix micro-kernel", {}, "a sum over a product of two operands with affine indices",
    kRealEqual, kArithmetic, kCpu, kGpu, kApplied, "",
-   kApplied, "the contraction skeleton, on the ordinary units: the only contract so far is fp32"},
+   kApplied, "the contraction skeleton, on the ordinary units; on CUDA emulate_precision moves it to tensor cores"},
   {44, "warp_specialization", "give warps different work", {{"producers", "integer", 1, 8}}, "software_pipeline is present",
    kBitwise, kParallelism, kNo, kGpu, kGpuOnly, "a CPU has no warps",
    kLater, "every warp does the same work"},
@@ -161,12 +161,14 @@ constexpr std::array<ActionInfo, 51> kActions = {{
   {48, "merge_launches", "run several kernels in one launch", {}, "co-resident grid",
    kBitwise, kLaunch, kNo, kGpu, kGpuOnly, "a CPU candidate is one function already",
    kLater, "launches follow one another"},
-  {49, "set_precision", "compute in a narrower type", {{"type", "word"}}, "the contract allows it",
-   kNumeric, kPrecision, kCpu, kGpu, kLater, "the only contract so far is fp32",
-   kLater, "the only contract so far is fp32"},
-  {50, "emulate_precision", "compensate sums or split operands", {{"method", "word"}}, "the contract states it",
-   kNumeric, kPrecision, kCpu, kGpu, kLater, "the only contract so far is fp32",
-   kLater, "the only contract so far is fp32"},
+  {49, "set_precision", "compute in a narrower type", {{"type", "word", 0, 0, true}}, "the contract allows it: `as_reference`, and a convolution",
+   kNumeric, kPrecision, kCpu, kGpu, kLater, "CPUs have no contract narrower than fp32",
+   kLater, "OpenCL C has no words for tensor cores",
+   "`tf32` 1: type=tf32 multiplies on tensor cores, operands rounded to TF32"},
+  {50, "emulate_precision", "compensate sums or split operands", {{"method", "word", 0, 0, true}, {"terms", "integer", 8, 64, true}}, "a contraction of f32",
+   kNumeric, kPrecision, kCpu, kGpu, kLater, "ordinary units have f32 as it is",
+   kLater, "OpenCL C has no words for tensor cores",
+   "`tf32` 3: method=tf32x3 multiplies on tensor cores, each operand as a sum of two TF32 numbers; `terms` are summed there at a time"},
   {51, "approximate_math", "use a cheaper division or special function", {}, "an exponential or a division, in nests; a few ulp off",
    kNumeric, kArithmetic, kCpu, kGpu, kApplied, "",
    kLater, "the only contract so far is fp32"},
@@ -178,11 +180,15 @@ constexpr std::array<ActionInfo, 51> kActions = {{
 std::span<const ActionInfo> all_actions() { return kActions; }
 
 Support support_on(const ActionInfo& action, ScheduleTarget target) {
-  return target == ScheduleTarget::kCpu ? action.support : action.device_support;
+  if (target == ScheduleTarget::kCpu) return action.support;
+  const bool cuda = target == ScheduleTarget::kCuda && !action.cuda_how.empty();
+  return cuda ? Support::kApplied : action.device_support;
 }
 
 std::string_view how_on(const ActionInfo& action, ScheduleTarget target) {
-  return target == ScheduleTarget::kCpu ? action.how : action.device_how;
+  if (target == ScheduleTarget::kCpu) return action.how;
+  const bool cuda = target == ScheduleTarget::kCuda && !action.cuda_how.empty();
+  return cuda ? action.cuda_how : action.device_how;
 }
 
 const ActionInfo* find_action(std::string_view name) {

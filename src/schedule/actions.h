@@ -61,10 +61,13 @@ struct ActionInfo {
   /// sets (codegen/device_row.h, codegen/device_tile.h).
   Support device_support;
   std::string_view device_how;
+  /// Set: on CUDA it is applied, and this says how; the two above are then of other devices.
+  std::string_view cuda_how = {};
 };
 
-/// What a schedule is for: it decides which actions there are and what they stand for.
-enum class ScheduleTarget { kCpu, kDevice };
+/// What a schedule is for: it decides which actions there are and what they stand for. `kDevice` is
+/// any device, `kCuda` one that has NVIDIA's instructions besides.
+enum class ScheduleTarget { kCpu, kDevice, kCuda };
 
 /// How `apply` treats the action on the target, and what it says of it there.
 Support support_on(const ActionInfo& action, ScheduleTarget target);

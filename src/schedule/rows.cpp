@@ -192,6 +192,19 @@ std::optional<IntExpr> coefficient(const IntExpr& expr, const std::string& axis)
   return std::nullopt;
 }
 
+bool walks_windows(const Statement& statement) {
+  const auto uses_any = [](const ir::IntExpr& index, const std::vector<ir::Axis>& axes) {
+    return std::any_of(axes.begin(), axes.end(),
+                       [&](const ir::Axis& axis) { return ir::uses_axis(index, axis.name); });
+  };
+  for (const ir::Expr* load : ir::loads_of(statement.body)) {
+    for (const ir::IntExpr& index : load->indices) {
+      if (uses_any(index, statement.axes) && uses_any(index, statement.reduce_axes)) return true;
+    }
+  }
+  return false;
+}
+
 bool online_pair(const std::vector<Statement>& statements, const std::string& largest,
                  const std::string& total) {
   const Statement* m = find(statements, largest);

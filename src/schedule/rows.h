@@ -53,6 +53,9 @@ std::string best_lanes(const ir::Statement& statement, const ir::Sizes& sizes);
 bool online_pair(const std::vector<ir::Statement>& statements, const std::string& largest,
                  const std::string& total);
 
+/// Whether some index moves with the results and with the terms, as a window's does.
+bool walks_windows(const ir::Statement& statement);
+
 /// The coefficient of an axis in an index, over sizes; nothing where the index is not affine in it.
 std::optional<ir::IntExpr> coefficient(const ir::IntExpr& expr, const std::string& axis);
 

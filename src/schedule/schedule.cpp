@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "schedule/actions.h"
+#include "schedule/precision.h"
 #include "schedule/regroup.h"
 #include "schedule/rows.h"
 
@@ -15,14 +16,6 @@ namespace {
 
 using ir::Program;
 using ir::Statement;
-
-int64_t integer(const Step& step, std::string_view name, int64_t fallback) {
-  const std::string* text = step.find(std::string(name));
-  if (text == nullptr) return fallback;
-  int64_t value = fallback;
-  std::from_chars(text->data(), text->data() + text->size(), value);
-  return value;
-}
 
 /// Position of a named axis among spatial then reduced axes, or -1.
 int axis_position(const Statement& statement, const std::string& name) {
@@ -328,7 +321,7 @@ Reason software_pipeline(ScheduleState* state, int target, const Step& step) {
 }
 
 Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
-  if (state->target == ScheduleTarget::kDevice && device_only(action.name)) {
+  if (state->target != ScheduleTarget::kCpu && device_only(action.name)) {
     return apply_on_device(state, target, action, step);
   }
   Group& group = owner_group(*state, target);
@@ -336,6 +329,8 @@ Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, co
   if (name == "vectorize") return vectorize(state, target, action, step);
   if (name == "reorder") return set_axis(state, target, *step.find("inner"));
   if (name == "rfactor") return rfactor(state, target, step);
+  if (name == "set_precision") return set_precision(state, target, step);
+  if (name == "emulate_precision") return emulate_precision(state, target, step);
   if (name == "non_temporal_store") return non_temporal(state, target);
   if (name == "tensorize") return tensorize(state, target);
   if (name == "approximate_math") return approximate_math(state, target);
@@ -356,7 +351,7 @@ Reason apply_action(ScheduleState* state, int target, const ActionInfo& action, 
   if (action.name == "compute_inline") return inline_statement(state, target);
   if (owner(*state, target) < 0) return "the statement was inlined";
   if (action.name == "compute_root") return compute_root(state, target);
-  const bool own = state->target == ScheduleTarget::kDevice && device_only(action.name);
+  const bool own = state->target != ScheduleTarget::kCpu && device_only(action.name);
   if (action.params[0].kind == "statement" && !own) return apply_pair(state, target, action, step);
   return apply_nest(state, target, action, step);
 }

@@ -67,6 +67,21 @@ TEST(Actions, AreTheFiftyOneOfTheTableEachWithOneName) {
   EXPECT_EQ(find_action("no_such_action"), nullptr);
 }
 
+TEST(Actions, SayOnEveryTargetWhetherAndHowTheyAreApplied) {
+  using enum ScheduleTarget;
+  const ActionInfo& emulate = *find_action("emulate_precision");
+  EXPECT_EQ(support_on(emulate, kCuda), Support::kApplied);
+  for (const ScheduleTarget target : {kCpu, kDevice}) {
+    EXPECT_EQ(support_on(emulate, target), Support::kLater);
+    EXPECT_FALSE(how_on(emulate, target).empty());
+  }
+  for (const ActionInfo& action : all_actions()) {
+    if (!action.cuda_how.empty()) continue;
+    EXPECT_EQ(support_on(action, kCuda), support_on(action, kDevice)) << action.name;
+    EXPECT_EQ(how_on(action, kCuda), how_on(action, kDevice)) << action.name;
+  }
+}
+
 TEST(Trace, PrintedParsesBackToItself) {
   std::mt19937 random(3);
   auto word = [&] { return std::string(1 + random() % 5, static_cast<char>('a' + random() % 26)); };

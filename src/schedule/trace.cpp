@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cctype>
+#include <charconv>
 
 namespace quern {
 namespace {
@@ -59,6 +60,14 @@ const std::string* Step::find(const std::string& name) const {
     if (key == name) return &value;
   }
   return nullptr;
+}
+
+int64_t integer(const Step& step, std::string_view name, int64_t fallback) {
+  const std::string* text = step.find(std::string(name));
+  if (text == nullptr) return fallback;
+  int64_t value = fallback;
+  std::from_chars(text->data(), text->data() + text->size(), value);
+  return value;
 }
 
 std::string print(const Step& step) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,9 @@ struct Step {
 
   const std::string* find(const std::string& name) const;
 };
+
+/// The whole number that an argument is; `fallback` where the step has none of that name.
+int64_t integer(const Step& step, std::string_view name, int64_t fallback);
 
 /// A plan is a trace of actions: it identifies the plan, prints, parses back, and replays to the
 /// same source byte for byte. The empty trace is the naive lowering.

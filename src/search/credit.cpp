@@ -16,7 +16,7 @@ std::pair<std::string, std::string> operator_and_strategy(const std::string& act
 
 /// A plan's step without its arguments: what the rules did.
 std::string operator_of(const CreditedAttempt& attempt) {
-  const std::string made_by = operator_and_strategy(attempt.action).first;
+  std::string made_by = operator_and_strategy(attempt.action).first;
   if (!attempt.calls.empty()) return made_by;
   return made_by.substr(0, made_by.find('('));
 }

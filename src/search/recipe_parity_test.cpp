@@ -79,8 +79,8 @@ TEST(Parity, RolesSpeakInTheOrderOfTheirSource) {
     node.state = NodeState::kWrong;
     graph.add(node);
     for (const auto& [base, roles] : {std::pair{1, chain.correct}, {2, chain.failed}}) {
-      const auto row = std::ranges::find_if(recipe.operators, [&](const RecipeOperator& one) {
-        return condition_holds(one, graph, {{base}}, 1000);
+      const auto row = std::ranges::find_if(recipe.operators, [&, at = base](const auto& one) {
+        return condition_holds(one, graph, {{at}}, 1000);
       });
       ASSERT_NE(row, recipe.operators.end()) << chain.recipe;
       EXPECT_EQ(row->roles, roles) << chain.recipe;

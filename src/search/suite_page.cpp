@@ -231,7 +231,14 @@ constexpr const char* kFilterStyle =
     ".filter label{display:inline-block;padding:.2rem .7rem;margin:0 .3rem .4rem 0;"
     "border:1px solid var(--rule);border-radius:1rem;cursor:pointer;font-size:.9rem}"
     ".filter input:checked+label{background:var(--accent);color:var(--paper)}"
-    ".filter input:focus-visible+label{outline:2px solid var(--ink)}\n";
+    ".filter input:focus-visible+label{outline:2px solid var(--ink)}"
+    ".filter th{white-space:normal;vertical-align:bottom}.filter .n{width:1%}"
+    ".filter td:first-child{min-width:11rem;overflow-wrap:anywhere}"
+    ".filter td:last-child{min-width:12rem}"
+    ".filter th:nth-child(2),.filter th:last-child{text-align:left}.filter th:last-child{width:30%}"
+    "@media(min-width:60rem){.filter{--w:min(100vw - 4rem,80rem)}"
+    ".filter td:first-child{min-width:16rem}"
+    ".filter .wide{width:var(--w);margin-left:calc((100% - var(--w))/2)}}\n";
 
 std::string verdict_text(const SuiteSample& sample) {
   return sample.passed() ? fmt::format("{:.2f}×", sample.speedup) : sample.state;
@@ -286,7 +293,9 @@ std::string rows_table(const SuiteResult& result, const SuiteResult* other) {
   for (int level : known) levels.add(fmt::format("{}", level), fmt::format("level {}", level), "");
   std::vector<std::string> head = {"task", "outcome", "right", "speedup"};
   if (other != nullptr) {
-    head.push_back(shown_name(other->protocol) + ": right, speedup");
+    for (const char* what : {": right", ": speedup"}) {
+      head.push_back(shown_name(other->protocol) + what);
+    }
   }
   head.insert(head.end(), {"baseline", "of the floor", "why not"});
   std::string rows = html_row(head, "th");

@@ -132,5 +132,27 @@ TEST(Suite, ThePageHasARowAReasonAndAFilterForEveryOutcomeAndNoScript) {
   EXPECT_THAT(page, Not(HasSubstr("id='outcome-missing'"))) << "no row is so";
 }
 
+TEST(Suite, TheTableOfThePageHasAHeadForEveryColumnUnderBothProtocols) {
+  const auto count = [](const std::string& text, const std::string& what) {
+    size_t n = 0;
+    for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++n;
+    return n;
+  };
+  for (const bool both : {false, true}) {
+    SuiteResult result = three_tasks();
+    if (both) {
+      for (SuiteRow& row : result.rows) {
+        for (SuiteSample& sample : row.samples) sample.kernelbench = KernelBenchVerdict{};
+      }
+    }
+    const std::string page = render_suite(result, score_suite(result));
+    const std::string table = page.substr(page.find("<h2>Tasks"));
+    const size_t row = table.find("<tr data-");
+    const std::string cells = table.substr(row, table.find("</tr>", row) - row);
+    EXPECT_EQ(count(table.substr(0, row), "<th"), count(cells, "<td"));
+    EXPECT_EQ(count(cells, "<td"), both ? 9u : 7u);
+  }
+}
+
 }  // namespace
 }  // namespace quern

@@ -2,6 +2,12 @@
 #include "task/functions.h"
 
 namespace quern {
+
+ir::Expr unary(ir::Op op, ir::Expr a) { return ir::apply(op, {std::move(a)}); }
+ir::Expr binary(ir::Op op, ir::Expr a, ir::Expr b) {
+  return ir::apply(op, {std::move(a), std::move(b)});
+}
+
 namespace {
 
 using ir::constant;
@@ -9,8 +15,6 @@ using ir::Expr;
 using ir::Op;
 using Args = std::vector<Expr>;
 
-Expr unary(Op op, Expr a) { return ir::apply(op, {std::move(a)}); }
-Expr binary(Op op, Expr a, Expr b) { return ir::apply(op, {std::move(a), std::move(b)}); }
 Expr add(Expr a, Expr b) { return binary(Op::kAdd, std::move(a), std::move(b)); }
 Expr mul(Expr a, Expr b) { return binary(Op::kMul, std::move(a), std::move(b)); }
 Expr div(Expr a, Expr b) { return binary(Op::kDiv, std::move(a), std::move(b)); }

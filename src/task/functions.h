@@ -8,6 +8,10 @@
 
 namespace quern {
 
+/// An operation of one operand, and of two.
+ir::Expr unary(ir::Op op, ir::Expr a);
+ir::Expr binary(ir::Op op, ir::Expr a, ir::Expr b);
+
 /// A scalar function that stands for an expression: `relu(x)` for `max(x, 0)`. Parameters beyond
 /// the first have a default where `defaults` names one (aligned to the end of `params`).
 struct Shorthand {

@@ -20,7 +20,7 @@ struct Case {
   ir::Sizes sizes;
 };
 
-Case parsed(const std::string& text) {
+Case parsed_case(const std::string& text) {
   Result<ir::Program> program = parse_task(text, "t.task");
   EXPECT_TRUE(program) << program.error().message;
   if (!program) return {};
@@ -30,7 +30,7 @@ Case parsed(const std::string& text) {
 }
 
 Tensors<double> meant(const std::string& text, Tensors<double> inputs) {
-  Case c = parsed(text);
+  Case c = parsed_case(text);
   if (c.program.statements.empty()) return {};
   return ir::run(c.program, c.sizes, inputs);
 }
@@ -148,7 +148,7 @@ TEST(Meaning, DepthwiseConvolutionHasNoChannelSum) {
       "task t(c = 3)\ninput x : f32[1, c, 4, 5]\nparam w : f32[2 * c, 1, 2, 2]\noutput y = "
       "conv2d(x, w, groups = c)\n";
   EXPECT_EQ(meant(text, in)["y"], convolved(in["x"], in["w"], 1, 3, 4, 5, 6, 2, 2, 1, 0, 1, 3));
-  EXPECT_EQ(parsed(text).program.statements[0].reduce_axes.size(), 2u);
+  EXPECT_EQ(parsed_case(text).program.statements[0].reduce_axes.size(), 2u);
 }
 
 /// The transposed convolution scatters what the convolution gathers.
@@ -264,7 +264,7 @@ TEST(Meaning, ShorthandsAreTheirDefinitions) {
 }
 
 TEST(Meaning, AnIntegerMatmulIsExactAndSoftmaxIsNot) {
-  Case c = parsed(
+  Case c = parsed_case(
       "task t(n = 3)\ninput x : f32[n, n]\noutput y = matmul(x, x)\noutput z = softmax(x)\n");
   Tensors<Exact> in;
   for (int i = 0; i < 9; ++i) in["x"].push_back(Exact(i * 100.0));
@@ -274,7 +274,7 @@ TEST(Meaning, AnIntegerMatmulIsExactAndSoftmaxIsNot) {
 }
 
 TEST(Meaning, FloatStaysWithinTheRunningErrorOfDouble) {
-  Case c = parsed(
+  Case c = parsed_case(
       "task t(n = 4, d = 33)\ninput x : f32[n, d]\nparam g : f32[d]\nparam b : f32[d]\n"
       "y = layer_norm(x, g, b)\noutput z = softmax(gelu(y))\n");
   Tensors<double> in = ir::draw_inputs(c.program, c.sizes, 3);
@@ -294,7 +294,7 @@ TEST(Meaning, FloatStaysWithinTheRunningErrorOfDouble) {
 }
 
 TEST(Counts, MatmulIsTwoFlopsAProduct) {
-  Case c = parsed(
+  Case c = parsed_case(
       "task t(m = 3, n = 5, k = 7)\ninput a : f32[m, k]\ninput b : f32[k, n]\noutput y = matmul(a, "
       "b)\n");
   ir::Counts counts = ir::count(c.program, c.sizes);
@@ -306,11 +306,11 @@ TEST(Counts, MatmulIsTwoFlopsAProduct) {
 }
 
 TEST(Counts, PaddingAndDivisibilityDoNotCount) {
-  Case padded = parsed(
+  Case padded = parsed_case(
       "task t(h = 4)\ninput x : f32[1, 1, h]\nparam w : f32[1, 1, 3]\noutput y = conv1d(x, w, "
       "padding = 1)\n");
   EXPECT_EQ(ir::count(padded.program, padded.sizes).flops, 2.0 * (4 * 3 - 2));
-  Case transposed = parsed(
+  Case transposed = parsed_case(
       "task t(h = 4)\ninput x : f32[1, 1, h]\nparam w : f32[1, 1, 2]\noutput y = "
       "conv_transpose1d(x, w, stride = 2)\n");
   EXPECT_EQ(ir::count(transposed.program, transposed.sizes).flops, 2.0 * 4 * 2)
@@ -318,7 +318,7 @@ TEST(Counts, PaddingAndDivisibilityDoNotCount) {
 }
 
 TEST(Counts, SoftmaxHasOneExponentialAnElement) {
-  Case c = parsed("task t(n = 2, m = 5)\ninput x : f32[n, m]\noutput y = softmax(x)\n");
+  Case c = parsed_case("task t(n = 2, m = 5)\ninput x : f32[n, m]\noutput y = softmax(x)\n");
   ir::Counts counts = ir::count(c.program, c.sizes);
   EXPECT_EQ(counts.special, 10);
   EXPECT_EQ(counts.flops, 10 + 20 + 10 + 10);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "task/functions.h"
 #include "task/operators.h"
 
 /// Softmax, normalisations, losses, reductions and scans over axes, as statements.
@@ -24,8 +25,6 @@ std::vector<IntExpr> at(const std::vector<Axis>& axes) {
   for (const Axis& axis : axes) list.push_back(int_axis(axis.name));
   return list;
 }
-Expr unary(Op op, Expr a) { return ir::apply(op, {std::move(a)}); }
-Expr binary(Op op, Expr a, Expr b) { return ir::apply(op, {std::move(a), std::move(b)}); }
 Expr over_count(Expr sum, const std::vector<Axis>& axes) {
   IntExpr count = int_constant(1);
   for (const Axis& axis : axes) count = count * axis.extent;

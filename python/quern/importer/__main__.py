@@ -25,14 +25,19 @@ from quern.importer.names import task_name
 from quern.importer.source import BadModule, Item
 
 Row = dict[str, Any]
+CANNOT_WRITE = 5  # exit code
 
 
 def save(path: pathlib.Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Whole or not at all. Where it cannot be written, no module can: the program ends."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text)
+        part.replace(path)
+    except OSError as error:
+        print(f"cannot write {path}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(CANNOT_WRITE) from error
 
 
 def draw_wider(text: str) -> str:

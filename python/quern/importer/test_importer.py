@@ -189,3 +189,11 @@ def test_a_check_of_wrong_kernels_that_takes_too_long_is_said(tmp_path):
     verify_fitness(row, path, "task sample(n = 4)\n", Slow())
     assert row["fit"] is None and "too long" in row["unchecked"]
     assert path.read_text().startswith("# wrong kernels were not tried")
+
+
+def test_the_import_ends_where_its_folder_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    source = tmp_path / "m.py"
+    source.write_text(module("torch.relu(x)", "torch.rand(n, c)"))
+    code, report = run_importer(str(source), "--out", str(tmp_path / "file" / "x"), "--list")
+    assert (code, report) == (5, {})

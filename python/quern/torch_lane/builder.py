@@ -34,6 +34,7 @@ def environment(cache: str, trusted: bool) -> dict[str, str]:
     # Inductor asks for a user's name, which a confined process cannot look up.
     made = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "MAX_JOBS": "1", "USER": "quern"}
     if trusted:
+        made["TORCHINDUCTOR_COMPILE_THREADS"] = str(min(8, os.cpu_count() or 1))
         return {**made, "TORCHINDUCTOR_CACHE_DIR": os.path.join(cache, "inductor"),
                 "TRITON_CACHE_DIR": os.path.join(cache, "triton")}
     return {**made, "HOME": "{scratch}", "TMPDIR": "{scratch}",

@@ -131,7 +131,8 @@ def _batch_ns(call: Any, calls: int, host_s: float) -> float:
 def measure(runner: Any, message: Message) -> Message:
     """Device times of a call, in ns: `events`, batches of calls one after the other between two
     events; `graph`, the same calls as a CUDA graph, empty where they cannot be captured; `cupti`,
-    from the first kernel's start to the last one's end by the device's own records of a batch."""
+    from the first start of a kernel, copy or set to the last end, by the device's records of a
+    batch."""
     def call(number: int) -> Any:
         return runner.model(*runner.inputs[number % len(runner.inputs)])
 
@@ -156,7 +157,7 @@ def measure(runner: Any, message: Message) -> Message:
 
 def _recorded_times(call: Any, calls: int, host_s: float,
                     samples: int) -> tuple[int, list[float]]:
-    """(kernels of a batch, times)."""
+    """(kernels, copies and sets of a batch, times)."""
     times, kernels = [], calls
     try:
         clock = recorder.KernelClock()

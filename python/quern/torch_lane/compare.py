@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, Iterator
 
 import torch
@@ -14,6 +15,56 @@ Message = dict[str, Any]
 ERROR_FACTOR = 24.0
 FLOOR = {"float32": 2.0 ** -20, "float64": 2.0 ** -46, "float16": 2.0 ** -9, "bfloat16": 2.0 ** -6}
 PIECE = 1 << 26  # elements
+
+
+_fused: Any = None  # device_passes, where `use_fused` has tried it
+_SAMPLES = (4_099, 9_500_003)  # elements: one program of a pass, and more than one round of all
+
+
+def use_fused(device: str, dtypes: set[torch.dtype]) -> str:
+    """From here on compares tensors of a device in one pass each, where Triton is loaded and says
+    of samples of these types what PyTorch says. Returns "" or why it does not."""
+    global _fused
+    _fused = None
+    if not device.startswith("cuda") or "triton" not in sys.modules:
+        return "Triton is not loaded"
+    try:
+        from quern.torch_lane import device_passes
+
+        samples = [torch.randn(size, dtype=torch.float64, device=device) for size in _SAMPLES]
+        plain = _answers(samples, dtypes, Fingerprint(device))
+        _fused = device_passes
+        same = plain[1:] == _answers(samples, dtypes, plain[0])[1:]
+    except Exception as error:  # noqa: BLE001  of any version's inside; nothing depends on it
+        _fused = None
+        return f"{type(error).__name__}: {error}"[:300]
+    if not same:
+        _fused = None
+        return "Triton's passes differ from PyTorch's"
+    return ""
+
+
+def _answers(samples: list[torch.Tensor], dtypes: set[torch.dtype],
+             prints: "Fingerprint") -> list[Any]:
+    """`prints`, then what is found in samples, and in them with one value changed, here and there."""
+    found: list[Any] = [prints]
+    for sample in samples:
+        flat = sample.view(torch.uint8)
+        found.append(prints.of(flat[:flat.numel() // 4096 * 4096]))
+        for dtype in dtypes:
+            own = sample.to(dtype)
+            found.append(_measured(own * 1.01, sample, own))
+            for place in range(0, len(sample), max(1, len(sample) // 7)):
+                other = own.clone()
+                other[-1 - place] += 1
+                found.append(_measured(other, sample, own))
+    return found
+
+
+def _measured(got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> list[float]:
+    found = _Measured()
+    found.add_all(got, want, own)
+    return [found.scale, found.rounding, found.error]
 
 
 def pieces(*tensors: torch.Tensor, size: int = PIECE) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -55,6 +106,15 @@ class _Measured:
         self.scale, self.rounding = max(self.scale, worst[0]), max(self.rounding, worst[1])
         self.error = max(self.error, worst[2])
 
+    def add_all(self, got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> None:
+        """`add` of every piece; on a device at once, where that can be."""
+        worst = _fused.extremes(got, want, own) if _fused and got.is_cuda else None
+        if worst is not None:
+            self.scale, self.rounding, self.error = worst
+            return
+        for part in pieces(got, want, own):
+            self.add(*part)
+
     def _beside_special(self, given: torch.Tensor, exact: torch.Tensor,
                         plain: torch.Tensor) -> list[float]:
         """The same where the reference is finite; elsewhere values must be equal."""
@@ -92,8 +152,7 @@ def compare(got: torch.Tensor, want: torch.Tensor, own: torch.Tensor) -> Message
     if got.numel() == 0:
         return {"ok": True, "max_error": 0.0, "allowed": 0.0, "detail": "empty"}
     found = _Measured()
-    for part in pieces(got, want, own):
-        found.add(*part)
+    found.add_all(got, want, own)
     if found.unlike:
         return {"ok": False, "max_error": math.inf, "allowed": 0.0, "nan": True,
                 "detail": f"{found.unlike} values are NaN or infinite where the reference's are "
@@ -128,6 +187,8 @@ class Fingerprint:
     def of(self, flat: torch.Tensor) -> int:
         """Of bytes whose number is a multiple of 4096."""
         rows = flat.view(torch.int64).view(-1, self._ROW)
+        if flat.is_cuda and _fused:
+            return int(_fused.fingerprint(rows, self.weights, self.step))
         total = torch.zeros((), dtype=torch.int64, device=flat.device)
         for first in range(0, len(rows), PIECE // self._ROW):
             part = rows[first:first + PIECE // self._ROW]

@@ -17,18 +17,18 @@ import torch
 
 from quern.importer.source import BadModule, Module
 from quern.torch_lane import draws
-from quern.torch_lane.block import Block, Place, flatten, lay_out, unflatten
+from quern.torch_lane.block import Block, Place, dtype_named, flatten, lay_out, unflatten
 from quern.torch_lane.channel import Channel, Gone, Message
-from quern.torch_lane.compare import Fingerprint, close_enough, compare, is_finite
+from quern.torch_lane.compare import Fingerprint, close_enough, compare, is_finite, use_fused
 
 POISON = 0xA5
-_MOST_KEPT = 16 << 30  # bytes of a device that the allocator may hold for later
+_MOST_KEPT = 0.4  # of a device's memory: what the allocator may hold for later
 
 
 class Judge:
     """State of this process. Orders are methods whose names are in `ORDERS`."""
 
-    ORDERS = ("prepare", "reserve", "draw", "check", "poison", "resized", "restore")
+    ORDERS = ("prepare", "reserve", "warm", "draw", "check", "poison", "resized", "restore")
 
     def __init__(self, settings: Message) -> None:
         self.settings = settings
@@ -63,7 +63,6 @@ class Judge:
     def prepare(self, message: Message) -> Message:
         """Makes the reference; says what inputs and outputs look like."""
         self._build()
-        self.fingerprint = Fingerprint(self.device)
         with torch.no_grad():
             first = draws.draw(self.get_inputs, "published", self.seed + 1, self.device)
             kept = copy.deepcopy(first)
@@ -75,6 +74,7 @@ class Judge:
             flatten(one)[1], flatten(two)[1], strict=True))
         del two
         self._make_double(kept)
+        self.fingerprint = Fingerprint(self.device)
         self.tree, tensors = flatten(first)
         self.places, size = lay_out(tensors)
         _, outputs = flatten(one)
@@ -137,6 +137,19 @@ class Judge:
         fds = [block.fd for block in self.blocks + self.outputs if block.fd >= 0]
         return {"inputs": [block.shared for block in self.blocks],
                 "outputs": [block.shared for block in self.outputs], "fds": fds}
+
+    def warm(self, message: Message) -> Message:
+        """Brings in what draws and comparisons run on a device; says why these take PyTorch's
+        operators there, if they do."""
+        if not self.device.startswith("cuda"):
+            return {}
+        dtypes = {dtype_named(place.dtype) for place in self.out_places}
+        slow = use_fused(self.device, {dtype for dtype in dtypes if dtype.is_floating_point})
+        for name in draws.DISTRIBUTIONS:
+            draws.transform([torch.rand(64, device=self.device)], name)
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        return {"slow": slow}
 
     def draw(self, message: Message) -> Message:
         """Fresh inputs in some slots; false where the reference makes no finite answer of them."""
@@ -224,8 +237,10 @@ class Judge:
         self.places, self.out_places = self.published
         self.pristine, self.drawn, self.expected, self.history = {}, {}, {}, []
         self.trees, self.kept = {}, {}
-        if self.device.startswith("cuda") and torch.cuda.memory_reserved() > _MOST_KEPT:
-            torch.cuda.empty_cache()
+        if self.device.startswith("cuda"):
+            whole = torch.cuda.get_device_properties(self.device).total_memory
+            if torch.cuda.memory_reserved() > _MOST_KEPT * whole:
+                torch.cuda.empty_cache()
         return {}
 
     def resized(self, message: Message) -> Message:
@@ -289,6 +304,7 @@ def _same(a: Any, b: Any) -> bool:
 def serve(settings: Message, channel: Channel) -> None:
     """Takes orders until the other end closes. Never returns to its caller's stack."""
     code = 0
+    os.environ.update(settings["environment"])
     try:
         os.setpgid(0, 0)
         judge = Judge(settings)

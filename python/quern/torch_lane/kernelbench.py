@@ -41,9 +41,12 @@ def _error_name(error: BaseException) -> str:
 
 
 class Evaluation:
-    """One evaluation in this process. `result` has KernelBench's fields."""
+    """One evaluation in this process. `result` has KernelBench's fields, and medians."""
 
-    def __init__(self, settings: Message) -> None:
+    def __init__(self, settings: Message, quiet: Callable[[], None] = lambda: None) -> None:
+        self.quiet = quiet  # returns once nothing else runs; called before anything is timed,
+        self.each_trial: bool = settings["each_trial"]  # or before each timed call besides
+        self.output: Any = None
         self.reference: str = settings["reference"]
         self.candidate: str = settings["source"]
         self.device = torch.device(settings["device"])
@@ -186,25 +189,37 @@ class Evaluation:
         try:
             if result["correctness"]:
                 given = self._given(inputs)
+                self.quiet()
                 stats = self._stats(self._times(new.to(device=self.device, dtype=self.precision),
                                                 given, WARM_UP))
                 result.update(runtime=stats["mean"], runtime_stats=stats)
         except Exception as error:  # noqa: BLE001
             self.metadata["error_during_performance"] = str(error)
-        stats = self._stats(self._times(original, self._given(inputs), WARM_UP))
+        given = self._given(inputs)
+        if not result["correctness"]:
+            self.quiet()
+        stats = self._stats(self._times(original, given, WARM_UP))
         result.update(ref_runtime=stats["mean"], ref_runtime_stats=stats)
         if result["ref_runtime"] / result["runtime"] > EXCESSIVE_SPEEDUP:
             self.metadata["excessive_speedup"] = True
 
     def _times(self, function: Any, arguments: list[Any], warm_up: int) -> list[float]:
-        """Milliseconds a call; the first is thrown away. Gradients stay on, as in theirs."""
+        """Milliseconds a call; the first is thrown away. Gradients stay on, as in theirs; and as in
+        theirs an output lives until the next one is there, so that the allocator places the two,
+        and what empties the cache, apart."""
         for _ in range(warm_up):
             function(*arguments)
             self._synchronize()
         if self.cuda:
             torch.cuda.empty_cache()
         clock = self._event_time if self.cuda else self._host_time
-        return [clock(function, arguments) for _ in range(self.trials + 1)][1:]
+        times = []
+        for _ in range(self.trials + 1):
+            if self.each_trial:
+                self.quiet()
+            times.append(clock(function, arguments))
+        self.output = None
+        return times[1:]
 
     def _event_time(self, function: Any, arguments: list[Any]) -> float:
         self._synchronize()
@@ -212,15 +227,14 @@ class Evaluation:
         last = torch.cuda.Event(enable_timing=True)
         torch.empty((_CACHE_CELLS,), dtype=torch.int64, device=self.device).fill_(42)
         first.record()
-        function(*arguments)
+        self.output = function(*arguments)
         last.record()
         self._synchronize()
         return float(first.elapsed_time(last))
 
-    @staticmethod
-    def _host_time(function: Any, arguments: list[Any]) -> float:
+    def _host_time(self, function: Any, arguments: list[Any]) -> float:
         began = time.perf_counter()
-        function(*arguments)
+        self.output = function(*arguments)
         return (time.perf_counter() - began) * 1000
 
     @staticmethod
@@ -229,7 +243,8 @@ class Evaluation:
             return float(f"{value:.3g}")
 
         return {"mean": digits(statistics.fmean(times)), "std": digits(statistics.pstdev(times)),
-                "min": digits(min(times)), "max": digits(max(times)), "num_trials": len(times)}
+                "min": digits(min(times)), "max": digits(max(times)), "median": digits(statistics.median(times)),
+                "num_trials": len(times)}
 
     def baseline_ms(self, mode: str) -> float:
         """Their time of the reference program: eager (""), or under torch.compile."""
@@ -247,9 +262,9 @@ class Evaluation:
             return self._stats(self._times(model, given, REFERENCE_WARM_UP))["mean"]
 
 
-def evaluate(settings: Message) -> Message:
+def evaluate(settings: Message, quiet: Callable[[], None]) -> Message:
     """Their record with the speedup over eager; {"result": None} where theirs is none."""
-    evaluation = Evaluation(settings)
+    evaluation = Evaluation(settings, quiet)
     try:
         result = evaluation.run()
     except Exception as error:  # noqa: BLE001  what their caller makes of it
@@ -279,7 +294,12 @@ def serve(settings: Message, channel: Channel, output_fd: int) -> None:
         if settings["fast_builds"]:
             build.intercept(channel, settings["device"])
             triton_builds.intercept(channel)
-        channel.send({**evaluate(settings), "notes": notes})
+
+        def quiet() -> None:
+            channel.send({"quiet": True})
+            channel.receive(None)
+
+        channel.send({**evaluate(settings, quiet), "notes": notes})
     except Gone:
         pass
     except BaseException:  # noqa: BLE001  the parent reads what was printed

@@ -11,16 +11,17 @@ import contextlib
 import dataclasses
 import math
 import random
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from quern.torch_lane import builder, judge, kernelbench, runner, static_checks
+from quern.torch_lane import builder, judge, runner, static_checks
+from quern.torch_lane.kernelbench_run import KernelbenchRun
 from quern.torch_lane.process import Died, Process
 from quern.torch_lane.timing import Stages, paired, summary
-from quern.torch_lane.verdicts import Stop, died, raised
+from quern.torch_lane.verdicts import (Stop, died, judge_shape, raised, refuse_late,
+                                       refuse_replaced)
 
 Report = dict[str, Any]
 
@@ -29,7 +30,6 @@ VERIFIED = ("published", "published", "normal", "wide", "negative")
 PARAMETER_SEED = 20_011
 MOST_SLOTS = 32
 LOAD_LIMIT_S, CALL_LIMIT_S = 120.0, 60.0
-BUILD_ALLOWANCE_S = 120.0
 METHOD = ("answers compared with the reference in double precision on fresh inputs of {} "
           "distributions; clock and comparison outside of the candidate's process; its host code "
           "ran, so the verdict is provisional")
@@ -68,21 +68,43 @@ class Lane:
         self.baselines: dict[str, Process] = {}
         self.baseline_notes: list[str] = []
         self.spare: Process | None = None   # confined, with a device context, without a candidate
+        self.waiting: dict[str, Process] = {}   # for baselines, with a device context
         self.leaving: list[Process] = []    # told to end
+        self.is_warming, self.slow = False, ""  # the judge; why it compares slower than it might
+        self.orders_s: dict[str, float] = {}    # waited for answers to each order
         self.judge = Process(judge.serve, {"source": source, "name": name,
                                            "device": options.device,
-                                           "seed": options.seed + PARAMETER_SEED}, capture=False)
-        self._prepare()
+                                           "seed": options.seed + PARAMETER_SEED,
+                                           "environment": builder.environment(str(self.builder.cache),
+                                                                              True)},
+                             capture=False)
+        if options.device.startswith("cuda"):  # contexts are made while the reference is
+            self.spare = self._fork("candidate")
+            self.waiting = {kind: self._fork("baseline") for kind in options.baselines}
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
 
     # The reference -------------------------------------------------------------------------
 
     def _ask_judge(self, order: str, fds: list[int] | None = None, **fields: Any) -> Report:
+        began = time.monotonic()
+        if self.is_warming:
+            self.is_warming = False
+            answer, _ = self.judge.receive(600)
+            self.slow = answer.get("slow", answer.get("error", ""))
         self.judge.send(order, fds, **fields)
         answer, received = self.judge.receive(600)
+        self._spent(order, began)
         if "error" in answer:
             raise ReferenceUnfit(f"{self.name}: {answer['error']}")
         answer["fds"] = received
         return answer
+
+    def _spent(self, order: str, began: float) -> None:
+        self.orders_s[order] = self.orders_s.get(order, 0.0) + time.monotonic() - began
 
     def _prepare(self) -> None:
         try:
@@ -99,6 +121,8 @@ class Lane:
             self.slots = max(2, min(MOST_SLOTS, max(4, wanted), fitting))
             self.blocks = self._ask_judge("reserve", size=self.facts["size"], slots=self.slots,
                                           out_size=self.facts["out_size"], outputs=self.slots)
+            self.judge.send("warm")  # beside whatever the first candidate has to build
+            self.is_warming = True
         except Died as death:
             raise ReferenceUnfit(f"{self.name}: the reference ended with signal {death.signal}, "
                                  f"exit code {death.exit_code}") from None
@@ -134,13 +158,13 @@ class Lane:
 
     def _load(self, process: Process, source: str, entry: str, limit_s: float,
               compile_mode: str = "", may_compile: bool = True) -> Report:
-        """Module made, memory mapped, one call made. Raises Died and Stop."""
-        adopted = self._answer(process, "adopt", CALL_LIMIT_S, source=source, entry=entry,
-                               compile=compile_mode, may_compile=may_compile)
-        process.notes += adopted["notes"]
-        state = self.facts["state"]
-        loaded = self._answer(process, "load", limit_s, fds=self.facts["fds"], seed=self.options.seed
-                              + PARAMETER_SEED, init=self.facts["init"], state=state)
+        """Module made, memory mapped. Raises Died and Stop."""
+        process.send("adopt", source=source, entry=entry, compile=compile_mode,
+                     may_compile=may_compile)
+        process.send("load", self.facts["fds"], seed=self.options.seed + PARAMETER_SEED,
+                     init=self.facts["init"], state=self.facts["state"])
+        process.notes += self._answer(process, None, CALL_LIMIT_S)["notes"]
+        loaded = self._answer(process, None, limit_s)
         self._answer(process, "bind", CALL_LIMIT_S, fds=self.blocks["fds"],
                      places=self.facts["places"], tree=self.facts["tree"],
                      inputs=self.blocks["inputs"], outputs=self.blocks["outputs"])
@@ -154,13 +178,14 @@ class Lane:
     def _be_quiet(self) -> None:
         """Waits for processes that are on their way, which timing would notice."""
         self._reap()
-        if self.spare is not None:
-            self._ready(self.spare)
+        for process in [*self.waiting.values(), *filter(None, [self.spare])]:
+            self._ready(process)
 
     def _answer(self, process: Process, order: str | None, limit_s: float,
                 fds: list[int] | None = None, **fields: Any) -> Report:
         """The answer to an order, or to an earlier one; builds what is asked for meanwhile. Raises
         Stop where the module raised."""
+        began = time.monotonic()
         if order is not None:
             process.send(order, fds, **fields)
         while True:
@@ -172,6 +197,7 @@ class Lane:
                 raise raised(answer)
             if "missing" in answer:
                 raise Stop("compile_failed", f"the file defines no class {answer['missing']}")
+            self._spent(order or "load", began)
             return answer
 
     def baseline(self, kind: str) -> Process | None:
@@ -179,7 +205,7 @@ class Lane:
         if kind in self.baselines:
             return self.baselines[kind]
         mode = {"eager": "", "compile": "default"}.get(kind, kind)
-        process = self._ready(self._fork("baseline"))
+        process = self._ready(self.waiting.pop(kind, None) or self._fork("baseline"))
         try:
             self._load(process, self.source, "Model", LOAD_LIMIT_S, mode)
             self._draw_all("published", 3)
@@ -212,6 +238,7 @@ class Lane:
                           "stages_ms": {}, "verdict": "passed", "breach": None, "reason": "",
                           "evidence": ""}
         process: Process | None = None
+        self.orders_s = {}
         try:
             self._judge_source(source)
             process = self._candidate()
@@ -231,6 +258,7 @@ class Lane:
             for name in ("timing", "baselines", "speedup"):
                 report.pop(name, None)
         report["stages_ms"]["total"] = 1000 * (time.monotonic() - began)
+        report["orders_ms"] = {order: 1000 * spent for order, spent in self.orders_s.items()}
         report["notes"] += self.baseline_notes
         return report
 
@@ -250,7 +278,7 @@ class Lane:
         loaded = self._load(process, source, "ModelNew", LOAD_LIMIT_S, may_compile=compiles)
         report["notes"] += process.notes
         report["parameters"] = loaded["state"]
-        self._refuse_replaced(loaded["replaced"])
+        refuse_replaced(loaded["replaced"])
         clock.mark("load")
         self._reap()
         self._ask_judge("draw", draws=[[0, "published", self._seed(1)]])
@@ -261,6 +289,8 @@ class Lane:
         report["notes"] += self._answer(process, "confine", CALL_LIMIT_S)["notes"]
         clock.mark("warm_up")
         report["stages_ms"]["build"] = 1000 * (self.builder.spent_s - built)
+        if self.slow:
+            report["notes"].append("values are compared by PyTorch's operators: " + self.slow)
         self._verify(process, report)
         clock.mark("verify")
         with self.options.alone():
@@ -299,13 +329,14 @@ class Lane:
             self._check_slots(process, report, [0], "as the next operation sees it", ordered=True)
         self._draw_all("published", 5)
         self._check_slots(process, report, list(range(self.slots)), "several calls")
+        self._refuse_remains(process)
 
     def _check_slots(self, process: Process, report: Report, slots: list[int], name: str,
                      ordered: bool = False) -> None:
         self._ask_judge("poison")
         self._run(process, slots, ordered=ordered)
         _, told = self._deliver(process, [(i, i) for i in range(len(slots))])
-        self._judge_shape(told["outputs"][0])
+        judge_shape(told["outputs"][0], self.facts)
         for index, slot in enumerate(slots):
             found = self._ask_judge("check", slot=slot, output=index, remember=index == 0,
                                     all_inputs=index == 0)
@@ -319,21 +350,6 @@ class Lane:
             self._refuse_changed(found)
             if not found["ok"]:
                 self._refuse_answer(process, found, name, len(slots), ordered)
-
-    def _judge_shape(self, told: Report) -> None:
-        """What the candidate's process says of its output, where it contradicts the reference."""
-        if told["types"] and any(kind not in ("Tensor", "Parameter") for kind in told["types"]):
-            raise Stop("rejected", f"an output is a {told['types'][0]}, not a Tensor: it may "
-                       "compute when it is looked at", breach="lazy_output")
-        places, wanted = told["places"], self.facts["out_places"]
-        if told["tree"] != self.facts["out_tree"] or len(places) != len(wanted):
-            raise Stop("wrong_result", f"{len(places)} outputs, or their nesting, are not the "
-                       f"reference's {len(wanted)}")
-        for place, want in zip(places, wanted, strict=True):
-            if place["shape"] != want["shape"]:
-                raise Stop("wrong_result", f"shape {place['shape']} instead of {want['shape']}")
-            if place["dtype"] != want["dtype"]:
-                raise Stop("wrong_result", f"type {place['dtype']} instead of {want['dtype']}")
 
     def _refuse_changed(self, found: Report) -> None:
         if found["changed_inputs"] and not self.facts["changes_inputs"]:
@@ -353,36 +369,21 @@ class Lane:
         raise Stop("wrong_result", "NaN or infinite where the reference is not" if found.get("nan")
                    else f"wrong values on inputs drawn {name}", detail)
 
-    def _refuse_replaced(self, names: list[str]) -> None:
-        if names:
-            breach = "patched_timer" if any(
-                name.split(".")[-1] in static_checks.TIMER_NAMES for name in names) else \
-                "patched_torch"
-            raise Stop("rejected", "the candidate replaces " + ", ".join(names[:5]), breach=breach)
+    def _refuse_remains(self, process: Process) -> None:
+        """What calls leave behind: replaced functions, threads."""
+        probe = self._answer(process, "probe", CALL_LIMIT_S)
+        refuse_replaced(probe["replaced"])
+        if probe["threads"] > 0:
+            raise Stop("rejected", f"{probe['threads']} threads of the candidate are still there "
+                       "after its call", breach="left_threads")
 
-    def kernelbench(self, source: str, backend: str = "", precision: str = "fp32",
-                    timed_trials: int = kernelbench.TIMED_TRIALS) -> Report:
+    def kernelbench(self, source: str, **settings: Any) -> Report:
         """What KernelBench's own evaluation says of it (docs/torch_lane.md)."""
+        run = KernelbenchRun(self.options, self.builder, self.source, source, **settings)
+        run.until_timing()
         self._be_quiet()
-        settings = {"role": "kernelbench", "reference": self.source, "source": source,
-                    "device": self.options.device, "confined": True, "may_compile": True,
-                    "precision": precision, "backend": backend, "timed_trials": timed_trials,
-                    "memory_bytes": self.options.memory_bytes, "fast_builds": True,
-                    "baselines": list(self.options.baselines),
-                    "readable": [builder.PACKAGE],
-                    "environment": builder.environment(self.options.cache, False)}
-        process = Process(kernelbench.serve, settings, capture=True)
-        until = time.monotonic() + kernelbench.LIMIT_S + BUILD_ALLOWANCE_S
-        try:
-            while True:
-                answer, _ = process.receive(max(0.1, until - time.monotonic()))
-                if "build" not in answer:
-                    return answer
-                process.channel.send(self.builder.build(answer["build"], process.scratch))
-        except Died as death:
-            return {"result": None, "reason": died(death).report["reason"]}
-        finally:
-            process.close()
+        with self.options.alone():
+            return run.finish()
 
     # Timing --------------------------------------------------------------------------------
 
@@ -417,12 +418,8 @@ class Lane:
                     late[name].append(delivered)
                 if name == "candidate":
                     self._check_timed(process, report, chosen)
-        self._refuse_late(samples, late)
-        probe = self._answer(process, "probe", CALL_LIMIT_S)
-        self._refuse_replaced(probe["replaced"])
-        if probe["threads"] > 0:
-            raise Stop("rejected", f"{probe['threads']} threads of the candidate are still there "
-                       "after its call", breach="left_threads")
+        refuse_late(samples, late, self.slots)
+        self._refuse_remains(process)
         report["timing"] = summary(samples["candidate"], len(slots))
         report["baselines"] = {
             name: {**summary(values, len(slots)), **paired(values, samples["candidate"])}
@@ -445,20 +442,6 @@ class Lane:
             report["checks"].append({"name": "timed call", "level": "V1", "passed": False,
                                      "max_error": -1.0, "detail": found["detail"]})
             self._refuse_answer(process, found, "a timed call", self.slots, False)
-
-    def _refuse_late(self, samples: dict[str, list[float]], late: dict[str, list[float]]) -> None:
-        """Work put off until the outputs are asked for."""
-        if "eager" not in late or len(late["candidate"]) < 2:
-            return
-        batch = statistics.median(samples["eager"]) * self.slots
-        own = statistics.median(samples["candidate"]) * self.slots
-        usual = statistics.median(late["eager"])
-        noise = statistics.median(abs(value - usual) for value in late["eager"])
-        excess = statistics.median(late["candidate"]) - usual
-        if excess > 0.5 * batch + 4 * noise and own < 0.5 * batch:
-            raise Stop("rejected", f"it answers after {1e3 * own:.3g} ms and its outputs come "
-                       f"{1e3 * excess:.3g} ms later than PyTorch's: the work is put off",
-                       breach="early_done")
 
     def _try_other_size(self, process: Process, report: Report) -> None:
         """Whether it also works at another size: knowledge, no condition."""
@@ -489,7 +472,8 @@ class Lane:
 
     def close(self) -> None:
         self._reap()
-        for process in [*self.baselines.values(), self.judge, *filter(None, [self.spare])]:
+        for process in [*self.baselines.values(), *self.waiting.values(), self.judge,
+                        *filter(None, [self.spare])]:
             process.close()
 
     def __enter__(self) -> "Lane":

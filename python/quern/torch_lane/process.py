@@ -88,6 +88,10 @@ class Process:
         self.send(order, fds, **fields)
         return self.receive(limit_s)[0]
 
+    def too_late(self) -> Died:
+        """Ends the process, which took longer than it may."""
+        return self._death(True)
+
     def _death(self, late: bool) -> Died:
         status = self.end(0.0 if late else 2.0)
         return Died(status, late, self.output())

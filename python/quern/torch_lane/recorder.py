@@ -221,7 +221,7 @@ class Recorder:
                 for place, (_, size) in enumerate(layout)]
 
 
-_CONCURRENT_KERNEL = 10  # CUpti_ActivityKind
+_ACTIVITIES = (1, 2, 10)  # CUpti_ActivityKind: MEMCPY, MEMSET, CONCURRENT_KERNEL
 _BUFFER_BYTES = 4 << 20
 _REQUESTED = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p),
                               ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t))
@@ -230,7 +230,8 @@ _COMPLETED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_v
 
 
 class KernelClock:
-    """When kernels began and ended, by CUPTI's activity records (cupti_activity.h)."""
+    """When kernels, copies and sets began and ended, by CUPTI's activity records, all of which have
+    that at the same place (cupti_activity.h)."""
 
     def __init__(self) -> None:
         self._library = _library()
@@ -238,7 +239,7 @@ class KernelClock:
         self._spans: list[tuple[int, int]] = []
         self._keep = (_REQUESTED(self._requested), _COMPLETED(self._completed))
         for code in (self._library.cuptiActivityRegisterCallbacks(*self._keep),
-                     self._library.cuptiActivityEnable(_CONCURRENT_KERNEL)):
+                     *map(self._library.cuptiActivityEnable, _ACTIVITIES)):
             if code != 0:
                 raise NoRecorder(f"CUPTI refuses activity records: error {code}")
 
@@ -253,16 +254,17 @@ class KernelClock:
         while self._library.cuptiActivityGetNextRecord(
                 ctypes.c_void_p(buffer), ctypes.c_size_t(valid), ctypes.byref(record)) == 0:
             kind, = struct.unpack("<I", ctypes.string_at(record.value or 0, 4))
-            if kind == _CONCURRENT_KERNEL:
+            if kind in _ACTIVITIES:
                 self._spans.append(struct.unpack("<QQ", ctypes.string_at(
                     (record.value or 0) + 16, 16)))
         self._buffers.pop(buffer, None)
 
     def take(self) -> list[tuple[int, int]]:
-        """(start, end) in ns of every kernel that ended since the last call; the device is idle."""
+        """(start, end) in ns of everything that ended since the last call; the device is idle."""
         self._library.cuptiActivityFlushAll(1)
         spans, self._spans = self._spans, []
         return spans
 
     def close(self) -> None:
-        self._library.cuptiActivityDisable(_CONCURRENT_KERNEL)
+        for kind in _ACTIVITIES:
+            self._library.cuptiActivityDisable(kind)

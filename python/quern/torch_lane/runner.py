@@ -141,6 +141,8 @@ class Runner:
 
     def confine(self, message: Message, fds: list[int]) -> Message:
         """Gives up starting programs, once everything has been compiled."""
+        if "torch._inductor.async_compile" in sys.modules:  # torch.compile keeps threads of its own
+            self.threads = threading.active_count()
         return {"notes": [note for note in [sandbox.filter_calls(False)] if note]}
 
     def _synchronize(self) -> None:
@@ -256,11 +258,11 @@ def enter(settings: Message, channel: Channel, output_fd: int) -> list[str]:
         os.environ[name] = value.replace("{scratch}", settings["scratch"])
     os.chdir(settings["scratch"])
     tempfile.tempdir = None
-    if not settings["confined"]:
-        return []
     on_device = settings["device"].startswith("cuda")
     if on_device:  # the driver opens what nobody needs afterwards
         torch.zeros(1, device=settings["device"]).item()
+    if not settings["confined"]:
+        return []
     notes = [sandbox.remove_network(),
              sandbox.restrict_files(sandbox.candidate_rules(settings["scratch"],
                                                             settings["readable"]))]

@@ -2,6 +2,8 @@
 """Parts of the lane by themselves: source checks, draws, comparison, intervals, memory."""
 from __future__ import annotations
 
+import time
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,6 +11,8 @@ torch = pytest.importorskip("torch")
 from quern.torch_lane import (block, compare, draws, judge, light, nvcc,  # noqa: E402
                               runner,
                               static_checks, timing, triton_builds)
+from quern.torch_lane.kernelbench_run import KernelbenchRun  # noqa: E402
+from quern.torch_lane.process import Died  # noqa: E402
 
 
 @pytest.mark.parametrize("line, breach", [
@@ -205,3 +209,36 @@ def test_inputs_that_come_late_come_whole():
     made.run({"slots": [0], "ordered": True}, [])
     assert torch.equal(made.outputs[0], expected)
     assert torch.equal(inputs[0] + inputs[1], expected)
+
+
+def test_a_uniform_value_becomes_the_normal_one_of_its_rank():
+    drawn = torch.rand(10_000)
+    assert torch.allclose(draws._normal(drawn, True), torch.special.ndtri(drawn), atol=1e-5)
+
+
+class Talker:
+    """A process that says the same again and again."""
+
+    def __init__(self, message):
+        self.message, self.closed = message, False
+
+    def receive(self, limit_s):
+        return self.message, []
+
+    def send(self, order):
+        pass
+
+    def too_late(self):
+        return Died(0, True, "")
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("message, reason", [
+    ({"quiet": True}, "no answer in time"), ({"anything": 1}, "its process sent something else")])
+def test_a_run_by_their_rules_ends_whatever_its_process_says(message, reason):
+    run = KernelbenchRun.__new__(KernelbenchRun)
+    run.process, run.answer, run.until = Talker(message), None, time.monotonic() + 0.05
+    run.until_timing()
+    assert run.finish() == {"result": None, "reason": reason} and run.process.closed

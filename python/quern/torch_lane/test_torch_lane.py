@@ -50,6 +50,35 @@ for lane in lanes.values():
 """
 
 
+STEPS = """
+import sys
+from quern.torch_lane import builder
+from quern.torch_lane.kernelbench_run import KernelbenchRun
+from quern.torch_lane.lane import Options
+builder.warm_up("cpu")
+cache, reference, source = sys.argv[1:]
+run = KernelbenchRun(Options(cache=cache, baselines=()), builder.Builder(cache), reference, source,
+                     timed_trials=3, each_trial=True)
+run.until_timing()
+steps = 0
+while run.answer is None:
+    run.step(1 if steps < 3 else 4)
+    steps += 1
+print(steps, run.finish()["result"]["correctness"])
+"""
+
+
+def test_a_run_by_their_rules_stops_before_each_timed_call(tmp_path):
+    sample = next(one for one in QUICK if one.name == "relu_clamp")
+    ran = subprocess.run([sys.executable, "-c", STEPS, str(tmp_path),
+                          CANDIDATES.modules()[sample.module], CANDIDATES.source_of(sample)],
+                         text=True, capture_output=True, timeout=120,
+                         env={**os.environ, "PYTHONPATH": str(ROOT / "python")})
+    # The candidate's three calls after one that is thrown away, then the reference's, which only
+    # the single steps tell apart.
+    assert ran.stdout.split() == ["5", "True"], ran.stderr[-2000:]
+
+
 def judge(rows, modules, cache, limit_s=300):
     """Reports by name; in a process of its own, which must not have used PyTorch before it forks."""
     given = {"rows": rows, "modules": modules, "cache": str(cache)}

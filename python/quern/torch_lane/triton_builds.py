@@ -103,7 +103,7 @@ class _Assembler:
         with open(source) as file:
             text = file.read()
         self.channel.send({"build": {"kind": "ptxas", "name": "kernel", "flags": flags,
-                                     "text": text}})
+                                     "tool": command[0], "text": text}})
         answer = self.channel.receive(None)
         if "path" in answer:
             shutil.copyfile(str(answer["path"]), into)
@@ -112,6 +112,13 @@ class _Assembler:
         if log is not None:
             os.write(log.fileno(), str(answer.get("log", "")).encode())
         raise subprocess.CalledProcessError(255, command)
+
+
+def _torch_ptxas() -> str:
+    """PyTorch's own assembler, which not every PyTorch has."""
+    import torch
+
+    return os.path.join(os.path.dirname(torch.__file__), "bin", "ptxas")
 
 
 def flags_are_plain(flags: list[str]) -> bool:
@@ -130,8 +137,10 @@ def command(request: dict[str, Any], source: str, made: str) -> list[str]:
         if not flags_are_plain(flags):
             raise ValueError("flags of ptxas that are not passed on")
         named = next((flag for flag in flags if flag.startswith("--gpu-name=sm_")), "90")
-        tool = compiler.get_ptxas(int(re.sub(r"\D", "", named)))
-        return [tool.path, *flags, source, "-o", made]
+        tool = compiler.get_ptxas(int(re.sub(r"\D", "", named))).path
+        if request["tool"] == _torch_ptxas():  # Inductor prefers it, and writes for its version
+            tool = request["tool"]
+        return [tool, *flags, source, "-o", made]
     import sysconfig
 
     return ["cc", "-x", "c", source, "-O2", "-shared", "-fPIC", "-Wno-psabi", "-o", made,

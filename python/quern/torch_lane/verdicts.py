@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import statistics
 from typing import Any
 
+from quern.torch_lane import static_checks
 from quern.torch_lane.process import Died
 from quern.torch_lane.sandbox import BREACH_OF_ERRNO
 
@@ -40,3 +42,44 @@ def died(death: Died) -> Stop:
         return Stop("crashed", f"ended by {name}", death.output)
     return Stop("rejected", f"the process ended with exit code {death.exit_code} before it "
                 "answered", death.output, "early_exit")
+
+
+def judge_shape(told: Report, facts: Report) -> None:
+    """What the candidate's process says of its output, where it contradicts the reference."""
+    if told["types"] and any(kind not in ("Tensor", "Parameter") for kind in told["types"]):
+        raise Stop("rejected", f"an output is a {told['types'][0]}, not a Tensor: it may "
+                   "compute when it is looked at", breach="lazy_output")
+    places, wanted = told["places"], facts["out_places"]
+    if told["tree"] != facts["out_tree"] or len(places) != len(wanted):
+        raise Stop("wrong_result", f"{len(places)} outputs, or their nesting, are not the "
+                   f"reference's {len(wanted)}")
+    for place, want in zip(places, wanted, strict=True):
+        if place["shape"] != want["shape"]:
+            raise Stop("wrong_result", f"shape {place['shape']} instead of {want['shape']}")
+        if place["dtype"] != want["dtype"]:
+            raise Stop("wrong_result", f"type {place['dtype']} instead of {want['dtype']}")
+
+
+def refuse_replaced(names: list[str]) -> None:
+    """Functions of PyTorch, its timers or Python that a candidate has put its own in place of."""
+    if names:
+        breach = "patched_timer" if any(
+            name.split(".")[-1] in static_checks.TIMER_NAMES for name in names) else \
+            "patched_torch"
+        raise Stop("rejected", "the candidate replaces " + ", ".join(names[:5]), breach=breach)
+
+
+def refuse_late(samples: dict[str, list[float]], late: dict[str, list[float]], calls: int) -> None:
+    """Work put off until the outputs are asked for: seconds a call of batches of `calls`, and of
+    bringing their outputs."""
+    if "eager" not in late or len(late["candidate"]) < 2:
+        return
+    batch = statistics.median(samples["eager"]) * calls
+    own = statistics.median(samples["candidate"]) * calls
+    usual = statistics.median(late["eager"])
+    noise = statistics.median(abs(value - usual) for value in late["eager"])
+    excess = statistics.median(late["candidate"]) - usual
+    if excess > 0.5 * batch + 4 * noise and own < 0.5 * batch:
+        raise Stop("rejected", f"it answers after {1e3 * own:.3g} ms and its outputs come "
+                   f"{1e3 * excess:.3g} ms later than PyTorch's: the work is put off",
+                   breach="early_done")

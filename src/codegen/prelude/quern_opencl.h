@@ -73,6 +73,8 @@ Q_INDEX(long)
   } while (0)
 #define q_store4(to, from) \
   (*(Q_GLOBAL float4*)(to) = (float4)((from)[0], (from)[1], (from)[2], (from)[3]))
+/// Two neighbours, to an address aligned to 8 bytes.
+#define q_store2(to, from) (*(Q_GLOBAL float2*)(to) = (float2)((from)[0], (from)[1]))
 /// A store that is not read again soon.
 #define q_store4_stream(to, from) q_store4(to, from)
 #define q_store_stream(to, value) (*(to) = (value))

@@ -118,8 +118,8 @@ std::string find_cuda_library(const std::string& pattern, const std::string& nvr
   std::vector<std::string> places = {beside, beside + "/../extras/CUPTI/lib64",
                                      "/usr/local/cuda/lib64", "/usr/local/cuda/extras/CUPTI/lib64"};
   for (const std::string& environment : python_environments) {
-    for (const char* folder :
-         {"nvidia/cu13/lib", "nvidia/cublas/lib", "nvidia/cuda_cupti/lib", "torch/lib"}) {
+    for (const char* folder : {"nvidia/cu13/lib", "nvidia/cublas/lib", "nvidia/cuda_cupti/lib",
+                               "nvidia/nvjitlink/lib", "torch/lib"}) {
       places.push_back(environment + "/lib/python3*/site-packages/" + folder);
     }
   }

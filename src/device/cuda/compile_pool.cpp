@@ -149,7 +149,7 @@ Result<void> CompilePool::await_first_worker() {
     }
   }
   identity_ = Hasher()
-                  .add("cubin 1")
+                  .add("cubin 2")
                   .add(version_)
                   .add(options_.library.path)
                   .add(options_.architecture)
@@ -201,6 +201,7 @@ Result<std::unique_ptr<CompilePool::Worker>> CompilePool::start_worker() {
                                folder_of(program_)};
   // The shared libraries of a self-contained folder lie beside its programs.
   command.sandbox.read_exec.push_back(folder_of(program_) + "/../lib");
+  if (!options_.linker.empty()) command.sandbox.read_exec.push_back(folder_of(options_.linker));
   command.sandbox.read_only = {"/etc/ld.so.cache"};
   for (const std::string& path : options_.library.include_paths) {
     command.sandbox.read_only.push_back(path);
@@ -216,22 +217,38 @@ Result<std::unique_ptr<CompilePool::Worker>> CompilePool::start_worker() {
 CompilePool::Ticket CompilePool::submit(CudaJob job) {
   Pending pending;
   pending.ticket = next_ticket_++;
-  PreparedSource prepared = prepare_source(job.source, job.macros);
-  pending.text = std::move(prepared.text);
-  pending.prelude = prepared.starts_with_prelude && !options_.prelude.empty();
+  if (job.guards) {
+    pending.text = std::move(job.source);
+  } else {
+    PreparedSource prepared = prepare_source(job.source, job.macros);
+    pending.text = std::move(prepared.text);
+    pending.prelude = prepared.starts_with_prelude && !options_.prelude.empty();
+  }
   Hasher hasher;
   hasher.add(identity_).add(join(job_options(job), " ")).add(pending.text);
+  if (job.guards) hasher.add("guards 1").add(options_.linker);
   for (const auto& [name, text] : job.headers) hasher.add(name).add(text);
   pending.key = hasher.hex();
   pending.job = std::move(job);
   const Ticket ticket = pending.ticket;
   if (auto kept = find_result(cubin_dir_, pending.key)) {
     finish(pending, outcome_of(*kept, version_, true));
+  } else if (pending.job.guards && options_.linker.empty()) {
+    finish(pending, Verdict(CompileFailed{"there is no nvJitLink, which guards need", ""}));
   } else {
-    queue_.push_back(std::move(pending));
+    queue(std::move(pending));
     pump(0);
   }
   return ticket;
+}
+
+/// Guards are wanted for candidates whose turn it is.
+void CompilePool::queue(Pending pending) {
+  auto place = queue_.end();
+  if (pending.job.guards) {
+    place = std::ranges::find_if(queue_, [](const Pending& one) { return !one.job.guards; });
+  }
+  queue_.insert(place, std::move(pending));
 }
 
 void CompilePool::finish(const Pending& pending, Outcome<CudaBinary> outcome) {
@@ -306,17 +323,21 @@ void CompilePool::hand_out() {
     if (!worker->ready || worker->job || worker->retired || worker->dead) continue;
     worker->job = std::move(queue_.front());
     queue_.pop_front();
-    const Pending& pending = *worker->job;
-    NvrtcRequest request;
-    request.source = pending.text;
-    request.prelude = pending.prelude;
-    request.headers = pending.job.headers;
-    request.deadline_ms = static_cast<int64_t>(options_.deadline_s * 1e3);
-    request.options = job_options(pending.job);
     worker->deadline_ns =
         steady_now_ns() + static_cast<int64_t>((options_.deadline_s + kGraceS) * 1e9);
-    worker->send(to_frame(request));
+    worker->send(request_of(*worker->job));
   }
+}
+
+Frame CompilePool::request_of(const Pending& pending) const {
+  if (pending.job.guards) return to_frame(GuardRequest{pending.text, options_.linker});
+  NvrtcRequest request;
+  request.source = pending.text;
+  request.prelude = pending.prelude;
+  request.headers = pending.job.headers;
+  request.deadline_ms = static_cast<int64_t>(options_.deadline_s * 1e3);
+  request.options = job_options(pending.job);
+  return to_frame(request);
 }
 
 void CompilePool::wait_for_workers(double wait_s) {

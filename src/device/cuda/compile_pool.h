@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/frame.h"
 #include "base/sandbox.h"
 #include "device/cuda/cubin.h"
 #include "device/cuda/nvrtc.h"
@@ -24,6 +25,7 @@ struct CompilePoolOptions {
   std::string cache_dir;  ///< ours alone; made if missing; processes may share it
   std::string architecture = "sm_90a";
   std::string prelude;                        ///< text of `quern_cuda.h`; "": none
+  std::string linker;                         ///< path of nvJitLink, for guards; "": none
   int workers = 2;                            ///< compilations at once
   double deadline_s = 60;                     ///< wall clock of one compilation
   uint64_t memory_bytes = uint64_t{8} << 30;  ///< address space of a worker
@@ -42,10 +44,13 @@ struct CudaJob {
   int max_registers = 0;  ///< of a thread; 0: the compiler decides
   /// Leaves most optimisation out: to see whether a source is right, never to time it.
   bool quick = false;
+  /// `source` is PTX, to be guarded (device/cuda/ptx_guard.h) and no more; goes before other jobs.
+  bool guards = false;
 };
 
 struct CudaBinary {
-  std::string image;  ///< a cubin
+  std::string image;  ///< a cubin; of guards, as `pack_guarded` makes it
+  std::string ptx;    ///< what it was made of; of guards: ""
   Build build;        ///< `binary_hash`: of the machine code of all kernels, without names
   std::vector<CubinKernel> kernels;  ///< by name
 };
@@ -107,6 +112,8 @@ class CompilePool {
   void pump(double wait_s);
   void staff();
   void hand_out();
+  void queue(Pending pending);
+  Frame request_of(const Pending& pending) const;
   void wait_for_workers(double wait_s);
   void tend(Worker& worker);
   void bury(Worker& worker, bool overran);

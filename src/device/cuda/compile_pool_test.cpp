@@ -10,7 +10,10 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/strings.h"
 #include "device/cpu/testing.h"
+#include "device/cuda/blas.h"
+#include "device/cuda/guard_image.h"
 
 namespace quern::cuda {
 namespace {
@@ -71,6 +74,40 @@ class CompilePoolTest : public testing::Test {
   CompilePoolOptions options_;
   std::string folder_;
 };
+
+TEST_F(CompilePoolTest, BuildsGuardsFromWhatAKernelWasMadeOf) {
+  options_.linker = find_cuda_library("libnvJitLink.so.1[23]", options_.library.path, {});
+  if (options_.linker.empty()) GTEST_SKIP() << "there is no nvJitLink here";
+  auto pool = make();
+  ASSERT_TRUE(pool);
+  auto plain = pool->compile({kRelu});
+  ASSERT_TRUE(plain) << trouble(plain);
+  EXPECT_THAT(plain->ptx, HasSubstr(".entry relu"));
+  CudaJob job;
+  job.source = plain->ptx;
+  job.guards = true;
+  auto guarded = pool->compile(job);
+  ASSERT_TRUE(guarded) << trouble(guarded);
+  ASSERT_EQ(guarded->kernels.size(), 1u);
+  EXPECT_EQ(guarded->kernels[0].parameters, plain->kernels[0].parameters);
+  EXPECT_GT(guarded->kernels[0].code_bytes, plain->kernels[0].code_bytes);
+  const auto notes = read_guard_notes(guarded->image);
+  ASSERT_TRUE(notes);
+  EXPECT_EQ(notes->sites.front().function, "relu");
+  auto again = pool->compile(job);
+  EXPECT_TRUE(again && again->build.cached);
+  job.source = replace_all(plain->ptx, "ret;", "discard.global.L2 [%rd1], 128; ret;");
+  EXPECT_THAT(trouble(pool->compile(job)), HasSubstr("guards do not know: discard"));
+}
+
+TEST_F(CompilePoolTest, SaysThatThereAreNoGuardsWithoutALinker) {
+  auto pool = make();
+  ASSERT_TRUE(pool);
+  CudaJob job;
+  job.source = "anything";
+  job.guards = true;
+  EXPECT_THAT(trouble(pool->compile(job)), HasSubstr("nvJitLink"));
+}
 
 TEST_F(CompilePoolTest, MakesACubinAndSaysWhatItsKernelsTake) {
   auto pool = make();

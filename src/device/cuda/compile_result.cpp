@@ -55,6 +55,7 @@ Outcome<CudaBinary> outcome_of(const NvrtcReply& reply, const std::string& versi
   }
   CudaBinary binary;
   binary.image = reply.cubin;
+  binary.ptx = reply.ptx;
   auto kernels = read_cubin(binary.image);
   if (!kernels) return kernels.error();
   binary.kernels = std::move(*kernels);

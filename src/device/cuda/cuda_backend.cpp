@@ -76,6 +76,7 @@ class CudaBackend : public DeviceBackend {
     return programs_->run_batches(id, calls, first, batches);
   }
   double last_clock_mhz() const override { return programs_->last_clock_mhz(); }
+  std::optional<GuardFinding> caught() const override { return programs_->caught(); }
   Result<void> exchange(BufferId shown, BufferId hidden) override {
     return buffers_->exchange(shown, hidden);
   }

@@ -47,7 +47,8 @@ void CudaCompiler::tend() {
       Outcome<CudaBinary>& outcome = made->outcome;
       const std::lock_guard lock(mutex_);
       if (outcome) {
-        waiting_.emplace(name, DeviceBinary{std::move(outcome->image), std::move(outcome->build)});
+        waiting_.emplace(name, DeviceBinary{std::move(outcome->image), std::move(outcome->build),
+                                            std::move(outcome->ptx)});
       } else {
         waiting_.emplace(name, pass_on(outcome));
       }
@@ -60,6 +61,7 @@ void CudaCompiler::tend() {
 CudaJob CudaCompiler::job_of(const DeviceCompileJob& job) const {
   CudaJob made;
   made.source = job.source;
+  made.guards = job.guards;
   made.macros = job.macros;
   for (const auto& header : job.headers) {
     if (header.first != kPreludeName || header.second != prelude_) made.headers.push_back(header);

@@ -185,6 +185,8 @@ struct Uuid {
   FUNCTION(module_unload, "cuModuleUnload", (ModuleHandle module))                                \
   FUNCTION(module_function, "cuModuleGetFunction",                                                \
            (FunctionHandle * function, ModuleHandle module, const char* name))                    \
+  FUNCTION(module_global, "cuModuleGetGlobal_v2",                                                 \
+           (DevicePointer * at, size_t * bytes, ModuleHandle module, const char* name))           \
   FUNCTION(function_attribute, "cuFuncGetAttribute",                                              \
            (int* value, FunctionAttribute attribute, FunctionHandle function))                    \
   FUNCTION(function_set_attribute, "cuFuncSetAttribute",                                          \

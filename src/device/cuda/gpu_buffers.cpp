@@ -132,6 +132,15 @@ Result<GpuMemory*> GpuBuffers::writable(BufferId id) {
   return open ? &buffer->memory : nullptr;
 }
 
+std::vector<GuardRange> GpuBuffers::visible() const {
+  std::vector<GuardRange> ranges;
+  for (const auto& [id, buffer] : buffers_) {
+    if (buffer.shelf != nullptr || buffer.wanted == Access::kNone) continue;
+    ranges.push_back(guard_range(buffer.memory, buffer.wanted == Access::kReadWrite, id));
+  }
+  return ranges;
+}
+
 Result<void> GpuBuffers::protect() {
   const bool shelves_open = std::ranges::any_of(
       shelves_, [](const auto& shelf) { return shelf->memory.access() != Access::kNone; });

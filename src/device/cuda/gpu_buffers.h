@@ -8,6 +8,7 @@
 #include <set>
 #include <vector>
 
+#include "device/cuda/gpu_guard.h"
 #include "device/cuda/gpu_memory.h"
 #include "device/device_backend.h"
 
@@ -39,6 +40,9 @@ class GpuBuffers {
   Result<View> touch(BufferId id, Access needed);
   /// The memory of a buffer that candidates may write; null for every other one.
   Result<GpuMemory*> writable(BufferId id);
+
+  /// All that device code of candidates may touch, with pages of its own each.
+  std::vector<GuardRange> visible() const;
 
   /// Lowers all rights to what was asked for. Before device code of a candidate runs.
   Result<void> protect();

@@ -157,6 +157,16 @@ const CubinKernel* GpuModule::find(const std::string& kernel, size_t cubin) cons
   return found == list.end() ? nullptr : &*found;
 }
 
+Result<GpuModule::Variable> GpuModule::variable(Gpu& gpu, const std::string& name) const {
+  if (parts_.empty()) return Error{ErrorKind::kUsage, "an image without machine code", ""};
+  Variable found;
+  size_t bytes = 0;
+  QUERN_TRY(gpu.check(
+      gpu.driver().module_global(&found.at, &bytes, parts_.front().module, name.c_str()), name));
+  found.bytes = bytes;
+  return found;
+}
+
 Result<FunctionHandle> GpuModule::function(const std::string& kernel, size_t cubin) const {
   QUERN_CHECK(cubin < parts_.size(), "a kernel of a cubin that is not there");
   FunctionHandle function = nullptr;

@@ -31,6 +31,12 @@ class GpuModule {
   /// Null when there is no such kernel.
   const CubinKernel* find(const std::string& kernel, size_t cubin = 0) const;
   Result<FunctionHandle> function(const std::string& kernel, size_t cubin = 0) const;
+  struct Variable {
+    DevicePointer at = 0;
+    uint64_t bytes = 0;
+  };
+  /// A variable of the first cubin. Errors: there is none of this name.
+  Result<Variable> variable(Gpu& gpu, const std::string& name) const;
 
  private:
   struct Part {

@@ -99,7 +99,7 @@ Outcome<std::vector<KernelResources>> GpuPrograms::load(ProgramId id, const std:
   if (const auto product = read_library_image(image)) return load_library(id, *product, sets);
   auto module = module_of(image);
   if (!module) return pass_on(module);
-  Program made{*module, {}, {}, {}, {}, 0};
+  Program made{*module, {}, {}, {}, {}, 0, {}};
   // What another candidate has told the L2 cache to keep does not concern this one.
   if (auto reset = gpu_->check(gpu_->driver().context_reset_persisting_l2(), "the L2 cache");
       !reset) {
@@ -120,6 +120,13 @@ Outcome<std::vector<KernelResources>> GpuPrograms::load(ProgramId id, const std:
     made.calls.push_back(std::move(*call));
   }
   made.sets = sets;
+  auto guard = GpuGuard::find(*gpu_, *made.module, image);
+  if (!guard) return guard.error();
+  made.guard = std::move(*guard);
+  if (made.guard) {
+    // More buffers than guards know: the candidate is looked at without them.
+    if (auto armed = arm(made); !armed) return Verdict(LaunchFailed{armed.error().message, ""});
+  }
   std::vector<KernelResources> resources;
   if (!made.calls.empty()) {
     for (const LaunchFit& fit : made.calls[0].fit(*gpu_)) {
@@ -137,7 +144,7 @@ Outcome<std::vector<KernelResources>> GpuPrograms::load_library(
   if (blas_ == nullptr) {
     return Verdict(LaunchFailed{"a library's call, in a worker that has no library", ""});
   }
-  Program made{nullptr, {}, {}, {}, {}, 0};
+  Program made{nullptr, {}, {}, {}, {}, 0, {}};
   for (const BufferSet& set : sets) {
     auto buffers = call_buffers(set, {}, {});
     if (!buffers) return buffers.error();
@@ -244,7 +251,9 @@ Outcome<std::vector<double>> GpuPrograms::run_batches(ProgramId id, int calls, i
     return no_such("calls of program", id);
   }
   first %= static_cast<int>(program.calls.size());
+  caught_.reset();
   if (auto hidden = buffers_->protect(); !hidden) return hidden.error();
+  if (program.guard) return run_guarded(program, calls, first, batches);
   // One call for every set is a look at results, which is not repeated often enough for a graph.
   const bool batched = program.call_ns > 0 && program.call_ns < kGraphBelowNs &&
                        calls > static_cast<int>(program.calls.size());
@@ -261,6 +270,26 @@ Outcome<std::vector<double>> GpuPrograms::run_batches(ProgramId id, int calls, i
   auto clock = referee_->last_hold();
   if (!clock) return clock.error();
   clock_mhz_ = 1e3 * clock->ghz();
+  return ns;
+}
+
+Result<void> GpuPrograms::arm(Program& program) {
+  std::vector<GuardRange> ranges = buffers_->visible();
+  BufferId id = kFirstScratchId;
+  for (const GpuMemory& scratch : program.scratch) {
+    ranges.push_back(guard_range(scratch, true, id++));
+  }
+  return program.guard->arm(*gpu_, std::move(ranges));
+}
+
+Outcome<std::vector<double>> GpuPrograms::run_guarded(Program& program, int calls, int first,
+                                                      int batches) {
+  if (auto armed = arm(program); !armed) return armed.error();
+  auto ns = run_singly(program, calls, first, batches);
+  if (!ns) return ns;
+  auto caught = program.guard->caught(*gpu_);
+  if (!caught) return explain(program, caught.error());
+  caught_ = std::move(*caught);
   return ns;
 }
 

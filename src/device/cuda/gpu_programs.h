@@ -14,6 +14,7 @@
 #include "device/cuda/gpu.h"
 #include "device/cuda/gpu_buffers.h"
 #include "device/cuda/gpu_call.h"
+#include "device/cuda/gpu_guard.h"
 #include "device/cuda/gpu_memory.h"
 #include "device/cuda/gpu_timer.h"
 #include "device/cuda/referee.h"
@@ -38,6 +39,8 @@ class GpuPrograms {
   Result<void> poison_scratch(ProgramId id, uint8_t byte);
   Outcome<std::vector<double>> run_batches(ProgramId id, int calls, int first, int batches);
   double last_clock_mhz() const { return clock_mhz_; }
+  /// As `DeviceBackend`'s.
+  const std::optional<GuardFinding>& caught() const { return caught_; }
   Outcome<Profile> profile(ProgramId id, Counters& counters);
 
   /// The buffers of one of its sets. Errors: kUsage: no such program or set.
@@ -54,6 +57,7 @@ class GpuPrograms {
     std::vector<BufferSet> sets;                      ///< of the calls
     std::map<std::pair<int, int>, CallGraph> graphs;  ///< by number of calls and first set
     double call_ns = 0;                               ///< of the shortest call so far; 0: none yet
+    std::optional<GpuGuard> guard;
   };
 
   GpuPrograms(Gpu& gpu, GpuBuffers& buffers, Referee* referee, const Blas* blas, GpuTimer timer)
@@ -69,6 +73,8 @@ class GpuPrograms {
   Result<std::vector<double>> time(int batches, const std::function<Status()>& enqueue);
   Outcome<std::vector<double>> run_singly(Program& program, int calls, int first, int batches);
   Outcome<std::vector<double>> run_graph(Program& program, int calls, int first, int batches);
+  Result<void> arm(Program& program);
+  Outcome<std::vector<double>> run_guarded(Program& program, int calls, int first, int batches);
   Stopped explain(const Program& program, const Error& error);
 
   Gpu* gpu_;
@@ -80,6 +86,7 @@ class GpuPrograms {
   std::shared_ptr<GpuModule> last_module_;
   std::string last_image_;
   double clock_mhz_ = 0;
+  std::optional<GuardFinding> caught_;
 };
 
 }  // namespace quern::cuda

@@ -34,7 +34,9 @@ enum class NvrtcStatus : int {
   FUNCTION(log_size, "nvrtcGetProgramLogSize", (ProgramHandle program, size_t * bytes)) \
   FUNCTION(log, "nvrtcGetProgramLog", (ProgramHandle program, char* text))              \
   FUNCTION(cubin_size, "nvrtcGetCUBINSize", (ProgramHandle program, size_t * bytes))    \
-  FUNCTION(cubin, "nvrtcGetCUBIN", (ProgramHandle program, char* image))
+  FUNCTION(cubin, "nvrtcGetCUBIN", (ProgramHandle program, char* image))                \
+  FUNCTION(ptx_size, "nvrtcGetPTXSize", (ProgramHandle program, size_t * bytes))        \
+  FUNCTION(ptx, "nvrtcGetPTX", (ProgramHandle program, char* text))
 // Functions that older versions lack: null there.
 #define QUERN_NVRTC_NEWER_FUNCTIONS(FUNCTION)                              \
   FUNCTION(pch_status, "nvrtcGetPCHCreateStatus", (ProgramHandle program)) \

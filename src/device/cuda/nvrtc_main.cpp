@@ -8,18 +8,25 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "device/cuda/cuda_source.h"
+#include "device/cuda/guard_image.h"
 #include "device/cuda/nvrtc.h"
 #include "device/cuda/nvrtc_protocol.h"
+#include "device/cuda/ptx_assembler.h"
+#include "device/cuda/ptx_guard.h"
 
 /// The compiler is not ours to check: what it leaks is no finding.
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the sanitizer's name
 extern "C" const char* __asan_default_options() {
   return "detect_leaks=0:alloc_dealloc_mismatch=0:detect_odr_violation=0";
 }
@@ -82,6 +89,7 @@ NvrtcReply compile(const Nvrtc& nvrtc, const NvrtcRequest& request,
     reply.log = fetch(program, nvrtc.log_size, nvrtc.log, 1);
     if (status == NvrtcStatus::kSuccess) {
       reply.cubin = fetch(program, nvrtc.cubin_size, nvrtc.cubin, 0);
+      reply.ptx = fetch(program, nvrtc.ptx_size, nvrtc.ptx, 1);
     }
     (void)nvrtc.destroy(&program);
   }
@@ -116,6 +124,39 @@ NvrtcReply answer(const Nvrtc& nvrtc, const Setup& setup, const NvrtcRequest& re
   return compile(nvrtc, request, options);
 }
 
+Result<std::string> guarded(const Setup& setup, const GuardRequest& request,
+                            std::unique_ptr<PtxAssembler>& assembler) {
+  constexpr std::string_view kArchitecture = "--gpu-architecture=";
+  const auto option = std::ranges::find_if(
+      setup.options, [&](const std::string& one) { return one.starts_with(kArchitecture); });
+  if (option == setup.options.end()) {
+    return Error{ErrorKind::kUsage, "guards need an architecture", ""};
+  }
+  if (assembler == nullptr) {
+    QUERN_ASSIGN(assembler, PtxAssembler::open(request.linker));
+  }
+  QUERN_ASSIGN(GuardedPtx made, guard_ptx(request.ptx));
+  QUERN_ASSIGN(std::string cubin,
+               assembler->assemble(made.text, option->substr(kArchitecture.size())));
+  return pack_guarded(std::move(cubin), {std::move(made.sites), std::move(made.globals)});
+}
+
+NvrtcReply answer_guard(const Setup& setup, const GuardRequest& request,
+                        std::unique_ptr<PtxAssembler>& assembler) {
+  const int64_t start = steady_now_ns();
+  NvrtcReply reply;
+  auto image = guarded(setup, request, assembler);
+  if (image) {
+    reply.cubin = std::move(*image);
+  } else {
+    reply.status = static_cast<int>(NvrtcStatus::kCompilation);
+    reply.status_text = reply.log = image.error().message;
+  }
+  reply.wall_us = (steady_now_ns() - start) / 1000;
+  reply.peak_kib = peak_kib();
+  return reply;
+}
+
 int main_of_worker(int count, char** arguments) {
   signal(SIGPIPE, SIG_IGN);
   if (count < 4) return 2;
@@ -136,6 +177,7 @@ int main_of_worker(int count, char** arguments) {
   ready.precompiled = setup.precompiled;
   if (!write_frame(kNvrtcReplyFd, to_frame(ready))) return 1;
   FrameReader reader;
+  std::unique_ptr<PtxAssembler> assembler;
   for (;;) {
     auto frame = reader.next();
     if (!frame) return 1;
@@ -143,9 +185,15 @@ int main_of_worker(int count, char** arguments) {
       if (!reader.take_in(kNvrtcRequestFd)) return 0;
       continue;
     }
-    const auto request = request_from(**frame);
-    if (!request) return 1;
-    if (!write_frame(kNvrtcReplyFd, to_frame(answer(**nvrtc, setup, *request)))) return 0;
+    NvrtcReply reply;
+    if (const auto guards = guard_request_from(**frame)) {
+      reply = answer_guard(setup, *guards, assembler);
+    } else if (const auto request = request_from(**frame)) {
+      reply = answer(**nvrtc, setup, *request);
+    } else {
+      return 1;
+    }
+    if (!write_frame(kNvrtcReplyFd, to_frame(reply))) return 0;
   }
 }
 

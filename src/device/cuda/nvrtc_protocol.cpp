@@ -60,6 +60,13 @@ std::optional<NvrtcRequest> request_from(const Frame& frame) {
   return request;
 }
 
+Frame to_frame(const GuardRequest& request) { return {"guard", request.ptx, request.linker}; }
+
+std::optional<GuardRequest> guard_request_from(const Frame& frame) {
+  if (frame.size() != 3 || frame[0] != "guard") return std::nullopt;
+  return GuardRequest{frame[1], frame[2]};
+}
+
 Frame to_frame(const NvrtcReply& reply) {
   return {"done",
           std::to_string(reply.status),
@@ -67,17 +74,19 @@ Frame to_frame(const NvrtcReply& reply) {
           reply.log,
           reply.cubin,
           std::to_string(reply.wall_us),
-          std::to_string(reply.peak_kib)};
+          std::to_string(reply.peak_kib),
+          reply.ptx};
 }
 
 std::optional<NvrtcReply> reply_from(const Frame& frame) {
   NvrtcReply reply;
-  const bool good = frame.size() == 7 && frame[0] == "done" && read(frame[1], reply.status) &&
+  const bool good = frame.size() == 8 && frame[0] == "done" && read(frame[1], reply.status) &&
                     read(frame[5], reply.wall_us) && read(frame[6], reply.peak_kib);
   if (!good) return std::nullopt;
   reply.status_text = frame[2];
   reply.log = frame[3];
   reply.cubin = frame[4];
+  reply.ptx = frame[7];
   return reply;
 }
 

@@ -33,20 +33,29 @@ struct NvrtcRequest {
   std::vector<std::pair<std::string, std::string>> headers;  ///< name and text, to be included
 };
 
+/// The guarded form of a PTX text (device/cuda/ptx_guard.h) is asked for. The reply's `cubin` is
+/// then as `pack_guarded` makes it, and what cannot be guarded is an error of compilation.
+struct GuardRequest {
+  std::string ptx;
+  std::string linker;  ///< path of nvJitLink
+};
+
 struct NvrtcReply {
   int status = 0;  ///< nvrtcResult
   std::string status_text;
-  std::string log, cubin;
+  std::string log, cubin, ptx;
   int64_t wall_us = 0;
   int64_t peak_kib = 0;  ///< memory of the worker at its highest
 };
 
 Frame to_frame(const NvrtcReady& ready);
 Frame to_frame(const NvrtcRequest& request);
+Frame to_frame(const GuardRequest& request);
 Frame to_frame(const NvrtcReply& reply);
 /// Nothing for a frame of another shape.
 std::optional<NvrtcReady> ready_from(const Frame& frame);
 std::optional<NvrtcRequest> request_from(const Frame& frame);
+std::optional<GuardRequest> guard_request_from(const Frame& frame);
 std::optional<NvrtcReply> reply_from(const Frame& frame);
 
 }  // namespace quern::cuda

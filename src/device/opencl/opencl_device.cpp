@@ -60,7 +60,7 @@ std::vector<Found> find_devices(const OpenClApi& api) {
       found.push_back({platform, device, (type & CL_DEVICE_TYPE_CPU) != 0});
     }
   }
-  std::ranges::stable_partition(found, [](const Found& one) { return !one.cpu; });
+  std::stable_partition(found.begin(), found.end(), [](const Found& one) { return !one.cpu; });
   return found;
 }
 

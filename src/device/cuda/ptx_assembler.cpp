@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/cuda/ptx_assembler.h"
+
+#include <cstddef>
+#include <utility>
+
+#include "base/dynamic_library.h"
+
+namespace quern::cuda {
+namespace {
+
+using Handle = struct LinkTag*;
+constexpr int kPtx = 2;  // nvJitLinkInputType
+
+}  // namespace
+
+struct PtxAssembler::Api {
+  int (*create)(Handle* handle, uint32_t count, const char** options) = nullptr;
+  int (*destroy)(Handle* handle) = nullptr;
+  int (*add)(Handle handle, int type, const void* data, size_t bytes, const char* name) = nullptr;
+  int (*complete)(Handle handle) = nullptr;
+  int (*cubin_size)(Handle handle, size_t* bytes) = nullptr;
+  int (*cubin)(Handle handle, void* image) = nullptr;
+  int (*log_size)(Handle handle, size_t* bytes) = nullptr;
+  int (*log)(Handle handle, char* text) = nullptr;
+};
+
+PtxAssembler::PtxAssembler() : api_(std::make_unique<Api>()) {}
+PtxAssembler::~PtxAssembler() = default;
+
+Result<std::unique_ptr<PtxAssembler>> PtxAssembler::open(const std::string& path) {
+  QUERN_ASSIGN(DynamicLibrary library, DynamicLibrary::open({path}));
+  std::unique_ptr<PtxAssembler> made(new PtxAssembler());
+  Api& api = *made->api_;
+  bool found = true;
+  const auto find = [&](auto& field, const char* name) {
+    field = reinterpret_cast<std::remove_reference_t<decltype(field)>>(library.symbol(name));
+    found = found && field != nullptr;
+  };
+  find(api.create, "nvJitLinkCreate");
+  find(api.destroy, "nvJitLinkDestroy");
+  find(api.add, "nvJitLinkAddData");
+  find(api.complete, "nvJitLinkComplete");
+  find(api.cubin_size, "nvJitLinkGetLinkedCubinSize");
+  find(api.cubin, "nvJitLinkGetLinkedCubin");
+  find(api.log_size, "nvJitLinkGetErrorLogSize");
+  find(api.log, "nvJitLinkGetErrorLog");
+  if (!found) return Error{ErrorKind::kEnvironment, library.path() + " is no nvJitLink", ""};
+  library.keep();
+  return made;
+}
+
+Result<std::string> PtxAssembler::assemble(const std::string& ptx,
+                                           const std::string& architecture) const {
+  const std::string target = "-arch=" + architecture;
+  // Guarded code runs on small shapes, once: it need not be quick, but soon there.
+  const char* options[] = {target.c_str(), "-Xptxas=-O1"};
+  Handle handle = nullptr;
+  int status = api_->create(&handle, 2, options);
+  std::string image, log;
+  if (status == 0) status = api_->add(handle, kPtx, ptx.c_str(), ptx.size() + 1, "candidate");
+  if (status == 0) status = api_->complete(handle);
+  size_t bytes = 0;
+  if (status == 0) status = api_->cubin_size(handle, &bytes);
+  if (status == 0) {
+    image.resize(bytes);
+    status = api_->cubin(handle, image.data());
+  } else if (handle != nullptr && api_->log_size(handle, &bytes) == 0) {
+    log.resize(bytes);
+    (void)api_->log(handle, log.data());
+  }
+  if (handle != nullptr) (void)api_->destroy(&handle);
+  if (status == 0) return image;
+  return Error{ErrorKind::kInput, "nvJitLink: " + std::string(log.c_str()), ""};
+}
+
+}  // namespace quern::cuda
