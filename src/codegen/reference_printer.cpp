@@ -245,6 +245,11 @@ class ReferencePrinter {
     line("for (long {0} = 0; {0} < {1}; ++{0}) {{", axis_name(axis.name), index(axis.extent));
     ++depth_;
   }
+  /// A scope of its own where no loop makes one.
+  void open_block() {
+    line("{{");
+    ++depth_;
+  }
   void close_loops(size_t count) {
     for (size_t i = 0; i < count; ++i) {
       --depth_;
@@ -318,10 +323,11 @@ class ReferencePrinter {
   void print_reduce(const Statement& statement) {
     if (oracle_ && !statement.axes.empty()) return print_tiled_reduce(statement);
     open_spatial(statement.axes);
+    if (statement.axes.empty()) open_block();
     line("{} acc;", accumulator(statement));
     print_terms(statement, "acc");
     store(statement, "acc.result()");
-    close_loops(statement.axes.size());
+    close_loops(statement.axes.empty() ? 1 : statement.axes.size());
   }
 
   /// The loops over the reduced axes, adding to `accumulator`.
@@ -375,6 +381,7 @@ class ReferencePrinter {
     if (others.size() == 1) line("#pragma omp parallel for");
     if (others.size() > 1) line("#pragma omp parallel for collapse({})", others.size());
     for (const ir::Axis& axis : others) open_loop(axis);
+    if (others.empty()) open_block();
     line("{} acc;", accumulator(statement));
     const std::string name = axis_name(along.name);
     if (statement.reverse) {
@@ -386,7 +393,7 @@ class ReferencePrinter {
     if (statement.exclusive) store(statement, "acc.result()");
     line("acc.add({});", value_of(statement.body));
     if (!statement.exclusive) store(statement, "acc.result()");
-    close_loops(1 + others.size());
+    close_loops(1 + (others.empty() ? 1 : others.size()));
   }
 
   const Program& program_;

@@ -41,7 +41,10 @@ constexpr const char* kMain = R"cpp(
   int main(int, char** argv) {
     Context* context = init();
     check(context);
+    const auto start = std::chrono::steady_clock::now();
     for (int pair = 0; pair < std::atoi(argv[1]); ++pair) {
+      const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+      if (pair >= std::atoi(argv[2]) && spent.count() > std::atof(argv[3])) break;
       double baseline = pair % 2 ? nanoseconds(best, context) : 0;
       const double candidate = nanoseconds(compute, context);
       if (pair % 2 == 0) baseline = nanoseconds(best, context);
@@ -108,7 +111,10 @@ Result<ProcessEnd> compile(const DriverTask& task, const DriverOptions& options,
 }
 
 Result<ProcessEnd> run(const DriverOptions& options, const std::string& folder) {
-  quern::Command command = confined({folder + "/driver", fmt::format("{}", options.pairs)}, folder);
+  quern::Command command =
+      confined({folder + "/driver", fmt::format("{}", options.pairs),
+                fmt::format("{}", options.least_pairs), fmt::format("{}", options.pairs_s)},
+               folder);
   command.env.push_back(fmt::format("OMP_NUM_THREADS={}", options.openmp ? options.threads : 1));
   command.limits.address_space_bytes = options.memory_bytes;
   command.deadline_s = options.deadline_s;
@@ -206,8 +212,9 @@ Result<DriverJudgement> judge_driver(const DriverTask& given, const std::string&
   }
   QUERN_ASSIGN(const ProcessEnd end, run(options, scratch.path()));
   Said said = heard(end.out);
-  const bool whole = end.status.ok() && !end.timed_out && said.valid == 2 && said.invalid == 0 &&
-                     static_cast<int>(said.candidate_ns.size()) == options.pairs;
+  const bool whole =
+      end.status.ok() && !end.timed_out && said.valid == 2 && said.invalid == 0 &&
+      static_cast<int>(said.candidate_ns.size()) >= std::min(options.pairs, options.least_pairs);
   if (!whole) return DriverJudgement{failure(end, said, options), {}};
   return passed(std::move(said));
 }

@@ -24,11 +24,13 @@ struct DriverTask {
 struct DriverOptions {
   std::string scratch;  ///< folder for what is built; it is made, and emptied again
   std::string compiler = "g++";
-  bool openmp = true;      ///< the candidate's model is OpenMP, not serial
-  int threads = 1;         ///< of an OpenMP candidate
-  int pairs = 21;          ///< of calls that are timed: the driver's own baseline, the candidate
-  double compile_s = 60;   ///< that the compiler may take
-  double deadline_s = 60;  ///< that the program may take
+  bool openmp = true;       ///< the candidate's model is OpenMP, not serial
+  int threads = 1;          ///< of an OpenMP candidate
+  int pairs = 21;           ///< of calls that are timed: the driver's own baseline, the candidate
+  int least_pairs = 5;      ///< that are timed even where they take longer than `pairs_s`
+  double pairs_s = 20;      ///< after which no further pair begins; drawing the inputs counts
+  double compile_s = 60;    ///< that the compiler may take
+  double deadline_s = 120;  ///< that the program may take
   uint64_t memory_bytes = uint64_t{4} << 30;
 };
 

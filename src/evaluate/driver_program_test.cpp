@@ -71,6 +71,7 @@ class Driver : public testing::Test {
     options.openmp = openmp;
     options.threads = 2;
     options.pairs = 9;
+    options.pairs_s = pairs_s_;
     options.deadline_s = 3;
     judgement_ = judge_driver({root_ + "/twice", root_, "(1<<10)"},
                               "inline void twice(std::vector<double> const& x, "
@@ -81,6 +82,7 @@ class Driver : public testing::Test {
     return judgement_.verdict;
   }
   std::string root_;
+  double pairs_s_ = 20;
   DriverJudgement judgement_;
 };
 
@@ -92,6 +94,12 @@ TEST_F(Driver, ARightCandidatePassesProvisionallyWithAPairForEachCall) {
   EXPECT_EQ(judgement_.duel.candidate_ns.size(), 9u);
   EXPECT_LE(judgement_.duel.low, judgement_.duel.speedup);
   EXPECT_GE(judgement_.duel.high, judgement_.duel.speedup);
+}
+
+TEST_F(Driver, ASlowOneIsTimedInTheLeastNumberOfPairs) {
+  pairs_s_ = 0;
+  ASSERT_TRUE(passed(judge("for (size_t i = 0; i < x.size(); ++i) y[i] = 2 * x[i];")));
+  EXPECT_EQ(judgement_.duel.pairs, 5);
 }
 
 TEST_F(Driver, OpenmpCandidatesRunOnTheThreadsTheyAreGiven) {

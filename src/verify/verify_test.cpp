@@ -64,8 +64,18 @@ ir::Tensors<double> inputs_of(const ir::Program& program, const Dataset& data) {
   return inputs;
 }
 
+/// Two reductions to single numbers, and two scans along the only axis.
+constexpr const char* kWholes = R"(task wholes(n = 64)
+sizes tiny: n = 7
+input x : f32[n]
+m = max[i] x[i]
+s = sum[i] exp(x[i] - m)
+c[i] = scan_sum[i] x[i]
+output y[i] = scan_max[i] c[i] / s
+)";
+
 TEST_F(Verify, OracleAgreesWithTheInterpreter) {
-  for (const char* text : {kSoftmax, kMatmul}) {
+  for (const char* text : {kSoftmax, kMatmul, kWholes}) {
     const ir::Program program = parse(text);
     const ir::Sizes sizes = *ir::bind_sizes(program, "tiny");
     Dataset data = draw_dataset(program, sizes, {InputMix::Kind::kNormal}, 5);

@@ -4,10 +4,11 @@
 
 Imports the modules of a .py file, a .jsonl of them, or a folder; prints {"tasks": [...]} as JSON,
 one row a module: name, level, problem_id, status (imported, opaque, failed, unsupported), reason,
-path, fit. With --widen 16-bit floats of Definitions become 32-bit ones. With --resume rows are kept in
-DIR/import.json, and modules that are there are not done again. With --list nothing is imported (nor
-PyTorch): each module is saved as DIR/NAME.py; its row (status: listed) says where (module), and how
-a Solution becomes a candidate for it (adapters).
+path, fit (null where trying wrong kernels takes too long; unchecked says so). With --widen 16-bit
+floats of Definitions become 32-bit ones. With --resume rows are kept in DIR/import.json, and those
+modules are not done again. With --list nothing is imported (nor PyTorch): each module is saved as
+DIR/NAME.py; its row (status: listed) says where (module), and how a Solution becomes a candidate for
+it (adapters).
 """
 from __future__ import annotations
 
@@ -55,6 +56,11 @@ def with_note(text: str, note: str) -> str:
 def verify_fitness(row: Row, path: pathlib.Path, text: str, binary: Any) -> None:
     """Tries wrong kernels; draws the inputs anew where one would pass."""
     accepted = binary.wrong_kernels_accepted(path)
+    if accepted is None:
+        row["fit"] = None
+        row["unchecked"] = "wrong kernels were not tried: the check takes too long"
+        save(path, with_note(text, row["unchecked"]))
+        return
     row["fit"] = not accepted
     if not accepted:
         return
@@ -63,10 +69,10 @@ def verify_fitness(row: Row, path: pathlib.Path, text: str, binary: Any) -> None
         save(path, with_note(wider, "inputs re-drawn: uniform(0, 1) would accept "
                                     + ", ".join(accepted)))
         still = binary.wrong_kernels_accepted(path)
-        row["fit"], row["redrawn"] = not still, True
-        if not still:
+        row["fit"], row["redrawn"] = still == [], True
+        if row["fit"]:
             return
-        accepted = still
+        accepted = still or accepted
     row["reason"] = f"unfit: wrong kernels pass ({', '.join(accepted)})"
     save(path, with_note(text, row["reason"]))
 
@@ -84,11 +90,14 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
     path = out / f"{task_name(item)}.task"
     # As written; then with every extent said (equal ones may differ as expressions); then with
     # fewer sizes: two numbers may have to be equal though nothing in the module says so.
+    converter = None
     for explicit, literals in ((False, Literals.EACH), (True, Literals.EACH),
                                (False, Literals.EQUAL), (True, Literals.EQUAL),
                                (True, Literals.FIXED)):
         try:
-            task = Converter(item, training, explicit, literals).convert()
+            if converter is None or converter.module.literals is not literals:
+                converter = Converter(item, training, literals)
+            task = converter.convert(explicit)
         except Untraceable as reason:
             module = path.with_suffix(".py")
             save(module, item.code)

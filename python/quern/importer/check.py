@@ -18,6 +18,7 @@ from quern.importer.sizes import Cost, cost
 MIXES = ("published", "normal", "offset")
 NUDGE, LOOSEST = 1e-15, 1e-5
 HALF_ULP = 2.0 ** -24  # of an f32
+MUTANT_SECONDS = 300.0  # a network that cannot shrink may take minutes, with error bounds
 MANY_FLOPS = 1e9  # a network beyond it is compared on one draw
 MOST_BYTES = 4e9  # of all that a module computes, in double precision
 TOLERANCE = 1e-9  # of the greatest magnitude (at least 0.001); both sides compute in double
@@ -38,8 +39,13 @@ class Binary:
         done = self.run("tasks", str(task), "--json")
         return "" if done.returncode == 0 else done.stderr.strip()
 
-    def wrong_kernels_accepted(self, task: pathlib.Path) -> list[str]:
-        done = self.run("tasks", "--check", str(task), "--json")
+    def wrong_kernels_accepted(self, task: pathlib.Path,
+                               seconds: float = MUTANT_SECONDS) -> list[str] | None:
+        """Their names; nothing where the check takes longer than `seconds`."""
+        try:
+            done = self.run("tasks", "--check", str(task), "--json", timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return None
         rows = json.loads(done.stdout).get("tasks", []) if done.stdout else []
         if not rows:
             raise RuntimeError(f"the check of wrong kernels did not run: {done.stderr.strip()}")

@@ -12,6 +12,7 @@ import torch
 from quern.importer import (
     ops_contract,
     ops_index,
+    ops_loss,
     ops_pointwise,
     ops_reduce,
     ops_resample,
@@ -26,7 +27,10 @@ from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import Writer, stays_whole
 
 # They register themselves.
-assert all((ops_contract, ops_index, ops_pointwise, ops_reduce, ops_resample, ops_shape))
+assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_reduce, ops_resample, ops_shape))
+
+
+OTHER_GRAPHS = 3  # at so many values of a number, it is none that may vary
 
 
 @dataclasses.dataclass
@@ -43,16 +47,18 @@ class Task:
 
 
 class Converter:
-    """`explicit`: every statement says its extents. `literals`: see `Literals`."""
+    """`literals`: see `Literals`. A module is traced once, however often it is written."""
 
-    def __init__(self, item: Item, training: bool = True, explicit: bool = False,
+    def __init__(self, item: Item, training: bool = True,
                  literals: Literals = Literals.EACH) -> None:
-        self.item, self.training, self.explicit = item, training, explicit
+        self.item, self.training, self.explicit = item, training, False
         self.module = Module(without_grad_modes(item.code), item.origin or item.name,
                              literals)
         self.full: Values = dict(self.module.initial)
         self.base: Trace | None = None
         self.cache: dict[tuple[int, ...], Trace | None] = {}
+        self.varied: dict[str, Trace] | None = None
+        self.chosen: dict[tuple[str, ...], tuple[Values, Values]] = {}  # tiny and cpu, by sizes
 
     def at(self, values: Values) -> Trace | None:
         """The trace at these sizes, where the graph there is the same."""
@@ -68,7 +74,9 @@ class Converter:
             self.cache[key] = made
         return self.cache[key]
 
-    def convert(self) -> Task:
+    def convert(self, explicit: bool = False) -> Task:
+        """`explicit`: every statement says its extents."""
+        self.explicit = explicit
         level = logging.root.manager.disable
         logging.disable(logging.CRITICAL)  # sizes that do not work are tried on purpose
         try:
@@ -80,24 +88,17 @@ class Converter:
 
     def _convert(self) -> Task:
         try:
-            self.base = trace(self.module, self.full, stays_whole, self.training)
+            if self.base is None:
+                self.base = trace(self.module, self.full, stays_whole, self.training)
         except (BadModule, Untraceable):
             raise
         except Exception as error:  # noqa: BLE001  anything a module may raise
             raise Untraceable(f"it cannot be traced: {type(error).__name__}: "
                               f"{str(error).strip().splitlines()[0] if str(error) else ''}"
                               ) from error
-        varied = self._varied()
+        varied = self.varied = self.varied or self._varied()
         free, writer = self._explained([k for k in self.full if k in varied], varied)
-        def usable(values: Values) -> bool:
-            return self._also(free, varied, [values]) is not None
-
-        tiny = shrunk(self.module, self.full, free)
-        if not usable(tiny):  # rare: every step is traced then, which takes long
-            tiny = shrunk(self.module, self.full, free, usable)
-        cpu = fitting(self.module, self.full, free, tiny, lambda values: True)
-        if not usable(cpu):
-            cpu = fitting(self.module, self.full, free, tiny, usable)
+        tiny, cpu = self._chosen(free, varied)
         sets = {"full": self.full}
         for name, values in (("cpu", cpu), ("tiny", tiny)):
             more = [v for v in sets.values() if v is not self.full]
@@ -113,17 +114,37 @@ class Converter:
                 writer, sets[f"workload{place}"] = made, values
         return self._task(free, writer, sets)
 
+    def _chosen(self, free: list[str], varied: dict[str, Trace]) -> tuple[Values, Values]:
+        """The size sets tiny and cpu."""
+        def usable(values: Values) -> bool:
+            return self._also(free, varied, [values]) is not None
+
+        if tuple(free) in self.chosen:
+            return self.chosen[tuple(free)]
+        tiny = shrunk(self.module, self.full, free)
+        if not usable(tiny):  # rare: every step is traced then, which takes long
+            tiny = shrunk(self.module, self.full, free, usable)
+        cpu = fitting(self.module, self.full, free, tiny, lambda values: True)
+        if not usable(cpu):
+            cpu = fitting(self.module, self.full, free, tiny, usable)
+        self.chosen[tuple(free)] = tiny, cpu
+        return tiny, cpu
+
     def _varied(self) -> dict[str, Trace]:
         """For each number that may vary, a trace in which it alone does."""
         assert self.base is not None
         found = {}
         for name, value in self.full.items():
+            others = 0  # graphs that differ: a count of layers or steps always makes another
             for other in other_values(value):
                 values = {**self.full, name: other}
-                made = self.at(values) if runs(self.module, values, strict=False) else None
+                if others == OTHER_GRAPHS or not runs(self.module, values, strict=False):
+                    continue
+                made = self.at(values)
                 if made is not None:
                     found[name] = made
                     break
+                others += 1
         return found
 
     def _write(self, free: list[str], varied: dict[str, Trace], more: list[Trace | None]) -> Writer:

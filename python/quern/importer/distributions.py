@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from quern.importer.dims import real_text
-from quern.importer.trace import RANDOM, Made
+from quern.importer.recorder import RANDOM, Made
 
 if TYPE_CHECKING:
     from quern.importer.writer import Writer
@@ -57,6 +57,8 @@ def sampled(tensor: torch.Tensor) -> str:
     if values.numel() == 0:
         return DEFAULT
     low, high = values.min().item(), values.max().item()
+    if not tensor.is_floating_point():
+        return f"integers({int(low)}, {int(high)})"
     if low == high:
         return f"constant({plain(low)})"
     if low >= 0:
@@ -68,11 +70,6 @@ def find(writer: Writer, made: list[Made]) -> str | None:
     """The distribution in the words of the task language, or nothing where it is no plain one."""
     drawn = _drawn(writer, made)
     return drawn.text() if drawn is not None else None
-
-
-def _source(writer: Writer, tensors: list[Any]) -> list[Made] | None:
-    found = [t.recorder.find(x) for t, x in zip(writer.traces, tensors, strict=True)]
-    return found if all(f is not None for f in found) else None  # type: ignore[return-value]
 
 
 def _constant(value: Any) -> Drawn | None:
@@ -126,10 +123,8 @@ def _derived(writer: Writer, made: list[Made]) -> Drawn | None:
             return _drawn(writer, [m.before for m in made])  # type: ignore[misc]
         if len(args) <= place or not isinstance(args[place], torch.Tensor):
             return None
-        source = _source(writer, [m.args[place] for m in made])
-        if source is None or source[0] is first:  # a view of itself
-            return None
-        return _drawn(writer, source)
+        source = [m.source(m.args[place]) for m in made]
+        return None if None in source else _drawn(writer, source)  # type: ignore[arg-type]
 
     if name == "copy_":
         return of(1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quern.importer.dims import Dim, combine
-from quern.importer.trace import Untraceable
+from quern.importer.recorder import Untraceable
 from quern.importer.values import Val, plus, wrap
 from quern.importer.writer import Call, handles, stretched
 
@@ -335,12 +335,9 @@ def pool(call: Call) -> Any:
         shape = shape + [windowed(call, x.shape[d + 2], taps[d], stride[d], padding[d],
                                   dilation[d], AXIS_LETTERS[n][d]) for d in range(n)]
     else:
-        for d in range(n):
-            extent = combine("+", combine("/", combine(
-                "+", x.shape[d + 2], writer.fitter.literal(
-                    2 * padding[d] - dilation[d] * (taps[d] - 1) - 1 + stride[d] - 1)),
-                writer.fitter.literal(stride[d])), writer.fitter.literal(1))
-            shape = shape + [writer.named_extent(extent, f"{'tdhw'[AXIS_LETTERS[n][d]]}_out")]
+        shape = shape + [writer.named_extent(
+            ceiled(call, x.shape[d + 2], taps[d], stride[d], padding[d], dilation[d]),
+            f"{'tdhw'[AXIS_LETTERS[n][d]]}_out") for d in range(n)]
     if exact and (most or (counted and divisor is None)):
         parts = [writer.tensor(x, call.name + "_in"), f"kernel = {listing(taps)}"]
         if stride != taps:
@@ -356,6 +353,21 @@ def pool(call: Call) -> Any:
     if unbatched:
         made = writer.reshaped(made, shape[1:])
     return (made, None) if "indices" in name else made
+
+
+def ceiled(call: Call, x: Dim, taps: int, stride: int, padding: int, dilation: int) -> Dim:
+    """Places of a window that may stick out at the end, but must begin before the padding there."""
+    lit = call.writer.fitter.literal
+
+    def quotient(more: int) -> Dim:
+        return combine("/", combine("+", x, lit(more)), lit(stride))
+
+    slack = padding - dilation * (taps - 1) - 1 + stride
+    most, begun = quotient(padding + stride - 1 + slack), quotient(padding + stride - 1)
+    if slack <= 0:
+        return most
+    values = tuple(min(a, b) for a, b in zip(most.values, begun.values, strict=True))
+    return Dim(f"min({most.text}, {begun.text})", values, False)
 
 
 def _ceil_is_floor(x: Dim, taps: int, stride: int, padding: int, dilation: int) -> bool:

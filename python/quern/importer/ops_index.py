@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from quern.importer.dims import combine
+from quern.importer.dims import Dim, combine
 from quern.importer.ops_shape import start_of
-from quern.importer.trace import Untraceable
+from quern.importer.recorder import Untraceable
 from quern.importer.values import Val, plus, wrap
 from quern.importer.writer import Call, filled, handles, stretched
 
@@ -56,17 +56,27 @@ def linspace(call: Call) -> Val:
                                                f"index({steps.inner} - 1))")
 
 
-def gathered(call: Call, index: Val, wish: str) -> Callable[[Sequence[str]], str]:
-    """Elements of a tensor of whole numbers, as indices."""
+def gathered(call: Call, index: Val, wish: str,
+             extent: Dim | None = None) -> Callable[[Sequence[str]], str]:
+    """Elements of a tensor of whole numbers, as indices. Those that the task computes itself have
+    no promised range: they are held inside `extent`, where the module needs them to be."""
     if index.index(["0"] * index.rank) is None:
         call.writer.tensor(index, wish)
-    return lambda at: str(index.index(at))
+
+    def place(at: Sequence[str]) -> str:
+        text = str(index.index(at))
+        if extent is None or not call.writer.reads_computed(text):
+            return text
+        return f"min(max({text}, 0), {extent.text} - 1)"
+
+    return place
 
 
 @handles("gather")
 def gather(call: Call) -> Val:
     x, index = call.val("self"), call.val("index")
-    axis, place = call.axis("dim", x.rank), gathered(call, call.val("index"), call.name + "_at")
+    axis = call.axis("dim", x.rank)
+    place = gathered(call, index, call.name + "_at", x.shape[axis])
     return x.through(index.shape, lambda at: [place(at) if d == axis else a
                                               for d, a in enumerate(at)])
 
@@ -77,7 +87,7 @@ def index_select(call: Call) -> Val:
     x = call.val("weight" if embedding else "self")
     index = call.val("indices" if embedding else "index")
     axis = 0 if embedding else call.axis("dim", x.rank)
-    place = gathered(call, index, call.name + "_at")
+    place = gathered(call, index, call.name + "_at", x.shape[axis])
     shape = [*x.shape[:axis], *index.shape, *x.shape[axis + 1:]]
     width = index.rank
     return x.through(shape, lambda at: [*at[:axis], place(at[axis:axis + width]),
@@ -98,7 +108,7 @@ def index(call: Call) -> Val:
     shape = call.out_shape()
     width = max(items[d].rank for d in where)
     common = shape[where[0]:where[0] + width]
-    places = {d: gathered(call, items[d], call.name + "_at") for d in where}
+    places = {d: gathered(call, items[d], call.name + "_at", x.shape[d]) for d in where}
 
     def source(at: Sequence[str]) -> list[str]:
         here = at[where[0]:where[0] + width]
@@ -132,7 +142,7 @@ def scatter(call: Call) -> Val | str:
                 test += f" and ({offset}) % {step} == 0"
         return f"select({test}, {source.read(inner)}, {x.read(at)})"
 
-    return call.writer.statement(call.name, x.shape, body)
+    return call.writer.statement(call.name, x.shape, body, "f" if x.kind == "f" else "i")
 
 
 @handles("one_hot")
@@ -141,3 +151,26 @@ def one_hot(call: Call) -> Val:
     place = gathered(call, x, call.name + "_at")
     return Val(call.out_shape(), "i",
                reader=lambda at: f"select({place(at[:-1])} == {at[-1]}, 1, 0)")
+
+
+@handles("scatter_add", "index_add")
+def scatter_add(call: Call) -> Val | str:
+    """Each place takes the sum of what is sent there: a sum over all that might be."""
+    x, index = call.val("self"), call.val("index")
+    rows = call.op._schema.name == "aten::index_add"
+    source = call.val("source" if rows else "src")
+    axis, shape = call.axis("dim", x.rank), call.out_shape()
+    place = gathered(call, index, call.name + "_at")
+    if not rows and any(not a.same(b) for d, (a, b) in enumerate(zip(index.shape, x.shape))
+                        if d != axis):
+        raise Untraceable("a scatter that fills only part of the other axes")
+    alpha, extent = call.operand("alpha") if rows else "1", index.shape[0 if rows else axis]
+    inner = call.writer.axes(len(shape) + 1)[-1]
+
+    def body(at: Sequence[str]) -> str:
+        there = [inner if d == axis else a for d, a in enumerate(at)]
+        sent = source.read(there) if alpha == "1" else f"{alpha} * {source.read(there)}"
+        return (f"{x.read(at)} + (sum[{inner} < {extent.text}] select("
+                f"{place([inner] if rows else there)} == {at[axis]}, {sent}, 0))")
+
+    return call.writer.statement(call.name, shape, body)

@@ -7,7 +7,7 @@ from typing import Any
 
 from quern.importer.values import Val
 from quern.importer.writer import Call, handles, stretched
-from quern.importer.trace import Untraceable
+from quern.importer.recorder import Untraceable
 
 UNARY = {
     "abs": "abs({0})", "exp": "exp({0})", "log": "log({0})", "log1p": "log1p({0})",

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reductions, scans, softmax, normalisations and losses."""
+"""Reductions, scans, softmax and normalisations."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from quern.importer.dims import Dim, real_text
-from quern.importer.trace import Untraceable
+from quern.importer.dims import real_text
+from quern.importer.recorder import Untraceable
 from quern.importer.values import Val
 from quern.importer.writer import Call, handles, stretched
 
@@ -155,10 +155,10 @@ def norm(call: Call) -> Val:
     x = call.val("self")
     name = call.op._schema.name.split("::")[-1]
     order = call.raw("ord", None) if "ord" in call.bound else call.raw("p", 2)
-    if name in ("linalg_norm", "linalg_matrix_norm") and order not in (None, "fro", 2.0, 2):
-        raise Untraceable(f"the matrix norm of order {order}")
-    if name == "linalg_matrix_norm" and order in (2, 2.0):
-        raise Untraceable("the spectral norm")
+    if name == "linalg_matrix_norm" or name == "linalg_norm" and order is not None and (
+            x.rank == 2 if not call.has("dim") else len(call.axes("dim", x.rank)) == 2):
+        if order not in (None, "fro"):
+            return matrix_norm(call, x, order)
     order = 2.0 if order in (None, "fro") else float(order)
     axes = axes_of(call, x.rank)
     if order == 2:
@@ -176,6 +176,30 @@ def norm(call: Call) -> Val:
     return finish(call, made, axes, x.rank)
 
 
+def matrix_norm(call: Call, x: Val, order: Any) -> Val:
+    """The greatest (or least) sum of magnitudes of a column (order 1) or of a row (infinity)."""
+    if abs(float(order)) not in (1.0, float("inf")) if order != "nuc" else True:
+        raise Untraceable(f"the matrix norm of order {order} takes singular values, for which the "
+                          "task language has no form")
+    rows, columns = [d % x.rank for d in call.raw("dim", None) or (-2, -1)]
+    along, over = (rows, columns) if abs(float(order)) == 1 else (columns, rows)
+    sums = reduced(call, x, [along], "sum", "abs({0})")
+    made = reduced(call, sums, [over - (over > along)], "max" if float(order) > 0 else "min")
+    return finish(call, made, [rows, columns], x.rank)
+
+
+@handles("logcumsumexp")
+def log_scan(call: Call) -> Val:
+    x = call.val("self")
+    axis = call.axis("dim", x.rank)
+    top = kept_as_ones(call, reduced(call, x, [axis], "max"), [axis], x.rank)
+    parts = call.writer.statement(
+        call.name + "_sum", x.shape, lambda at: f"scan_sum[{at[axis]}] exp({x.read(at)} - "
+        f"{top.read(stretched(top, x.shape, at))})")
+    return call.writer.statement(call.name, x.shape, lambda at: f"log({parts.read(at)}) + "
+                                 f"{top.read(stretched(top, x.shape, at))}")
+
+
 @handles("cumsum", "cumprod", "cummax", "cummin")
 def scan(call: Call) -> Any:
     x, name = call.val("self"), call.op._schema.name.split("::")[-1]
@@ -189,7 +213,10 @@ def scan(call: Call) -> Any:
         made = call.writer.statement(call.name, x.shape, lambda at: f"{word}[{at[axis]}] "
                                                                     f"{x.read(at)}")
     if name in ("cummax", "cummin"):
-        return made, None
+        # The latest place so far whose element is the extreme of all up to it.
+        return made, _Late(lambda: call.writer.statement(
+            call.name + "_at", x.shape, lambda at: f"scan_max[{at[axis]}] select({x.read(at)} == "
+            f"{made.read(at)}, {at[axis]}, 0)", "i"))
     return made
 
 
@@ -294,175 +321,3 @@ def instance_norm(call: Call) -> Val:
     x = call.val("input")
     parts = arguments(call, x, call.maybe("weight"), call.maybe("bias")) + epsilon(call)
     return call.writer.operator(call, f"instance_norm({', '.join(parts)})", x.shape)
-
-
-# Losses.
-
-def averaged(call: Call, each: Val, default_count: Dim | None = None) -> Val:
-    """A loss of each element, reduced as asked: 0 none, 1 mean, 2 sum."""
-    how = int(call.raw("reduction", 1))
-    if how == 0:
-        return call.writer.statement(call.name, each.shape, each.read)
-    axes = list(range(each.rank))
-    if default_count is not None and how == 1:
-        return reduced(call, each, axes, "sum", "{0}", f"{{0}} / index({default_count.text})")
-    return reduced(call, each, axes, "mean" if how == 1 else "sum")
-
-
-def _pair(call: Call, form: str) -> Val:
-    a, b = call.val("self"), call.val("target")
-    shape = a.shape if a.rank >= b.rank else b.shape
-    if any(d.constant == 1 for d in shape):
-        shape = [max((v.shape[d] for v in (a, b) if v.rank == len(shape)),
-                     key=lambda dim: dim.values[0]) for d in range(len(shape))]
-    return Val(shape, "f", reader=lambda at: form.format(
-        a.read(stretched(a, shape, at)), b.read(stretched(b, shape, at))))
-
-
-@handles("mse_loss")
-def mse_loss(call: Call) -> Val:
-    a, b = call.val("self"), call.val("target")
-    if a.name and b.name and int(call.raw("reduction")) == 1 and a.rank == b.rank and a.rank and \
-            all(p.same(q) for p, q in zip(a.shape, b.shape)):
-        return call.writer.operator(call, f"mse_loss({a.name}, {b.name})", [])
-    return averaged(call, _pair(call, "(({0} - {1}) * ({0} - {1}))"))
-
-
-@handles("l1_loss")
-def l1_loss(call: Call) -> Val:
-    return averaged(call, _pair(call, "abs({0} - {1})"))
-
-
-@handles("smooth_l1_loss", "huber_loss")
-def smooth_l1_loss(call: Call) -> Val:
-    huber = "huber" in call.op._schema.name
-    edge = real_text(float(call.raw("delta" if huber else "beta")))
-    if edge == "0":
-        return averaged(call, _pair(call, "abs({0} - {1})"))
-    inside = "0.5 * ({0} - {1}) * ({0} - {1})" + ("" if huber else f" / {edge}")
-    outside = (f"{edge} * (abs({{0}} - {{1}}) - 0.5 * {edge})" if huber else
-               f"abs({{0}} - {{1}}) - 0.5 * {edge}")
-    return averaged(call, _pair(call, f"select(abs({{0}} - {{1}}) < {edge}, {inside}, {outside})"))
-
-
-@handles("soft_margin_loss")
-def soft_margin_loss(call: Call) -> Val:
-    return averaged(call, _pair(call, "log1p(exp(-{0} * {1}))"))
-
-
-@handles("kl_div")
-def kl_div(call: Call) -> Val:
-    form = ("(exp({1}) * ({1} - {0}))" if call.raw("log_target") else
-            "select({1} > 0, {1} * (log({1}) - {0}), 0)")
-    return averaged(call, _pair(call, form))
-
-
-@handles("binary_cross_entropy", "binary_cross_entropy_with_logits")
-def binary_cross_entropy(call: Call) -> Val:
-    logits = "logits" in call.op._schema.name
-    weight = call.maybe("weight")
-    scale = call.maybe("pos_weight") if logits else None
-    if logits and scale is None:
-        form = "(max({0}, 0) - {0} * {1} + log1p(exp(-abs({0}))))"
-    elif logits:
-        form = "((1 - {1}) * {0} + (1 + (POS - 1) * {1}) * softplus(-{0}))"
-    else:  # logarithms are held at -100
-        form = "(0 - {1} * max(log({0}), -100) - (1 - {1}) * max(log(1 - {0}), -100))"
-    each = _pair(call, form)
-
-    def reader(at: Sequence[str]) -> str:
-        text = each.read(at)
-        if scale is not None:
-            text = text.replace("POS", scale.read(stretched(scale, each.shape, at)))
-        return text if weight is None else (
-            f"({text} * {weight.read(stretched(weight, each.shape, at))})")
-
-    return averaged(call, Val(each.shape, "f", reader=reader))
-
-
-@handles("cross_entropy_loss")
-def cross_entropy(call: Call) -> Val:
-    x, labels = call.val("self"), call.val("target")
-    smooth = float(call.raw("label_smoothing"))
-    weight = call.maybe("weight")
-    whole = labels.kind == "i"
-    plain = weight is None and smooth == 0 and call.raw("ignore_index") < 0
-    if whole and x.rank == 2 and plain and int(call.raw("reduction")) == 1:
-        writer = call.writer
-        return writer.operator(call, f"cross_entropy({writer.tensor(x, 'logits')}, "
-                                     f"{writer.tensor(labels, 'labels')})", [])
-    if weight is not None or smooth and not whole or x.rank < 2 and whole:
-        raise Untraceable("a cross entropy with weights, or of smoothed probabilities")
-    axis = 1 if x.rank > 1 else 0
-    logs = call.writer.line(
-        name := call.writer.fresh("log_softmax_0"),
-        f"{name} = log_softmax({call.writer.tensor(x, 'logits')}, axis = {axis})", x.shape)
-    kept = [d for d in range(x.rank) if d != axis]
-    if whole:
-        return nll(call, logs, labels, smooth)
-    made = reduced(call, Val(x.shape, "f", reader=lambda at: f"({logs.read(at)} * "
-                                                             f"{labels.read(at)})"),
-                   [axis], "sum", finish="-{0}")
-    count = x.shape[kept[0]] if kept else call.writer.fitter.literal(1)
-    return averaged(call, made, call.writer.count([count, *[x.shape[d] for d in kept[1:]]]))
-
-
-def nll(call: Call, logs: Val, labels: Val, smooth: float = 0.0) -> Val:
-    """`smooth`: the share of the weight that goes to all classes alike."""
-    from quern.importer.ops_index import gathered
-    place = gathered(call, labels, call.name + "_at")
-    spread = reduced(call, logs, [1], "mean") if smooth else None
-
-    def reader(at: Sequence[str]) -> str:
-        text = logs.read([*at[:1], place(at), *at[1:]] if logs.rank > 1 else [place(at)])
-        if spread is not None:
-            text = (f"({real_text(1 - smooth)} * {text} + "
-                    f"{real_text(smooth)} * {spread.read(at)})")
-        return f"(0 - {text})"
-
-    return averaged(call, Val(labels.shape, "f", reader=reader))
-
-
-@handles("nll_loss", "nll_loss_nd", "nll_loss_forward", "nll_loss2d_forward", "nll_loss2d")
-def nll_loss(call: Call) -> Any:
-    if call.has("weight") or call.raw("ignore_index") >= 0:
-        raise Untraceable("a likelihood loss with weights")
-    made = nll(call, call.val("self"), call.val("target"))
-    return (made, None) if "forward" in call.op._schema.name else made
-
-
-@handles("pairwise_distance")
-def pairwise_distance(call: Call) -> Val:
-    a, b = call.val("x1"), call.val("x2")
-    p, eps = float(call.raw("p")), real_text(float(call.raw("eps")))
-    shape = a.shape if a.rank >= b.rank else b.shape
-    gap = Val(shape, "f", reader=lambda at: f"abs({a.read(stretched(a, shape, at))} - "
-                                            f"{b.read(stretched(b, shape, at))} + {eps})")
-    axes = [len(shape) - 1]
-    if p == 2:
-        made = reduced(call, gap, axes, "sum", "square({0})", "sqrt({0})")
-    elif p == 1:
-        made = reduced(call, gap, axes, "sum")
-    else:
-        text = real_text(p)
-        made = reduced(call, gap, axes, "sum", f"pow({{0}}, {text})", f"pow({{0}}, 1 / {text})")
-    return finish(call, made, axes, len(shape))
-
-
-@handles("cdist", "_cdist_forward", "_euclidean_dist")
-def cdist(call: Call) -> Val:
-    a, b = call.val("x1"), call.val("x2")
-    p = float(call.raw("p", 2.0))
-    if p not in (1.0, 2.0):
-        raise Untraceable(f"distances of order {p:g}")
-    shape = [*call.out_shape(), a.shape[-1]]
-
-    def gap(at: Sequence[str]) -> str:
-        left = stretched(a, [*shape[:-2], shape[-1]], [*at[:-2], at[-1]])
-        right = stretched(b, [*shape[:-3], *shape[-2:]], [*at[:-3], *at[-2:]])
-        return f"abs({a.read(left)} - {b.read(right)})"
-
-    axes = [len(shape) - 1]
-    if p == 1:
-        return reduced(call, Val(shape, "f", reader=gap), axes, "sum")
-    return reduced(call, Val(shape, "f", reader=gap), axes, "sum", "square({0})", "sqrt({0})")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from quern.importer.dims import Dim, combine
 from quern.importer.ops_shape import moved
-from quern.importer.trace import Untraceable
+from quern.importer.recorder import Untraceable
 from quern.importer.values import Val, plus, wrap
 from quern.importer.writer import Call, handles
 
@@ -107,3 +107,31 @@ def im2col(call: Call) -> Val:
         return f"({text} else 0)" if any(padding) else text
 
     return Val(out, "f", reader=reader)
+
+
+@handles("col2im")
+def col2im(call: Call) -> Val | str:
+    """Each element takes the sum of the columns' elements that lie on it."""
+    x, shape = call.val("self"), call.out_shape()
+    taps, dilation = call.spread("kernel_size", 2), call.spread("dilation", 2)
+    padding, stride = call.spread("padding", 2), call.spread("stride", 2)
+    lit = call.writer.fitter.literal
+    rows, columns = (call.writer.named_extent(combine("+", combine("/", combine(
+        "+", size, lit(2 * p - d * (t - 1) - 1)), lit(s)), lit(1)), name)
+        for size, p, d, t, s, name in zip(shape[-2:], padding, dilation, taps, stride,
+                                          ("rows", "columns")))
+    inner = call.writer.axes(len(shape) + 2)[-2:]
+    name = call.writer.tensor(x, call.name + "_in")
+
+    def body(at: Sequence[str]) -> str:
+        steps = [plus(f"{wrap(a)} - {r} * {d}", str(p))
+                 for a, r, d, p in zip(at[-2:], inner, dilation, padding)]
+        tests = [f"{h} >= 0 and {h} < {e.inner} * {s} and ({h}) % {s} == 0"
+                 for h, e, s in zip(steps, (rows, columns), stride)]
+        channel = f"{at[-3]} * {taps[0] * taps[1]} + {inner[0]} * {taps[1]} + {inner[1]}"
+        place = f"({steps[0]}) / {stride[0]} * {columns.inner} + ({steps[1]}) / {stride[1]}"
+        over = ", ".join(f"{r} < {t}" for r, t in zip(inner, taps))
+        return (f"sum[{over}] select({' and '.join(tests)}, "
+                f"({name}[{', '.join([*at[:-3], channel, place])}] else 0), 0)")
+
+    return call.writer.statement(call.name, shape, body)

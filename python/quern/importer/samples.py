@@ -104,6 +104,9 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "pools": ("pass", "return F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1), "
               "F.avg_pool2d(x, 3, 2, 1, count_include_pad=False), "
               "F.max_pool2d(x, 3, 2, ceil_mode=True)", IMAGE),
+    "ceiled_pools": ("pass", "return F.avg_pool1d(x, 4, 3, 2, ceil_mode=True), "
+                     "F.max_pool1d(x, 3, 2, 1, 2, ceil_mode=True), "
+                     "F.avg_pool1d(x, 2, 5, ceil_mode=True)", LINE),
     "adaptive_pools": ("pass", "return F.adaptive_avg_pool2d(x, 1).flatten(1), "
                        "F.adaptive_avg_pool2d(x, (5, 7)), F.adaptive_max_pool2d(x, 1), "
                        "F.lp_pool2d(x.abs(), 2.0, 2)", IMAGE),
@@ -126,6 +129,25 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "classes": ("pass", "return F.cross_entropy(x, t) + F.nll_loss(F.log_softmax(x, 1), t) + "
                 "F.cross_entropy(x, t, reduction='sum') + "
                 "F.cross_entropy(x, t, label_smoothing=0.1)", ROWS, "torch.randint(0, c, (n,))"),
+    "weighted_classes": ("self.register_buffer('v', torch.linspace(0.5, 1.5, c))",
+                         "return F.cross_entropy(x, t, self.v, label_smoothing=0.1) + "
+                         "F.cross_entropy(x, t, ignore_index=1) + F.nll_loss(x, t, self.v, "
+                         "ignore_index=2), F.cross_entropy(x, t, self.v, reduction='none'), "
+                         "F.cross_entropy(x, x.softmax(1), self.v, label_smoothing=0.2)", ROWS,
+                         "torch.randint(0, c, (n,))"),
+    "matrix_norms": ("pass", "m = torch.linalg.matrix_norm\n        return m(x, 1) + m(x, -1) + "
+                     "m(x, float('inf')) + m(x) + torch.linalg.norm(x, 1, dim=(2, 1))", LINE),
+    "scans_and_places": ("pass", "return torch.cummax(x, 1), torch.cummin(x.round(), 1), "
+                         "torch.logcumsumexp(x, 1)", ROWS),
+    "sums_by_place": ("pass", "y = torch.zeros(n, c)\n        return y.scatter_add(1, t, x), "
+                      "y.index_add(1, t[0], x, alpha=2)", ROWS, "torch.randint(0, c, (n, c))"),
+    "folds": ("pass", "return F.fold(F.unfold(x, (3, 2), stride=(2, 1), padding=1), (h, w), "
+              "(3, 2), stride=(2, 1), padding=1)", IMAGE),
+    "tables": ("p = torch.arange(c); r = p[:, None] - p[None, :]; r += c - 1; "
+               "m = torch.zeros(c, c); m[:, 2:5] = 1.0; m[1] *= 3; m[-1, :] += 2; "
+               "self.register_buffer('r', r); self.register_buffer('m', m); "
+               "self.b = nn.Parameter(torch.zeros(2 * c - 1)); nn.init.trunc_normal_(self.b, "
+               "std=0.02)", "return self.b[self.r.view(-1)].view(c, c) * self.m + x[0]", ROWS),
     "attention": ("pass", "return F.scaled_dot_product_attention(x, x, x, is_causal=True) + "
                   "F.scaled_dot_product_attention(x, x, x, attn_mask=torch.ones(h, h).tril()"
                   ".bool())", "torch.randn(n, 2, h, w)"),

@@ -13,11 +13,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from quern.importer import samples  # noqa: E402
+from quern.importer import convert, samples  # noqa: E402
+from quern.importer.__main__ import verify_fitness  # noqa: E402
 from quern.importer.check import Binary, disagreement  # noqa: E402
 from quern.importer.convert import Converter  # noqa: E402
 from quern.importer.source import Item  # noqa: E402
-from quern.importer.trace import Untraceable  # noqa: E402
+from quern.importer.trace import Untraceable, trace  # noqa: E402
 
 BINARY = os.environ.get("QUERN_BIN")
 pytestmark = pytest.mark.skipif(not BINARY, reason="QUERN_BIN names no binary")
@@ -167,6 +168,27 @@ def test_reparametrised_weights_are_inputs(tmp_path):
                             "self.a = nn.utils.parametrizations.weight_norm(nn.Linear(c, 5))"))
     assert "original1 : f32[5, " in task.text
     agree(task, tmp_path)
+
+
+def test_writing_a_task_once_more_traces_nothing_again(monkeypatch):
+    traced = []
+    monkeypatch.setattr(convert, "trace", lambda *a: traced.append(a) or trace(*a))
+    converter = Converter(Item("sample", module("x @ x.T", "torch.rand(n, c)"), origin="test"))
+    converter.convert()
+    once = len(traced)
+    converter.convert(explicit=True)
+    assert len(traced) == once > 1
+
+
+def test_a_check_of_wrong_kernels_that_takes_too_long_is_said(tmp_path):
+    class Slow:
+        def wrong_kernels_accepted(self, path):
+            return None
+
+    row, path = {}, tmp_path / "sample.task"
+    verify_fitness(row, path, "task sample(n = 4)\n", Slow())
+    assert row["fit"] is None and "too long" in row["unchecked"]
+    assert path.read_text().startswith("# wrong kernels were not tried")
 
 
 def test_the_import_ends_where_its_folder_cannot_be_written(tmp_path):

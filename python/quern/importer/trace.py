@@ -2,108 +2,24 @@
 """A module as a graph of ATen operations, without computing anything: shapes only.
 
 The module is built and run on fake tensors. What fills them (random draws, constants) is recorded
-as operations too, so that the way inputs and parameters are made is known, not only their values.
+as operations too (recorder.py).
 """
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from typing import Any
+from unittest import mock
 
 import torch
 from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from quern.importer.recorder import Recorder, Untraceable
 from quern.importer.source import Module
-
-RANDOM = {"rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "normal",
-          "uniform", "uniform_", "normal_", "random_", "bernoulli", "bernoulli_", "randperm",
-          "multinomial", "exponential_", "cauchy_", "geometric_", "log_normal_",
-          "rrelu_with_noise"}
-
 
 RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 MOST_STEPS = 32  # of recurrence that are unrolled
-
-
-class Untraceable(Exception):
-    """The module has no graph that the task language can say; the message is the reason."""
-
-
-@dataclasses.dataclass(eq=False)
-class Made:
-    """One recorded operation: what a tensor was made by."""
-
-    op: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    out: Any
-    before: Made | None = None  # of an in-place operation: what was there
-    part: int | None = None  # where the operation makes several tensors
-
-    @property
-    def name(self) -> str:
-        return self.op._schema.name.split("::")[-1]
-
-
-def _key(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return (tensor.untyped_storage()._cdata, tuple(tensor.shape), tuple(tensor.stride()),
-            tensor.storage_offset())
-
-
-class Recorder(TorchDispatchMode):
-    """Remembers what each tensor was made by, while a module and its inputs are built."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made: dict[tuple[Any, ...], Made] = {}
-        self.kept: list[torch.Tensor] = []  # a storage's number is only its own while it lives
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = func._schema.name.split("::")[-1]
-        if name in ("item", "_local_scalar_dense"):
-            known = self.concrete(args[0])
-            with _disable_current_modes():
-                return known.item()
-        out = func(*args, **kwargs)
-        if isinstance(out, (tuple, list)):
-            for place, one in enumerate(out):
-                if isinstance(one, torch.Tensor):
-                    self.made[_key(one)] = Made(func, args, kwargs, one, part=place)
-                    self.kept.append(one)
-        if not isinstance(out, torch.Tensor):
-            return out
-        if name in ("detach", "alias", "lift_fresh", "_to_copy", "clone", "lift_fresh_copy") and \
-                isinstance(args[0], torch.Tensor) and out.dtype == args[0].dtype:
-            source = self.find(args[0])
-            if source is not None:
-                self.made[_key(out)] = source
-                self.kept.append(out)
-                return out
-        made = Made(func, args, kwargs, out)
-        if func._schema.is_mutable:
-            made.before = self.find(args[0])
-        self.made[_key(out)] = made
-        self.kept.append(out)
-        return out
-
-    def find(self, tensor: torch.Tensor) -> Made | None:
-        return self.made.get(_key(tensor))
-
-    def concrete(self, value: Any) -> Any:
-        """A tensor's numbers, where a few operations make them of nothing but constants."""
-        if isinstance(value, (tuple, list)):
-            return [self.concrete(one) for one in value]
-        if not isinstance(value, torch.Tensor):
-            return value
-        made = self.find(value)
-        if made is None or made.before is not None or made.name in RANDOM:
-            raise Untraceable("a number that is read from a tensor while the module is built")
-        arguments = self.concrete(made.args)
-        with _disable_current_modes():
-            out = made.op(*arguments, **made.kwargs)
-        return out if made.part is None else out[made.part]
 
 
 @dataclasses.dataclass
@@ -136,10 +52,17 @@ class Trace:
                 tuple(len(getattr(s[3], "shape", ())) for s in self.sources), shape(self.outputs))
 
 
+def _plainly_truncated(tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0,
+                       b: float = 2.0, generator: Any = None) -> torch.Tensor:
+    """In place of `trunc_normal_`, which draws until all values lie inside: fakes have none."""
+    with torch.no_grad():
+        return tensor.normal_(mean, std, generator=generator).clamp_(a, b)
+
+
 def build_fake(module: Module, values: dict[str, int]) -> tuple[Any, list[Any], Recorder, Any]:
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder()
-    with fake, recorder:
+    with fake, recorder, mock.patch("torch.nn.init.trunc_normal_", _plainly_truncated):
         model, inputs = module.build(values)
     for part in model.modules():  # plain tensor attributes take part in the graph as buffers do
         for name, value in list(vars(part).items()):

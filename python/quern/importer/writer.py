@@ -11,11 +11,13 @@ import torch
 from quern.importer import distributions
 from quern.importer.dims import Dim, Fitter, Frozen, product
 from quern.importer.names import LETTERS, RESERVED
-from quern.importer.trace import Made, Trace, Untraceable
+from quern.importer.recorder import Made, Untraceable, functional
+from quern.importer.trace import Trace
 from quern.importer.values import Val, reshape_places
 
 Handler = Callable[["Call"], Any]
 HANDLERS: dict[str, Handler] = {}
+ORDERS = {"sort", "argsort", "topk", "kthvalue", "median", "nanmedian", "mode", "msort"}
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:
@@ -40,8 +42,9 @@ class Call:
     """One operation in all traces: arguments by the names of its schema."""
 
     def __init__(self, writer: Writer, op: Any, args: list[Any], kwargs: list[Any],
-                 outs: list[Any], name: str) -> None:
-        self.writer, self.op, self.outs = writer, op, outs
+                 outs: list[Any], name: str, table: bool = False) -> None:
+        """`table`: of a tensor made while the module was built, where f64 may stand for f32."""
+        self.writer, self.op, self.outs, self.table = writer, op, outs, table
         self.name = re.sub(r"native_|_legit|_functional|_no_training|_with_indices|_default", "",
                            name).strip("_")
         self.bound: dict[str, list[Any]] = {}
@@ -64,6 +67,9 @@ class Call:
 
     def val(self, name: str) -> Val:
         made = self.writer.value(self.bound[name])
+        if made is None:
+            raise Untraceable(f"{self.op} reads a second result of an operation, such as the "
+                              "positions that a pool found, which has no form")
         if not isinstance(made, Val):
             raise Untraceable(f"{self.op}: `{name}` is no single tensor")
         return made
@@ -76,7 +82,7 @@ class Call:
         return [self.writer.value([one[i] for one in lists]) for i in range(len(lists[0]))]
 
     def is_tensor(self, name: str) -> bool:
-        return isinstance(self.bound[name][0], (torch.fx.Node, torch.Tensor))
+        return isinstance(self.bound[name][0], (torch.fx.Node, torch.Tensor, Made))
 
     def operand(self, name: str, near: Sequence[Dim] = ()) -> Val | str:
         """A tensor, or a number as text."""
@@ -91,7 +97,7 @@ class Call:
     def near(self) -> list[Dim]:
         dims: list[Dim] = []
         for values in self.bound.values():
-            if isinstance(values[0], (torch.fx.Node, torch.Tensor)):
+            if isinstance(values[0], (torch.fx.Node, torch.Tensor, Made)):
                 made = self.writer.value(values)
                 if isinstance(made, Val):
                     dims += made.shape
@@ -133,7 +139,8 @@ class Call:
     @property
     def kind(self) -> str:
         out = self.outs[0]
-        return kind_of((out[0] if isinstance(out, (tuple, list)) else out).dtype)
+        dtype = (out[0] if isinstance(out, (tuple, list)) else out).dtype
+        return kind_of(torch.float32 if self.table and dtype == torch.float64 else dtype)
 
 
 def kind_of(dtype: torch.dtype) -> str:
@@ -229,6 +236,12 @@ class Writer:
             self._by_name: dict[str, Val] = {}
         return self._by_name
 
+    def reads_computed(self, text: str) -> bool:
+        """Whether an expression reads a tensor that is a statement, not an input."""
+        given = {name for name, *_ in self.sources}
+        return any(name in self.by_name and name not in given
+                   for name in re.findall(r"\b(\w+)\[", text))
+
     def line(self, name: str, text: str, shape: list[Dim], kind: str = "f") -> Val:
         self.line_of[name] = len(self.lines)
         self.lines.append(text)
@@ -293,6 +306,8 @@ class Writer:
             return self.values[first]
         if isinstance(first, torch.Tensor):
             return self.recorded(args)
+        if isinstance(first, Made):
+            return self.from_made(args)
         if first is None:
             return None
         if isinstance(first, (int, float)):
@@ -303,8 +318,8 @@ class Writer:
     def recorded(self, tensors: list[torch.Tensor]) -> Any:
         """A tensor made while the inputs were built, not by the graph."""
         made = [t.recorder.find(x) for t, x in zip(self.traces, tensors, strict=True)]
-        if made[0] is not None and all(m is not None for m in made):
-            return self.from_made(made, None)  # type: ignore[arg-type]
+        if all(m is not None for m in made):
+            return self.from_made(made)  # type: ignore[arg-type]
         return self.constant(tensors)
 
     def constant(self, tensors: list[torch.Tensor]) -> Val:
@@ -324,16 +339,19 @@ class Writer:
             raise Untraceable("a table of constants that is large or depends on sizes")
         return listed(shape, flat[0], kind)
 
-    def from_made(self, made: list[Made], wish: str | None) -> Any:
+    def from_made(self, made: list[Made]) -> Any:
         if made[0] not in self.values:
-            name = base_name(made[0].op)
-            if name not in HANDLERS or name in distributions.RANDOM:
+            op = functional(made[0].op)
+            name = base_name(op)
+            if name not in HANDLERS or made[0].name in distributions.RANDOM or \
+                    any(m.op is not made[0].op for m in made):
                 raise Untraceable(f"a tensor is made by {name}")
-            args = [[m.before.out if i == 0 and m.before is not None else a
-                     for i, a in enumerate(m.args)] for m in made]
-            call = Call(self, made[0].op, args, [m.kwargs for m in made],
-                        [m.out for m in made], wish or name)
-            self.values[made[0]] = HANDLERS[name](call)
+            call = Call(self, op, [m.resolved(m.args) for m in made], [m.kwargs for m in made],
+                        [m.out for m in made], name, table=True)
+            result = HANDLERS[name](call)
+            if made[0].part is not None:
+                result = result[made[0].part]
+            self.values[made[0]] = result.get() if hasattr(result, "get") else result
         return self.values[made[0]]
 
     def node(self, nodes: list[Any]) -> None:
@@ -346,7 +364,8 @@ class Writer:
         if name in distributions.RANDOM:
             raise Untraceable(f"{name} draws random numbers in every call")
         if name not in HANDLERS:
-            raise Untraceable(f"no form for the operation {first.target}")
+            why = ": the task language cannot put elements in order" if name in ORDERS else ""
+            raise Untraceable(f"no form for the operation {first.target}{why}")
         call = Call(self, first.target, [list(n.args) for n in nodes],
                     [dict(n.kwargs) for n in nodes], [n.meta.get("val") for n in nodes],
                     first.name)
@@ -378,13 +397,16 @@ class Writer:
             drawn = distributions.SAMPLED
         elif drawn is None and made[0] is not None:
             try:
-                self.values[node] = self.from_made(made, None)  # type: ignore[arg-type]
+                self.values[node] = self.from_made(made)  # type: ignore[arg-type]
                 return
             except Untraceable:
                 drawn = distributions.SAMPLED
         elif drawn is None and kind == "BUFFER" and made[0] is None:
-            self.values[node] = self.constant(tensors)
-            return
+            try:
+                self.values[node] = self.constant(tensors)
+                return
+            except Untraceable:
+                drawn = distributions.SAMPLED
         wish = str(target or name).replace(".", "_")
         self.values[node] = self.input(wish, kind_of(tensor.dtype), tensors,
                                        drawn or distributions.DEFAULT, is_param,
