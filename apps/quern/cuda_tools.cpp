@@ -33,7 +33,6 @@ TimingPolicy gpu_timing() {
   timing.max_samples = 20;
   timing.spread = 0.01;
   timing.limit_ns = 1.2e7;
-  timing.counts_exchanged = false;
   return timing;
 }
 

@@ -100,12 +100,12 @@ Outcome<Timing> time_kernel(RunnableKernel& kernel, double first_call_ns, double
     if (sample == surprise) {
       auto ran = verified_sample(kernel, calls, false);
       if (!ran) return pass_on(ran);
-      if (policy.counts_exchanged || calls == 1) timing.samples_ns.push_back(*ran / calls);
+      timing.samples_ns.push_back(*ran / calls);
       ++sample;
     } else {
       // As many at once as nothing is decided or changed between.
-      const int missing = policy.min_samples - static_cast<int>(timing.samples_ns.size());
-      const int decided = incumbent_ns > 0 || missing <= 0 ? 2 : missing;
+      const int decided =
+          incumbent_ns > 0 || sample >= policy.min_samples ? 2 : policy.min_samples - sample;
       int batches = 1;
       while (batches < decided && sample + batches < policy.max_samples &&
              sample + batches != surprise && !exchanges(sample + batches) &&
@@ -117,7 +117,6 @@ Outcome<Timing> time_kernel(RunnableKernel& kernel, double first_call_ns, double
       for (const double ns : *ran) timing.samples_ns.push_back(ns / calls);
       sample += batches;
     }
-    if (timing.samples_ns.empty()) continue;
     spent_ns = calls * std::accumulate(timing.samples_ns.begin(), timing.samples_ns.end(), 0.0);
     const double fastest = *std::ranges::min_element(timing.samples_ns);
     timing.early_rejected = incumbent_ns > 0 && sample > 2 && sample > surprise &&

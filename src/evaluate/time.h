@@ -17,11 +17,8 @@ struct TimingPolicy {
   double batch_ns = 5e6;  ///< a sample lasts at least this long
   int min_samples = 5;    ///< fewer only when they would take longer than `limit_ns`
   int max_samples = 8;
-  double spread = 0.02;   ///< stop when the 95 % interval of the median is this narrow
-  double limit_ns = 3e8;  ///< kernel time for all samples together
-  /// Whether a batch of several calls counts whose inputs were all exchanged right before and whose
-  /// outputs are verified. Exchanging memory empties a GPU's cache, which then takes in writes.
-  bool counts_exchanged = true;
+  double spread = 0.02;        ///< stop when the 95 % interval of the median is this narrow
+  double limit_ns = 3e8;       ///< kernel time for all samples together
   double reject_ratio = 1.15;  ///< after 3 samples all slower than this × incumbent: stop
   double hopeless_ratio = 3;   ///< one verified call slower than this × incumbent: not timed
 };
