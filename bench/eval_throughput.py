@@ -202,8 +202,8 @@ def judged_on(answers):
 def gpus(options, salt):
     """Evaluations per second on one GPU and on several: fresh candidates every time, in turn."""
     found = {}
-    for name, batch, dim, count in (("small", 4096, 4096, options.count),
-                                    ("quarter", 4096, 98304, max(20, options.count // 4))):
+    for name, batch, dim, count in (("small", 4096, 4096, 3 * options.count),
+                                    ("quarter", 4096, 98304, max(20, 3 * options.count // 4))):
         rates = {"0": [], options.devices: []}
         for _ in range(options.rounds):
             for devices, list_ in rates.items():

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <memory>
 #include <optional>
 #include <utility>
 
+#include "candidate_stream.h"
 #include "commands.h"
 #include "interrupt.h"
 #include "progress.h"
@@ -153,80 +151,38 @@ Result<int> eval(const Context& context, const EvalArguments& arguments) {
   return exit_code(evaluation.verdict);
 }
 
-/// The lines of standard input, as they come.
-class InputLines {
- public:
-  /// The next line, waited for if asked to; nothing at the end of input, when interrupted, or while
-  /// none is there.
-  std::optional<std::string> next(bool wait) {
-    while (true) {
-      const size_t end = text_.find('\n', at_);
-      if (end != std::string::npos) {
-        std::string line = text_.substr(at_, end - at_);
-        at_ = end + 1;
-        return line;
-      }
-      text_.erase(0, std::exchange(at_, 0));
-      if (ended_) return text_.empty() ? std::nullopt : std::optional(std::exchange(text_, ""));
-      pollfd input = {STDIN_FILENO, POLLIN, 0};
-      const int ready = poll(&input, 1, wait ? kLookMs : 0);
-      if (interrupted() || (ready <= 0 && !wait)) return std::nullopt;
-      if (ready > 0) read_more();
-    }
-  }
-
- private:
-  static constexpr int kLookMs = 200;
-
-  void read_more() {
-    char block[1 << 16];
-    const ssize_t got = read(STDIN_FILENO, block, sizeof block);
-    if (got > 0) text_.append(block, static_cast<size_t>(got));
-    ended_ = got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN);
-  }
-
-  std::string text_;
-  size_t at_ = 0;
-  bool ended_ = false;
-};
-
-Result<std::pair<Json, std::string>> parse_stream_line(const std::string& line, int number) {
-  Result<Json> json = parse_json(line);
-  if (!json || !json->is_object() || !json->contains("source") || !(*json)["source"].is_string()) {
-    return Error{ErrorKind::kInput,
-                 fmt::format("stdin, line {}: expected {{\"id\": …, \"source\": \"…\"}}", number),
-                 ""};
-  }
-  return std::pair(json->value("id", Json(number)), (*json)["source"].get<std::string>());
-}
-
-/// JSON lines in, `{"id": …, "source": …}`, one evaluation a line out, in order. All that is there
-/// is taken at once, so that compiling runs ahead of judging; a lone candidate that waits for its
-/// answer gets one before the next line comes.
+/// JSON lines in, `{"id": …, "source": …}`, one evaluation a line out, in order. What has come by
+/// then is taken between two candidates, so that compiling runs ahead of judging; a lone candidate
+/// that waits for its answer gets one before the next line comes.
 Result<int> eval_stream(const Context& context, const EvalArguments& arguments) {
+  CandidateStream input(candidate_language(arguments.target));
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
-  const size_t batch = arguments.target == "cpu" ? 8 : 512;
-  InputLines input;
-  int number = 0;
-  while (auto line = input.next(true)) {
+  const size_t ahead = arguments.target == "cpu" ? 8 : 512;
+  std::vector<Json> ids;  // of this call of the evaluator
+  OrderedPrinter answers;
+  const auto take = [&](size_t most, bool wait) {
     std::vector<Candidate> candidates;
-    std::vector<Json> ids;
-    while (line) {
-      QUERN_ASSIGN(const auto parsed, parse_stream_line(*line, ++number));
-      ids.push_back(parsed.first);
-      candidates.push_back(
-          make_candidate(parsed.second, "human", candidate_language(arguments.target)));
-      line = candidates.size() < batch ? input.next(false) : std::nullopt;
+    for (CandidateStream::Line& line : input.take(most, wait)) {
+      ids.push_back(std::move(line.id));
+      candidates.push_back(std::move(line.candidate));
     }
-    EvaluateRequest request;
-    request.done = [&](size_t index, const Evaluation& evaluation) {
-      Json json = {{"id", ids[index]}};
+    return candidates;
+  };
+  EvaluateRequest request;
+  request.done = [&](size_t index, const Evaluation& evaluation) {
+    answers.add([id = std::move(ids[index]), evaluation] {
+      Json json = {{"id", id}};
       json.update(eval_json(evaluation, std::nullopt));
-      print(dump(json) + "\n");
-    };
-    request.stop = [] { return interrupted(); };
+      return dump(json) + "\n";
+    });
+  };
+  request.stop = [] { return interrupted(); };
+  request.more = [&](size_t waiting) { return take(ahead - std::min(ahead, waiting), false); };
+  for (auto candidates = take(ahead, true); !candidates.empty(); candidates = take(ahead, true)) {
     QUERN_TRY(bench.evaluator->evaluate(candidates, request));
+    ids.clear();
   }
+  if (const auto failure = input.failure()) return *failure;
   return interrupted() ? kInterrupted : kImproved;
 }
 

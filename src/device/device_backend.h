@@ -189,6 +189,9 @@ class DeviceBackend {
   /// `hidden` is out of device code's reach from then on. Both were allocated alike. Errors: kUsage
   /// where it cannot.
   virtual Result<void> exchange(BufferId shown, BufferId hidden);
+  /// Ends what programs have asked the device's caches to keep, so that the next one finds them as
+  /// it would without those.
+  virtual Result<void> forget_kept() { return {}; }
 };
 
 /// Backends by kind; the rows are in device_backends.cpp. Null for an unknown kind.

@@ -47,6 +47,7 @@ enum class DeviceOrder : uint32_t {
   kRun,            ///< id, calls, first, batches → ns of each, clock in MHz
   kProfile,        ///< id → Profile
   kExchange,       ///< shown, hidden
+  kForgetKept,     ///< nothing
 };
 
 /// A reply is: status, then either the answer, an `Error` (kind, message, hint) or a verdict

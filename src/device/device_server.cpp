@@ -124,6 +124,8 @@ Frame DeviceServer::memory_order(uint32_t order, std::string_view arguments) {
     case DeviceOrder::kExchange:
       return with<Id, Id>(arguments,
                           [&](Id shown, Id hidden) { return backend_.exchange(shown, hidden); });
+    case DeviceOrder::kForgetKept:
+      return with<>(arguments, [&] { return backend_.forget_kept(); });
     case DeviceOrder::kInspect:
       return with<InspectOrder>(
           arguments, [&](const InspectOrder& inspect) { return backend_.inspect(inspect); });

@@ -56,6 +56,10 @@ class FakeBackend : public DeviceBackend {
     return {};
   }
   Result<bool> guards_intact(BufferId id) override { return buffers.contains(id); }
+  Result<void> forget_kept() override {
+    ++forgot;
+    return {};
+  }
   Outcome<std::vector<KernelResources>> load(ProgramId, const std::string& image,
                                              const BoundPlan& plan,
                                              const std::vector<BufferSet>& sets) override {
@@ -77,6 +81,7 @@ class FakeBackend : public DeviceBackend {
 
   std::map<BufferId, std::vector<std::byte>> buffers;
   BoundPlan loaded;
+  int forgot = 0;  ///< times
 };
 
 class DeviceServerTest : public testing::Test {
@@ -135,6 +140,12 @@ TEST_F(DeviceServerTest, RefusesToExchangeBuffersWhereTheDeviceCannot) {
   const auto error = from_wire<Error>(text);
   ASSERT_TRUE(error);
   EXPECT_EQ(std::get<0>(*error).kind, ErrorKind::kUsage);
+}
+
+TEST_F(DeviceServerTest, TellsTheDeviceToForgetWhatCachesWereAskedToKeep) {
+  const auto [status, answer] = ask(to_wire(DeviceOrder::kForgetKept));
+  EXPECT_EQ(status, ReplyStatus::kDone);
+  EXPECT_EQ(backend.forgot, 1);
 }
 
 TEST_F(DeviceServerTest, HandsOnWhatTheHardwareCountedOrWhyItDidNot) {

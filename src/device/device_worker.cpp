@@ -279,6 +279,8 @@ void DeviceWorker::exchange(BufferId shown, BufferId hidden) {
   post(to_wire(DeviceOrder::kExchange, shown, hidden));
 }
 
+void DeviceWorker::forget_kept() { post(to_wire(DeviceOrder::kForgetKept)); }
+
 void DeviceWorker::draw(BufferId id, const DrawOrder& order) {
   post(to_wire(DeviceOrder::kDraw, id, order));
 }

@@ -62,6 +62,7 @@ class DeviceWorker {
   void fill(BufferId id, uint8_t byte);
   void copy(BufferId to, BufferId from);
   void exchange(BufferId shown, BufferId hidden);
+  void forget_kept();
   void draw(BufferId id, const DrawOrder& order);
   void alter(BufferId id, const DrawOrder& order, uint64_t places);
   Outcome<Done> upload(BufferId id, std::span<const std::byte> bytes);

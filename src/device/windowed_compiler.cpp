@@ -28,6 +28,11 @@ void WindowedCompiler::hand_on() {
   }
 }
 
+bool WindowedCompiler::ready(uint64_t name) {
+  const auto found = theirs_.find(name);
+  return found != theirs_.end() && compiler_->ready(found->second);
+}
+
 Outcome<DeviceBinary> WindowedCompiler::collect(uint64_t name) {
   for (auto job = waiting_jobs_.begin(); job != waiting_jobs_.end(); ++job) {
     if (job->first != name) continue;

@@ -29,6 +29,7 @@ class WindowedCompiler : public DeviceCompiler {
     return compiler_->compile_all(jobs);
   }
   std::vector<uint64_t> begin(const std::vector<DeviceCompileJob>& jobs) override;
+  bool ready(uint64_t name) override;
   Outcome<DeviceBinary> collect(uint64_t name) override;
   std::string version() const override { return compiler_->version(); }
 

@@ -30,10 +30,11 @@ class FakeCompiler : public DeviceCompiler {
     EXPECT_EQ(held.erase(name), 1U);
     return DeviceBinary{begun[name - 1] + "!", {}};
   }
+  bool ready(uint64_t name) override { return held.contains(name) && done.contains(name); }
   std::string version() const override { return "fake 1"; }
 
   std::vector<std::string> begun;
-  std::set<uint64_t> held;
+  std::set<uint64_t> held, done;
   size_t most = 0;
 };
 
@@ -65,6 +66,19 @@ TEST(WindowedCompiler, HandsOnAtOnceWhatIsWaitedFor) {
   for (size_t i = 0; i < 5; ++i)
     EXPECT_EQ(compiler.collect(names[i])->image, std::to_string(i) + "!");
   EXPECT_EQ(inner->begun.size(), 6U);
+}
+
+TEST(WindowedCompiler, SaysWhatNeedNotBeWaitedFor) {
+  auto inner = std::make_shared<FakeCompiler>();
+  WindowedCompiler compiler(inner, 2);
+  const std::vector<uint64_t> names = compiler.begin(jobs(3));
+  EXPECT_FALSE(compiler.ready(names[1]));
+  inner->done = {2};
+  EXPECT_FALSE(compiler.ready(names[0]));
+  EXPECT_TRUE(compiler.ready(names[1]));
+  EXPECT_FALSE(compiler.ready(names[2]));
+  (void)compiler.collect(names[1]);
+  EXPECT_FALSE(compiler.ready(names[1]));
 }
 
 TEST(WindowedCompiler, CollectsAtItsEndWhatItBegan) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -26,6 +27,16 @@ constexpr int kAttempts = 2;  // at judging, where a worker fails us
 
 Verdict bad_plan(const Error& error) {
   return LaunchFailed{"the launch plan: " + error.message, error.hint};
+}
+
+/// Whether device code may have the L2 cache keep lines for longer than others, which the next
+/// candidate would find taken: by an eviction priority or a cache policy of PTX, in whatever words
+/// CUDA's and CUTLASS's headers have for them. Machine code does not show it.
+bool may_ask_caches(const std::string& source) {
+  constexpr const char* kWords[] = {"evict_last",   "EVICT_LAST",      "cache_hint",
+                                    "createpolicy", "access_property", "persisting"};
+  return std::ranges::any_of(
+      kWords, [&](const char* word) { return source.find(word) != std::string::npos; });
 }
 
 std::set<std::string> launched_kernels(const BoundPlan& plan) {
@@ -151,6 +162,7 @@ Result<std::vector<DeviceEvaluator::Built>> DeviceEvaluator::build(
       continue;
     }
     if (built.verdict) continue;
+    built.asks_caches = may_ask_caches(candidates[i].source);
     jobs.push_back(job_for(built, candidates[i], hidden_.front().sizes));
     owners.emplace_back(i, &hidden_.front());
     if (!built.plan.specialize) continue;
@@ -181,13 +193,17 @@ Result<std::vector<Evaluation>> DeviceEvaluator::evaluate(const std::vector<Cand
                                                           const EvaluateRequest& request) {
   std::vector<Built> built;
   BatchStages stages;
+  stages.grows = true;
   stages.prepare = [&](const std::vector<Candidate>& fresh) -> Result<void> {
-    QUERN_ASSIGN(built, build(fresh));
+    QUERN_ASSIGN(std::vector<Built> begun, build(fresh));
+    std::ranges::move(begun, std::back_inserter(built));
     return {};
   };
   stages.evaluate = [&](const Candidate& candidate, size_t index) -> Result<Evaluation> {
     QUERN_TRY(look_ahead(built, index, request.incumbent_ns));
-    return evaluate_built(candidate, built[index], request.incumbent_ns);
+    auto evaluation = evaluate_built(candidate, built[index], request.incumbent_ns);
+    built[index] = Built();  // of a long stream, binaries and logs would add up
+    return evaluation;
   };
   return evaluate_batch(candidates, request, cache_, stages);
 }
@@ -364,6 +380,7 @@ Outcome<std::unique_ptr<RunnableKernel>> DeviceEvaluator::start(DeviceSession& s
   if ((timed || again) && timed_oracle_) options.oracle = &*timed_oracle_;
   options.digest_seed = mix_seed(options_.seed ^ options_.secret, 29);
   options.known = &known_;
+  options.asks_caches = built.asks_caches;
   options.slots = timed   ? slots_on(sessions_->properties(), ir::io_bytes(program_, sizes_))
                   : again ? 1
                           : static_cast<int>(workload.datasets.size());

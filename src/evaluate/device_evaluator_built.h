@@ -22,7 +22,8 @@ struct DeviceEvaluator::Built {
   std::map<const Workload*, std::string> images;  ///< of the first workload for all, where shared
   std::optional<DeviceCompileJob> later;  ///< the build for the second hidden workload, if another
   bool trusted = false;
-  bool library = false;  ///< the vendor's library does it: images are calls of it
+  bool library = false;      ///< the vendor's library does it: images are calls of it
+  bool asks_caches = false;  ///< as `WorkerKernel::Options::asks_caches`
   double compile_ms = 0;
   std::string code;  ///< hashes of the machine code
 

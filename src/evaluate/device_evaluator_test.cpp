@@ -14,6 +14,7 @@
 namespace quern {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr const char* kScale = R"(task scale(n = 4096)
@@ -103,6 +104,34 @@ TEST_F(DeviceEvaluatorTest, BuildsSpecialisedCandidatesForEveryShape) {
       "// quern: specialize = sizes\n" +
       kernel("for (int j = i; j < QUERN_SIZE_n; j += get_global_size(0)) y[j] = 2 * x[j];"));
   EXPECT_TRUE(passed(evaluation.verdict)) << story(evaluation);
+}
+
+TEST_F(FirstLookTest, TakesWhatComesWhileItJudges) {
+  const auto candidate = [](const std::string& body) {
+    return make_candidate(kernel(body), "human", "opencl");
+  };
+  std::vector<Candidate> later = {candidate("if (i < n) y[i] = 3 * x[i];"),
+                                  candidate("if (i < n) y[i] = x[i] + x[i];")};
+  later.push_back(later.front());  // known by then
+  EvaluateRequest request;
+  std::vector<size_t> told, waiting;
+  request.done = [&](size_t index, const Evaluation&) { told.push_back(index); };
+  request.more = [&](size_t count) {
+    waiting.push_back(count);
+    std::vector<Candidate> next;
+    if (waiting.size() == 2) next.swap(later);
+    return next;
+  };
+  const auto all =
+      referee->evaluate({candidate("if (i < n) y[i] = 2 * x[i];"), candidate("y[i] = ;")}, request);
+  ASSERT_TRUE(all) << all.error().message;
+  std::vector<std::string> verdicts;
+  for (const Evaluation& evaluation : *all) verdicts.emplace_back(verdict_name(evaluation.verdict));
+  EXPECT_THAT(verdicts,
+              ElementsAre("passed", "compile_failed", "wrong_result", "passed", "wrong_result"));
+  EXPECT_THAT(told, ElementsAre(0, 1, 2, 3, 4));
+  EXPECT_THAT(waiting, ElementsAre(2, 1, 3, 2, 1, 0));
+  EXPECT_TRUE((*all)[4].cached);
 }
 
 TEST_F(DeviceEvaluatorTest, GivesEachFaultInAStreamItsVerdictAndGoesOn) {

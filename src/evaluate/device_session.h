@@ -48,6 +48,10 @@ class DeviceSession {
   Outcome<ResidentOracle*> oracle(const ir::Program& program, const Workload& workload,
                                   const BuiltOracle::Bound& oracle, const Resident& resident);
   ProgramId next_program() { return ++programs_; }
+  /// Ends what the last candidate asked caches to keep.
+  void forget_kept();
+  /// Whether its launches may take longer than a new worker's.
+  bool worn() const;
 
  private:
   std::unique_ptr<DeviceWorker> worker_;
@@ -57,6 +61,7 @@ class DeviceSession {
   BufferId buffers_ = 0;
   ProgramId programs_ = 0;
   uint64_t aside_bytes_ = 0;
+  int forgot_ = 0;  ///< times that caches were told to forget
 };
 
 /// Workers at work, others warm in their place when they end: taking a device takes a worker longer

@@ -24,6 +24,7 @@ void DeviceEvaluator::take_precompiled(const Candidate& candidate, const Workloa
   binary.build.compiler = "none: it is machine code";
   binary.build.binary_hash = sha256_hex(binary.image);
   built.take(workload, std::move(binary));
+  built.asks_caches = true;
 }
 
 /// Other inputs at the timed size, in buffers that end where mapped memory does; then two runs on

@@ -4,10 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <iterator>
 #include <set>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "evaluate/stages.h"
 
@@ -21,7 +25,10 @@ using testing::HasSubstr;
 struct FakeDevice {
   int judged = 0, fails_after = 1 << 30, duels = 0, own = 0;
   std::thread::id thread;
-  bool one_thread = true;  ///< everything was asked in the thread that made it
+  bool one_thread = true;                ///< everything was asked in the thread that made it
+  std::chrono::microseconds each{200};   ///< that judging takes
+  std::atomic<int>* arrivals = nullptr;  ///< it begins once two devices were asked
+  std::set<std::string> ids;             ///< of what it judged
 };
 
 class FakeEvaluator : public Evaluator {
@@ -32,19 +39,25 @@ class FakeEvaluator : public Evaluator {
   Result<std::vector<Evaluation>> evaluate(const std::vector<Candidate>& candidates,
                                            const EvaluateRequest& request) override {
     check_thread();
+    if (device_.arrivals != nullptr) meet(*std::exchange(device_.arrivals, nullptr));
+    std::vector<Candidate> queue = candidates;
     std::vector<Evaluation> all;
-    for (const Candidate& candidate : candidates) {
+    for (size_t i = 0;; ++i) {
       if (request.stop && request.stop()) break;
+      if (request.more)
+        std::ranges::copy(request.more(queue.size() - i), std::back_inserter(queue));
+      if (i == queue.size()) break;
       if (device_.judged == device_.fails_after) {
         return Error{ErrorKind::kEnvironment, "it fell off the bus", ""};
       }
       ++device_.judged;
+      device_.ids.insert(queue[i].id);
       Evaluation evaluation;
-      evaluation.candidate_id = candidate.id;
-      evaluation.verdict = Passed{"V1", "", hashed_timing(candidate)};
+      evaluation.candidate_id = queue[i].id;
+      evaluation.verdict = Passed{"V1", "", hashed_timing(queue[i])};
       all.push_back(evaluation);
       if (request.done) request.done(all.size() - 1, all.back());
-      std::this_thread::sleep_for(std::chrono::microseconds(200));
+      std::this_thread::sleep_for(device_.each);
     }
     return all;
   }
@@ -62,6 +75,12 @@ class FakeEvaluator : public Evaluator {
   Work work() override { return {}; }
 
  private:
+  static void meet(std::atomic<int>& arrivals) {
+    ++arrivals;
+    for (int i = 0; i < 10'000 && arrivals < 2; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
   void check_thread() {
     if (std::this_thread::get_id() != device_.thread) device_.one_thread = false;
   }
@@ -104,7 +123,12 @@ class SpreadEvaluatorTest : public testing::Test {
     }
   }
 
+  void begin_together() {
+    for (FakeDevice& device : devices) device.arrivals = &arrivals;
+  }
+
   FakeDevice devices[2];
+  std::atomic<int> arrivals = 0;
   std::vector<std::string> told;
 };
 
@@ -112,6 +136,7 @@ TEST_F(SpreadEvaluatorTest, LosesNothingAndTellsInOrder) {
   auto referee = spread();
   ASSERT_TRUE(referee);
   const auto asked = candidates(101);
+  begin_together();
   std::vector<size_t> order;
   EvaluateRequest request;
   request.done = [&](size_t index, const Evaluation& evaluation) {
@@ -122,14 +147,43 @@ TEST_F(SpreadEvaluatorTest, LosesNothingAndTellsInOrder) {
   expect_complete(asked, (*referee)->evaluate(asked, request));
   EXPECT_EQ(order.size(), asked.size());
   EXPECT_TRUE(std::ranges::is_sorted(order));
-  EXPECT_EQ(devices[0].judged, 51);
-  EXPECT_EQ(devices[1].judged, 50);
+  EXPECT_EQ(devices[0].judged + devices[1].judged, 101);
+  EXPECT_GT(devices[0].judged, 0);
+  EXPECT_GT(devices[1].judged, 0);
   EXPECT_TRUE(devices[0].one_thread && devices[1].one_thread);
   EXPECT_TRUE(told.empty());
 }
 
+TEST_F(SpreadEvaluatorTest, LetsNoDeviceWaitForASlowerOne) {
+  devices[1].each = std::chrono::milliseconds(20);
+  auto referee = spread();
+  ASSERT_TRUE(referee);
+  (*referee)->set_ahead({1, 64, 0.01});
+  begin_together();
+  const auto asked = candidates(200);
+  expect_complete(asked, (*referee)->evaluate(asked, {}));
+  EXPECT_GT(devices[1].judged, 0);
+  EXPECT_LT(devices[1].judged, devices[0].judged / 2);
+}
+
+TEST_F(SpreadEvaluatorTest, TakesWhatComesWhileOthersAreJudged) {
+  auto referee = spread();
+  ASSERT_TRUE(referee);
+  const auto all = candidates(60);
+  size_t given = 10;
+  EvaluateRequest request;
+  request.more = [&](size_t) {
+    const size_t first = std::exchange(given, std::min(given + 3, all.size()));
+    return std::vector<Candidate>(all.begin() + static_cast<long>(first),
+                                  all.begin() + static_cast<long>(given));
+  };
+  const std::vector<Candidate> asked(all.begin(), all.begin() + 10);
+  expect_complete(all, (*referee)->evaluate(asked, request));
+}
+
 TEST_F(SpreadEvaluatorTest, GivesTheShareOfADeviceThatFailsToTheOthers) {
   devices[1].fails_after = 7;
+  begin_together();
   auto referee = spread();
   ASSERT_TRUE(referee);
   const auto asked = candidates(60);
@@ -170,8 +224,8 @@ TEST_F(SpreadEvaluatorTest, SendsACandidateWhereItIsKnown) {
   expect_complete(asked, (*referee)->evaluate(asked, {}));
   const std::vector<Candidate> again = {asked[1], asked[3], asked[1]};
   expect_complete(again, (*referee)->evaluate(again, {}));
-  EXPECT_EQ(devices[0].judged, 2);
-  EXPECT_EQ(devices[1].judged, 5);
+  EXPECT_EQ(devices[0].judged + devices[1].judged, 7);
+  EXPECT_EQ(devices[0].ids.size() + devices[1].ids.size(), 4U);
 }
 
 TEST_F(SpreadEvaluatorTest, StopsWithTheFirstOfTheBatch) {

@@ -4,6 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
+#include <optional>
+#include <set>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -161,31 +165,56 @@ void record_times(int64_t start_ns, double compile_ms, Evaluation& evaluation) {
   evaluation.stages_ms["overhead"] = run_ms - evaluation.stages_ms["kernel"];
 }
 
+namespace {
+
+/// What a batch still has to answer, in order.
+struct BatchQueue {
+  struct Waiting {
+    Candidate candidate;
+    std::optional<size_t> index;  ///< among those that were prepared
+  };
+  std::deque<Waiting> waiting;
+  std::set<std::string> ids;  ///< of those that were prepared
+  size_t prepared = 0;
+
+  Result<void> take_in(const std::vector<Candidate>& candidates,
+                       const std::map<std::string, Evaluation>& cache, const BatchStages& stages) {
+    std::vector<Candidate> fresh;
+    for (const Candidate& candidate : candidates) {
+      const bool known = cache.contains(candidate.id) || !ids.insert(candidate.id).second;
+      waiting.push_back({candidate, known ? std::nullopt : std::optional(prepared++)});
+      if (!known) fresh.push_back(candidate);
+    }
+    return fresh.empty() ? Result<void>() : stages.prepare(fresh);
+  }
+};
+
+}  // namespace
+
 Result<std::vector<Evaluation>> evaluate_batch(const std::vector<Candidate>& candidates,
                                                const EvaluateRequest& request,
                                                std::map<std::string, Evaluation>& cache,
                                                const BatchStages& stages) {
-  std::vector<Candidate> fresh;
-  for (const Candidate& candidate : candidates) {
-    if (!cache.contains(candidate.id)) fresh.push_back(candidate);
-  }
-  if (!fresh.empty()) QUERN_TRY(stages.prepare(fresh));
+  BatchQueue queue;
+  QUERN_TRY(queue.take_in(candidates, cache, stages));
   std::vector<Evaluation> evaluations;
-  size_t next = 0;
-  for (const Candidate& candidate : candidates) {
-    if (request.stop && request.stop()) break;
+  while (!(request.stop && request.stop())) {
+    if (stages.grows && request.more) {
+      QUERN_TRY(queue.take_in(request.more(queue.waiting.size()), cache, stages));
+    }
+    if (queue.waiting.empty()) break;
+    const BatchQueue::Waiting next = std::move(queue.waiting.front());
+    queue.waiting.pop_front();
     const int64_t start = steady_now_ns();
-    const auto known = cache.find(candidate.id);
-    const bool was_fresh = next < fresh.size() && fresh[next].id == candidate.id;
-    const size_t index = was_fresh ? next++ : next;
+    const auto known = cache.find(next.candidate.id);
     if (known != cache.end()) {
       evaluations.push_back(known->second);
       evaluations.back().cached = true;
       evaluations.back().stages_ms = {{"total", ms_since(start)}};
     } else {
-      QUERN_CHECK(was_fresh, "a candidate was neither cached nor prepared");
-      QUERN_ASSIGN(Evaluation evaluation, stages.evaluate(candidate, index));
-      cache[candidate.id] = evaluation;
+      QUERN_CHECK(next.index.has_value(), "a candidate was neither cached nor prepared");
+      QUERN_ASSIGN(Evaluation evaluation, stages.evaluate(next.candidate, *next.index));
+      cache[next.candidate.id] = evaluation;
       evaluations.push_back(std::move(evaluation));
     }
     if (request.done) request.done(evaluations.size() - 1, evaluations.back());

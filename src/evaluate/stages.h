@@ -66,8 +66,10 @@ Result<void> record_judged(const Outcome<Passed>& judged, const Candidate& candi
 void record_times(int64_t start_ns, double compile_ms, Evaluation& evaluation);
 
 /// Answers a batch in order, known candidates from `cache`: `prepare` is given those it does not
-/// know, then `evaluate` each of them with its index in that list.
+/// know, then `evaluate` each of them with its index among all that were prepared. `grows`:
+/// `prepare` takes what the request's `more` gives as well, call by call.
 struct BatchStages {
+  bool grows = false;
   std::function<Result<void>(const std::vector<Candidate>&)> prepare;
   std::function<Result<Evaluation>(const Candidate&, size_t)> evaluate;
 };

@@ -104,7 +104,8 @@ Outcome<Timing> time_kernel(RunnableKernel& kernel, double first_call_ns, double
       ++sample;
     } else {
       // As many at once as nothing is decided or changed between.
-      const int decided = incumbent_ns > 0 || sample >= policy.min_samples ? 2 : policy.min_samples;
+      const int decided =
+          incumbent_ns > 0 || sample >= policy.min_samples ? 2 : policy.min_samples - sample;
       int batches = 1;
       while (batches < decided && sample + batches < policy.max_samples &&
              sample + batches != surprise && !exchanges(sample + batches) &&

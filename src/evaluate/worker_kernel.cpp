@@ -54,6 +54,8 @@ Outcome<std::unique_ptr<WorkerKernel>> WorkerKernel::start(
   }
   for (int slot = 0; slot < options.slots; ++slot) {
     const int datasets = static_cast<int>(workload.datasets.size());
+    // Which data set the timed shape begins with does not matter.
+    if (workload.twin >= 0 && kernel->dataset(slot) >= 0) continue;
     kernel->load(slot, workload.twin >= 0 ? 0 : slot % datasets);
   }
   if (kernel->failure_) return *kernel->failure_;
@@ -69,6 +71,7 @@ Outcome<std::unique_ptr<WorkerKernel>> WorkerKernel::start(
 WorkerKernel::~WorkerKernel() {
   if (resident_ != nullptr) resident_->assigned = assigned_;
   if (program_id_ != 0) worker().unload(program_id_);
+  if (program_id_ != 0 && options_.asks_caches) session_->forget_kept();
 }
 
 void WorkerKernel::load(int slot, int dataset) {

@@ -23,6 +23,7 @@ class WorkerKernel : public RunnableKernel {
     const BuiltOracle::Bound* oracle = nullptr;  ///< of workloads that are drawn on the device
     uint64_t digest_seed = 0;
     KnownOutputs* known = nullptr;  ///< outputs that need no second look; null: look at all
+    bool asks_caches = false;       ///< its code may ask caches to keep what it touched
   };
 
   /// All must outlive the kernel. Slots start as `LoadedKernel`'s do. Verdicts: those of

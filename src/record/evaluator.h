@@ -28,6 +28,10 @@ struct EvaluateRequest {
   std::function<bool()> stop;
   /// Told of each evaluation as soon as it is there (index into the candidates), in any order.
   std::function<void(size_t, const Evaluation&)> done;
+  /// Asked between candidates, with how many are waiting: what else there is to evaluate. It comes
+  /// after the rest, so that compiling goes on beside judging; no answer means that nothing is
+  /// there now. Evaluators may never ask.
+  std::function<std::vector<Candidate>(size_t waiting)> more;
 };
 
 /// The referee of one task at one size on one device. Verdicts are data; an `Error` means that the
@@ -36,8 +40,8 @@ class Evaluator {
  public:
   virtual ~Evaluator() = default;
 
-  /// Compiles, verifies and times. One evaluation a candidate, in order; fewer only when `stop`
-  /// said so (then the first n are evaluated).
+  /// Compiles, verifies and times. One evaluation a candidate, in order, those that `more` gave
+  /// included; fewer only when `stop` said so (then the first n are evaluated).
   virtual Result<std::vector<Evaluation>> evaluate(const std::vector<Candidate>& candidates,
                                                    const EvaluateRequest& request) = 0;
   /// Paired and interleaved; `speedup` is `baseline` ÷ `candidate`. Both passed before.

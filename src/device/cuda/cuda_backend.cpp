@@ -79,6 +79,9 @@ class CudaBackend : public DeviceBackend {
   Result<void> exchange(BufferId shown, BufferId hidden) override {
     return buffers_->exchange(shown, hidden);
   }
+  Result<void> forget_kept() override {
+    return gpu_->check(gpu_->driver().context_reset_persisting_l2(), "the L2 cache");
+  }
 
  private:
   void open_counters();

@@ -100,11 +100,6 @@ Outcome<std::vector<KernelResources>> GpuPrograms::load(ProgramId id, const std:
   auto module = module_of(image);
   if (!module) return pass_on(module);
   Program made{*module, {}, {}, {}, {}, 0};
-  // What another candidate has told the L2 cache to keep does not concern this one.
-  if (auto reset = gpu_->check(gpu_->driver().context_reset_persisting_l2(), "the L2 cache");
-      !reset) {
-    return reset.error();
-  }
   if (auto room = check_room(plan); !room) return pass_on(room);
   for (const BoundScratch& scratch : plan.scratch) {
     auto memory = GpuMemory::make(*gpu_, scratch.bytes, GpuMemory::Place::kLeft);
@@ -181,9 +176,11 @@ Stopped GpuPrograms::explain(const Program& program, const Error& error) {
 
 /// Times what `enqueue` queues, so many times. The device is kept busy meanwhile, or it would be
 /// done with the first event before the rest is queued.
-Result<std::vector<double>> GpuPrograms::time(int batches, const std::function<Status()>& enqueue) {
+Result<std::vector<double>> GpuPrograms::time(int batches, double hold_us,
+                                              const std::function<Status()>& enqueue) {
   std::vector<double> all;
   while (static_cast<int>(all.size()) < batches) {
+    if (referee_ != nullptr) QUERN_TRY(gpu_->check(referee_->hold(hold_us), "timing"));
     const int left = batches - static_cast<int>(all.size());
     QUERN_ASSIGN(const std::vector<double> ns,
                  timer_.measure(std::min(left, GpuTimer::kMaxSamples), enqueue));
@@ -204,7 +201,8 @@ Outcome<std::vector<double>> GpuPrograms::run_graph(Program& program, int calls,
     if (gpu_->fault() == kSuccess) return run_singly(program, calls, first, batches);
     return explain(program, graph ? rest.error() : graph.error());
   }
-  auto ns = time(batches, [&] {
+  const double hold_us = kHoldUs + kHoldUsACall * std::min(calls, kLargestGraph);
+  auto ns = time(batches, hold_us, [&] {
     Status status = kSuccess;
     for (int i = 0; i < calls / whole && status == kSuccess; ++i) status = (*graph)->launch();
     if (status == kSuccess && left != 0) status = (*rest)->launch();
@@ -218,7 +216,7 @@ Outcome<std::vector<double>> GpuPrograms::run_singly(Program& program, int calls
                                                      int batches) {
   bool refused = false;
   Status refusal = kSuccess;
-  auto ns = time(batches, [&] {
+  auto ns = time(batches, kHoldUs, [&] {
     for (int i = 0; i < calls; ++i) {
       const auto set = static_cast<size_t>(first + i) % program.calls.size();
       refusal = program.calls[set].enqueue(*gpu_);
@@ -248,10 +246,6 @@ Outcome<std::vector<double>> GpuPrograms::run_batches(ProgramId id, int calls, i
   // One call for every set is a look at results, which is not repeated often enough for a graph.
   const bool batched = program.call_ns > 0 && program.call_ns < kGraphBelowNs &&
                        calls > static_cast<int>(program.calls.size());
-  if (referee_ != nullptr) {
-    const double us = kHoldUs + (batched ? kHoldUsACall * std::min(calls, kLargestGraph) : 0);
-    if (auto held = gpu_->check(referee_->hold(us), "timing"); !held) return held.error();
-  }
   auto ns = batched ? run_graph(program, calls, first, batches)
                     : run_singly(program, calls, first, batches);
   if (!ns) return ns;

@@ -66,7 +66,8 @@ class GpuPrograms {
   Outcome<Done> check_room(const BoundPlan& plan);
   Outcome<std::shared_ptr<GpuModule>> module_of(const std::string& image);
   Result<const CallGraph*> graph_of(Program& program, int calls, int first);
-  Result<std::vector<double>> time(int batches, const std::function<Status()>& enqueue);
+  Result<std::vector<double>> time(int batches, double hold_us,
+                                   const std::function<Status()>& enqueue);
   Outcome<std::vector<double>> run_singly(Program& program, int calls, int first, int batches);
   Outcome<std::vector<double>> run_graph(Program& program, int calls, int first, int batches);
   Stopped explain(const Program& program, const Error& error);
