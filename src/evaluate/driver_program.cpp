@@ -20,11 +20,13 @@ constexpr const char* kMark = "quern-driver";
 constexpr double kConfidence = 0.95;
 constexpr uint64_t kCompilerMemory = uint64_t{4} << 30;
 
-/// Each pair begins with the other side, on inputs of its own.
+/// Each pair begins with the other side, on inputs of its own. Prompts and drivers count on
+/// <algorithm> to bring <functional> and <array>, as GCC's library did up to version 11.
 constexpr const char* kMain = R"cpp(
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include "cpu.cc"
   namespace {
   double nanoseconds(void (*call)(Context*), Context* context) {

@@ -102,6 +102,13 @@ TEST_F(Driver, ASlowOneIsTimedInTheLeastNumberOfPairs) {
   EXPECT_EQ(judgement_.duel.pairs, 5);
 }
 
+TEST_F(Driver, ACandidateMayUseArraysWithoutTheirHeader) {
+  EXPECT_TRUE(passed(
+      judge("const std::array<double, 1> two = {2}; const std::function<double(double)> f = "
+            "[&](double v) "
+            "{ return two[0] * v; }; for (size_t i = 0; i < x.size(); ++i) y[i] = f(x[i]);")));
+}
+
 TEST_F(Driver, OpenmpCandidatesRunOnTheThreadsTheyAreGiven) {
   const std::string body =
       "if (omp_get_max_threads() != 2) return;\n#pragma omp parallel for\n"
