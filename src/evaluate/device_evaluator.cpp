@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "device/device_protocol.h"
+#include "evaluate/cache_hints.h"
 #include "evaluate/device_evaluator_built.h"
 #include "evaluate/task_workloads.h"
 #include "ir/counts.h"
@@ -27,16 +28,6 @@ constexpr int kAttempts = 2;  // at judging, where a worker fails us
 
 Verdict bad_plan(const Error& error) {
   return LaunchFailed{"the launch plan: " + error.message, error.hint};
-}
-
-/// Whether device code may have the L2 cache keep lines for longer than others, which the next
-/// candidate would find taken: by an eviction priority or a cache policy of PTX, in whatever words
-/// CUDA's and CUTLASS's headers have for them. Machine code does not show it.
-bool may_ask_caches(const std::string& source) {
-  constexpr const char* kWords[] = {"evict_last",   "EVICT_LAST",      "cache_hint",
-                                    "createpolicy", "access_property", "persisting"};
-  return std::ranges::any_of(
-      kWords, [&](const char* word) { return source.find(word) != std::string::npos; });
 }
 
 std::set<std::string> launched_kernels(const BoundPlan& plan) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "evaluate/cache_hints.h"
 #include "evaluate/device_evaluator.h"
 #include "evaluate/guard_policy.h"
 #include "record/launch_plan.h"
@@ -46,6 +47,7 @@ struct DeviceEvaluator::Built {
   void take(const Workload& workload, DeviceBinary binary) {
     build = std::move(binary.build);
     compile_ms += build.cached ? 0 : build.compile_ms;
+    asks_caches = asks_caches || may_ask_caches(binary.listing);
     if (images.empty()) listing = std::move(binary.listing);
     images[&workload] = std::move(binary.image);
     code += build.binary_hash + " ";

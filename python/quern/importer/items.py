@@ -16,7 +16,8 @@ def read_items(path: pathlib.Path, widen: bool = False) -> list[Item]:
     if path.is_dir():
         items = _read_folder(path, widen)
     elif not path.is_file():
-        raise BadModule(f"{path}: there is no such file")
+        raise BadModule(f"{path}: " + ("it is no ordinary file" if path.exists() else
+                                      "there is no such file"))
     elif path.suffix == ".jsonl":
         items = _read_lines(path)
     elif path.suffix == ".json":
