@@ -54,7 +54,8 @@ double time_of(const Choice& choice, int64_t parts, const Problem& p, bool tenso
   // Few warps leave latencies in the open: half the rate at four of them.
   const double each = static_cast<double>(blocks) / p.multiprocessors;
   const double warps = std::clamp(each, 1.0, choice.fit) * static_cast<double>(choice.threads) / 32;
-  const auto tile = static_cast<double>(t.mc * t.nc * ((p.k + parts - 1) / parts));
+  const int64_t terms = (p.k + parts - 1) / parts;
+  const auto tile = static_cast<double>(t.mc * t.nc * terms);
   double time = static_cast<double>(rounds) * tile * (warps + 4) / warps / choice.rate;
   if (parts > 1) {
     // A launch of 3 us, and parts that are written and read at 16 bytes a clock and multiprocessor.

@@ -18,7 +18,7 @@ constexpr std::string_view kMark = "quern guards\n";
 
 }  // namespace
 
-std::string pack_guarded(std::string cubin, const GuardNotes& notes) {
+std::string pack_guarded(const std::string& cubin, const GuardNotes& notes) {
   const std::string text = to_wire(notes.sites, notes.globals);
   return cubin + text + to_wire(static_cast<uint64_t>(text.size()), notes.limit_ns) +
          std::string(kMark);

@@ -21,7 +21,7 @@ struct GuardNotes {
   uint64_t limit_ns = 60'000'000;
 };
 
-std::string pack_guarded(std::string cubin, const GuardNotes& notes);
+std::string pack_guarded(const std::string& cubin, const GuardNotes& notes);
 /// The same image with another limit; an image without guards stays as it is.
 std::string with_guard_limit(std::string image, uint64_t limit_ns);
 /// Nothing for an image without guards.

@@ -136,12 +136,12 @@ Result<std::string> guarded(const Setup& setup, const GuardRequest& request,
     QUERN_ASSIGN(assembler, PtxAssembler::open(request.linker));
   }
   QUERN_ASSIGN(GuardedPtx made, guard_ptx(request.ptx));
-  QUERN_ASSIGN(std::string cubin,
+  QUERN_ASSIGN(const std::string cubin,
                assembler->assemble(made.text, option->substr(kArchitecture.size())));
   GuardNotes notes;
   notes.sites = std::move(made.sites);
   notes.globals = std::move(made.globals);
-  return pack_guarded(std::move(cubin), notes);
+  return pack_guarded(cubin, notes);
 }
 
 NvrtcReply answer_guard(const Setup& setup, const GuardRequest& request,
