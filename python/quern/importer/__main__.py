@@ -116,7 +116,29 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
             return row
         if check:
             verify_fitness(row, path, task.text, binary)
+            if row["fit"] is False:
+                try_larger(row, path, lambda: converter.convert(explicit) if converter.grow()
+                           else None, binary)
     return {**row, "status": "imported"}
+
+
+def try_larger(row: Row, path: pathlib.Path, convert: Any, binary: Any) -> None:
+    """Tries wrong kernels at larger sizes: statistics of two values make rounding errors as large
+    as results, those of many do not. What does not help is not kept."""
+    from quern.importer.check import disagreement
+
+    before, larger = path.read_text(), convert()
+    if larger is None:
+        return
+    save(path, larger.text)
+    again: Row = {}
+    if not binary.refusal(path) and not disagreement(larger, path, binary):
+        verify_fitness(again, path, larger.text, binary)
+    if not again.get("fit"):
+        save(path, before)
+        return
+    row.pop("redrawn", None)
+    row.update(again, reason="", sizes=dict(larger.sets))
 
 
 def refused(item: Item) -> Row:

@@ -30,6 +30,7 @@ from quern.importer.writer import Writer, stays_whole
 assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_reduce, ops_resample, ops_shape))
 
 
+GROWTH = 9  # of the smallest sizes, where wrong kernels pass at them
 OTHER_GRAPHS = 3  # at so many values of a number, it is none that may vary
 
 
@@ -129,6 +130,21 @@ class Converter:
             cpu = fitting(self.module, self.full, free, tiny, usable)
         self.chosen[tuple(free)] = tiny, cpu
         return tiny, cpu
+
+    def grow(self) -> bool:
+        """Takes for `tiny` sizes `GROWTH` times as large, one after the other, as far as the module
+        runs there; the next `convert` uses them. False where none can grow."""
+        assert self.varied is not None
+        grew = False
+        for free, (tiny, cpu) in list(self.chosen.items()):
+            values = dict(tiny)
+            for name in free:
+                larger = {**values, name: min(self.full[name], GROWTH * values[name])}
+                if larger != values and runs(self.module, larger, strict=False) and \
+                        self._also(list(free), self.varied, [larger]) is not None:
+                    values, grew = larger, True
+            self.chosen[free] = values, cpu
+        return grew
 
     def _varied(self) -> dict[str, Trace]:
         """For each number that may vary, a trace in which it alone does."""

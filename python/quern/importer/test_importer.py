@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 from quern.importer import convert, samples  # noqa: E402
-from quern.importer.__main__ import verify_fitness  # noqa: E402
+from quern.importer.__main__ import try_larger, verify_fitness  # noqa: E402
 from quern.importer.check import Binary, disagreement  # noqa: E402
 from quern.importer.convert import Converter  # noqa: E402
 from quern.importer.source import Item  # noqa: E402
@@ -178,6 +178,44 @@ def test_writing_a_task_once_more_traces_nothing_again(monkeypatch):
     once = len(traced)
     converter.convert(explicit=True)
     assert len(traced) == once > 1
+
+
+def test_small_sizes_grow_as_far_as_the_published_ones():
+    converter = Converter(Item("sample", module("x @ x.T", "torch.rand(n, c)"), origin="test"))
+    before = converter.convert().sets
+    assert converter.grow()
+    after = converter.convert().sets
+    assert after["tiny"] == {name: min(before["full"][name], convert.GROWTH * small)
+                             for name, small in before["tiny"].items()}
+    while converter.grow():
+        pass
+    assert converter.convert().sets["tiny"] == before["full"]
+
+
+def test_larger_sizes_are_kept_where_they_tell_wrong_kernels(tmp_path):
+    converter = Converter(Item("sample", module("x @ x.T", "torch.rand(n, c)"), origin="test"))
+    path, row = tmp_path / "sample.task", {"fit": False, "reason": "unfit", "redrawn": True}
+
+    class Referee:
+        caught = False
+
+        def refusal(self, path):
+            return "" if self.caught else "refused"
+
+        def compute(self, path, size, inputs):
+            return (inputs[0].double() @ inputs[0].double().T).flatten()
+
+        def wrong_kernels_accepted(self, path):
+            return []
+
+    path.write_text(converter.convert().text)
+    small = path.read_text()
+    try_larger(row, path, lambda: converter.convert() if converter.grow() else None, Referee())
+    assert path.read_text() == small and row["fit"] is False
+    Referee.caught = True
+    try_larger(row, path, converter.convert, Referee())
+    assert path.read_text() != small and row["fit"] and not row["reason"]
+    assert row["sizes"]["tiny"] == {"n": 8, "c": 12} and "redrawn" not in row
 
 
 def test_a_check_of_wrong_kernels_that_takes_too_long_is_said(tmp_path):
