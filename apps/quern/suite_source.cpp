@@ -66,7 +66,9 @@ SuiteTask imported_task(const Json& row) {
   task.path = row.value("path", "");
   const std::string& file = task.path.empty() ? task.module : task.path;
   task.name = file.empty() ? task.alias : fs::path(file).stem().string();
+  const bool nothing = task.module.empty() && task.path.empty();
   if (status == "unsupported") task.unsupported = reason;
+  if (nothing && status == "failed") task.unsupported = status + ": " + reason;
   const bool unfit = row.contains("fit") && row["fit"] == false;
   if (status == "imported" && !unfit) return task;
   task.path.clear();
