@@ -15,6 +15,7 @@
 #include "device/cuda/counters.h"
 #include "device/cuda/cuda_compiler.h"
 #include "device/cuda/cuda_source.h"
+#include "device/cuda/ptx_assembler.h"
 #include "device/cuda/referee.h"
 #include "device/cuda/sass.h"
 #include "device_wiring.h"
@@ -88,8 +89,7 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
   cuda::CompilePoolOptions options;
   QUERN_ASSIGN(options.library, cuda::find_nvrtc("", python_environments(context)));
   options.cache_dir = context.cache_directory + "/cuda";
-  options.linker = cuda::find_cuda_library("libnvJitLink.so.1[23]", options.library.path,
-                                           python_environments(context));
+  options.linker = cuda::find_nvjitlink(options.library.path, python_environments(context));
   options.workers = workers;
   options.prelude = cuda_prelude();
   if (!architecture.empty()) {
@@ -120,8 +120,7 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.worker.scratch_dir = context.cache_directory + "/workers";
   QUERN_ASSIGN(device.worker.kernels, kernels_file(*pool, context.cache_directory + "/cuda"));
   if (auto library = cuda::find_nvrtc("", python_environments(context))) {
-    device.library =
-        cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context));
+    device.library = cuda::find_cublas(library->path, python_environments(context));
     device.counters = cuda::find_cupti(library->path, python_environments(context));
   }
   device.spares = 3;
@@ -187,14 +186,11 @@ std::vector<CudaFinding> cuda_findings(const Context& context) {
     list.push_back({name, !path.empty(), path.empty() ? std::string("not found: ") + without : path,
                     "it comes with CUDA toolkits and with the Python package torch"});
   };
-  found(
-      "nvjitlink",
-      cuda::find_cuda_library("libnvJitLink.so.1[23]", library->path, python_environments(context)),
-      "candidates run without guards (docs/cuda.md)");
+  found("nvjitlink", cuda::find_nvjitlink(library->path, python_environments(context)),
+        "candidates run without guards (docs/cuda.md)");
   found("cupti", cuda::find_cupti(library->path, python_environments(context)),
         "quern profile does without hardware counters");
-  found("cublas",
-        cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context)),
+  found("cublas", cuda::find_cublas(library->path, python_environments(context)),
         "matrix products have no baseline but the naive lowering");
   return list;
 }

@@ -12,8 +12,8 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "device/cpu/testing.h"
-#include "device/cuda/blas.h"
 #include "device/cuda/guard_image.h"
+#include "device/cuda/ptx_assembler.h"
 
 namespace quern::cuda {
 namespace {
@@ -76,7 +76,7 @@ class CompilePoolTest : public testing::Test {
 };
 
 TEST_F(CompilePoolTest, BuildsGuardsFromWhatAKernelWasMadeOf) {
-  options_.linker = find_cuda_library("libnvJitLink.so.1[23]", options_.library.path, {});
+  options_.linker = find_nvjitlink(options_.library.path, {});
   if (options_.linker.empty()) GTEST_SKIP() << "there is no nvJitLink here";
   auto pool = make();
   ASSERT_TRUE(pool);
