@@ -112,7 +112,8 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   QUERN_ASSIGN(const std::vector<cuda::GpuProperties> gpus, gpus_at(devices));
   const cuda::GpuProperties& gpu = gpus.front();
   const int cores = available_processors();
-  const int compilers = std::max(1, cores - 2);
+  // A device keeps a thread of ours and its worker busy.
+  const int compilers = std::max(1, cores - 2 * static_cast<int>(gpus.size()));
   QUERN_ASSIGN(std::unique_ptr<cuda::CompilePool> pool,
                make_compile_pool(context, gpu.architecture(), compilers));
   DeviceEvaluator::Options device;
