@@ -87,7 +87,8 @@ CompilerOptions compiler_options(const Context& context, const std::string& comp
   options.cache_dir = context.cache_directory;
   options.compiler = compiler;
   options.prelude = cpu_prelude();
-  options.headers = {{"quern_gemm.h", std::string(gemm_prelude())}};
+  options.headers = {{"quern_gemm.h", std::string(gemm_prelude())},
+                     {"quern_recurrence.h", std::string(recurrence_prelude())}};
   options.threads = available_processors();
   // What is ours may take so long: the oracle of a deep network is a large source.
   options.deadline_s = 600;
