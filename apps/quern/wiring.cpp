@@ -15,6 +15,7 @@
 #include "device/cpu/toolchain.h"
 #include "device_wiring.h"
 #include "evaluate/local_evaluator.h"
+#include "interrupt.h"
 #include "ir/counts.h"
 #include "propose/rules_source.h"
 #include "search/recipe_proposer.h"
@@ -112,6 +113,7 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
                                                   const RunOptions& options,
                                                   const std::string& devices,
                                                   const std::string& guard) {
+  const NothingToSave preparing;
   QUERN_ASSIGN(const std::vector<int> numbers, device_numbers(devices, options));
   if (pretends(options)) return make_pretender(options);
   if (options.clock != "steady" && options.clock != "simulated") {
