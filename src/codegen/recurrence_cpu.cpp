@@ -9,6 +9,7 @@
 #include "codegen/group.h"
 #include "codegen/lines.h"
 #include "codegen/point.h"
+#include "codegen/recurrence_memory.h"
 #include "codegen/row.h"
 #include "ir/recurrence.h"
 
@@ -35,12 +36,10 @@ class RecurrencePrinter {
       if (each.holds(group.root)) recurrence_ = each;
     }
     stored_ = group_writes(program, group);
-    for (int s = recurrence_.first; s <= recurrence_.last; ++s) {
-      if (cycles(s)) cycled_.push_back(program.statements[static_cast<size_t>(s)].name);
-    }
+    memory_.emplace(program, recurrence_, stored_);
     for (int s = recurrence_.first; s <= recurrence_.last; ++s) {
       Statement member = program.statements[static_cast<size_t>(s)];
-      member.body = guarded(member.body);
+      member.body = memory_->guarded(member.body);
       members_.push_back(std::move(member));
       products_.push_back(product_of(members_.back()));
     }
@@ -66,10 +65,10 @@ class RecurrencePrinter {
     out_.add("for (int64_t step = 0; step < steps; ++step) {");
     out_.add(fmt::format("const int64_t {} = {};", axis_id(recurrence_.axis),
                          recurrence_.backwards ? "steps - 1 - step" : "step"));
-    for (int64_t back = 0; back <= recurrence_.reach && !cycled_.empty(); ++back) {
+    for (int64_t back = 0; back <= recurrence_.reach && memory_->cycles(); ++back) {
       out_.add(fmt::format("[[maybe_unused]] const int64_t {} = q_mod({} {} {}, {});",
-                           axis_id(slot(back)), axis_id(recurrence_.axis),
-                           recurrence_.backwards ? '+' : '-', back, slots()));
+                           axis_id(RecurrenceMemory::slot(back)), axis_id(recurrence_.axis),
+                           recurrence_.backwards ? '+' : '-', back, memory_->slots()));
     }
     for (size_t run = 0, m = 0; run < ends.size(); ++run) {
       for (; m < ends[run]; ++m) print_member(m, run);
@@ -84,37 +83,6 @@ class RecurrencePrinter {
  private:
   const Axis& step_axis() const {
     return members_[0].axes[static_cast<size_t>(recurrence_.positions[0])];
-  }
-
-  // What only the recurrence reads is kept for as many steps as a read reaches back: memory that
-  // stays in the caches. Threads are less than a step apart, so one step more is room enough.
-  int64_t slots() const { return recurrence_.reach + 2; }
-  /// The axis that stands for the place of an earlier step among those kept.
-  static std::string slot(int64_t back) { return fmt::format("0s{}", back); }
-
-  bool is_cycled(const std::string& tensor) const {
-    return std::ranges::find(cycled_, tensor) != cycled_.end();
-  }
-
-  bool cycles(int statement) const;
-  Expr guarded(const Expr& in) const;
-
-  /// Extents of a tensor in memory, and the indices of an element there.
-  std::vector<IntExpr> memory_shape(const std::string& tensor) const {
-    std::vector<IntExpr> shape = program_.shape_of(tensor);
-    if (is_cycled(tensor)) shape[step_place(tensor)] = ir::int_constant(slots());
-    return shape;
-  }
-  std::vector<IntExpr> memory_indices(const std::string& tensor,
-                                      std::vector<IntExpr> indices) const {
-    if (!is_cycled(tensor)) return indices;
-    IntExpr& step = indices[step_place(tensor)];
-    const int64_t offset = ir::offset_along(step, recurrence_.axis).value_or(0);
-    step = ir::int_axis(slot(offset < 0 ? -offset : offset));
-    return indices;
-  }
-  size_t step_place(const std::string& tensor) const {
-    return static_cast<size_t>(recurrence_.position(program_.statement_index(tensor)));
   }
 
   /// The axes of a statement but that of the steps.
@@ -178,11 +146,11 @@ class RecurrencePrinter {
     for (size_t m = 0; m < members_.size(); ++m) {
       const Statement& member = members_[m];
       if (std::ranges::find(stored_, member.name) == stored_.end()) {
-        std::vector<Axis> axes = member.axes;
-        if (is_cycled(member.name)) {
-          axes[step_place(member.name)].extent = ir::int_constant(slots());
+        std::string floats = "int64_t{1}";
+        for (const IntExpr& extent : memory_->shape(member.name)) {
+          floats += " * " + c_int(program_, extent);
         }
-        pieces.emplace_back(tensor_id(member.name), product(axes));
+        pieces.emplace_back(tensor_id(member.name), std::move(floats));
       }
       if (!products_[m]) continue;
       const std::string terms = product(member.reduce_axes);
@@ -253,8 +221,8 @@ class RecurrencePrinter {
       Place place;
       place.text = tensor_id(load.name);
       place.type = program_.type_of(load.name);
-      place.shape = memory_shape(load.name);
-      place.indices = memory_indices(load.name, load.indices);
+      place.shape = memory_->shape(load.name);
+      place.indices = memory_->indices(load.name, load.indices);
       return place;
     };
     return PointPrinter(program_, lane, has_guarding_select(program_, statement), resolve);
@@ -309,17 +277,17 @@ class RecurrencePrinter {
   std::vector<IntExpr> own_indices(const Statement& statement) const {
     std::vector<IntExpr> indices;
     for (const Axis& axis : statement.axes) indices.push_back(ir::int_axis(axis.name));
-    return memory_indices(statement.name, std::move(indices));
+    return memory_->indices(statement.name, std::move(indices));
   }
 
   std::string offset(const Statement& statement) const {
-    return c_offset(program_, memory_shape(statement.name), own_indices(statement));
+    return c_offset(program_, memory_->shape(statement.name), own_indices(statement));
   }
 
   /// The distance in memory between neighbours along the last point axis.
   std::string stride(const Statement& statement, const std::string& lane) const {
     const auto found =
-        coefficient(flat_offset(memory_shape(statement.name), own_indices(statement)), lane);
+        coefficient(flat_offset(memory_->shape(statement.name), own_indices(statement)), lane);
     return c_int(program_, found ? *found : ir::int_constant(1));
   }
 
@@ -345,55 +313,11 @@ class RecurrencePrinter {
   int number_;
   ir::Recurrence recurrence_;
   std::vector<Statement> members_;
-  std::vector<std::string> cycled_;  ///< tensors of which some steps are kept
+  std::optional<RecurrenceMemory> memory_;
   std::vector<std::optional<Product>> products_;
   std::vector<std::string> stored_;
   Lines out_;
 };
-
-bool whole_axis(const Statement& reader, const IntExpr& index, const Axis& of) {
-  for (const auto* axes : {&reader.axes, &reader.reduce_axes}) {
-    for (const Axis& axis : *axes) {
-      if (index == ir::int_axis(axis.name) && axis.extent == of.extent) return true;
-    }
-  }
-  return false;
-}
-
-/// Whether a statement is kept for some steps only: nobody else reads it, and every read with an
-/// `else` leaves it along the steps alone.
-bool RecurrencePrinter::cycles(int statement) const {
-  constexpr int64_t kMostSlots = 16;
-  const Statement& made = program_.statements[static_cast<size_t>(statement)];
-  if (std::ranges::find(stored_, made.name) != stored_.end() || slots() > kMostSlots) return false;
-  const auto place = static_cast<size_t>(recurrence_.position(statement));
-  for (int s = recurrence_.first; s <= recurrence_.last; ++s) {
-    const Statement& reader = program_.statements[static_cast<size_t>(s)];
-    for (const Expr* load : ir::loads_of(reader.body)) {
-      if (load->name != made.name || load->args.empty()) continue;
-      for (size_t d = 0; d < load->indices.size(); ++d) {
-        if (d != place && !whole_axis(reader, load->indices[d], made.axes[d])) return false;
-      }
-    }
-  }
-  return true;
-}
-
-/// The expression with `else` of cycled tensors as selections by step: places are always inside.
-Expr RecurrencePrinter::guarded(const Expr& in) const {
-  Expr out = in;
-  for (Expr& arg : out.args) arg = guarded(arg);
-  if (out.kind != Expr::Kind::kLoad || out.args.empty() || !is_cycled(out.name)) return out;
-  const size_t place = step_place(out.name);
-  const Expr step = ir::index_value(out.indices[place]);
-  Expr inside =
-      recurrence_.backwards
-          ? ir::apply(ir::Op::kLt, {step, ir::index_value(program_.shape_of(out.name)[place])})
-          : ir::apply(ir::Op::kGe, {step, ir::constant(0)});
-  Expr otherwise = std::move(out.args[0]);
-  out.args.clear();
-  return ir::apply(ir::Op::kSelect, {std::move(inside), std::move(out), std::move(otherwise)});
-}
 
 std::optional<Product> RecurrencePrinter::product_of(const Statement& s) const {
   const std::vector<Axis> points = points_of(s);
