@@ -18,13 +18,14 @@ from quern.importer import (
     ops_resample,
     ops_shape,
 )
+from quern.importer.call import stays_whole
 from quern.importer.dims import Frozen
 from quern.importer.distributions import SAMPLED, sampled
 from quern.importer.names import RESERVED, task_name
 from quern.importer.sizes import Values, fitting, other_values, shrunk
 from quern.importer.source import BadModule, Item, Literals, Module, without_grad_modes
 from quern.importer.trace import Trace, Untraceable, runs, trace
-from quern.importer.writer import Writer, stays_whole
+from quern.importer.writer import Writer
 
 # They register themselves.
 assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_reduce, ops_resample, ops_shape))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import Dim, combine
 from quern.importer.recorder import Untraceable
-from quern.importer.values import Val, plus, wrap
-from quern.importer.writer import Call, handles, stretched
+from quern.importer.values import Val, plus, stretched, wrap
 
 
 def multiply(call: Call, a: Val, b: Val, finish: str = "{0}", others: Sequence[Val] = ()) -> Val:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import real_text
 from quern.importer.recorder import Untraceable
-from quern.importer.values import Val
-from quern.importer.writer import Call, handles, stretched
+from quern.importer.values import Val, stretched
 
 OPERATORS = {"sum", "mean", "prod", "max", "min"}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import Dim, combine
-from quern.importer.values import Val, plus, wrap
-from quern.importer.writer import Call, handles, stretched
+from quern.importer.values import Val, plus, stretched, wrap
 
 
 @handles("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze",

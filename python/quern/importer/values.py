@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from quern.importer.dims import Dim
+from quern.importer.dims import Dim, real_text
 
 Reader = Callable[[Sequence[str]], str]
 
@@ -151,3 +151,37 @@ def _split(old: Sequence[Dim], new: Sequence[tuple[str, Dim]]) -> list[str]:
         after = dim.text if not after else f"{dim.inner} * {wrap(after)}"
     texts = iter(reversed(made))
     return ["0" if d.constant == 1 else next(texts) for d in old]
+
+
+def stretched(val: Val, shape: Sequence[Dim], at: Sequence[str]) -> list[str]:
+    """Indices of an operand aligned at the last axis; an extent of 1 stretches."""
+    offset = len(shape) - val.rank
+    return ["0" if dim.constant == 1 else at[offset + d] for d, dim in enumerate(val.shape)]
+
+
+def filled(shape: list[Dim], text: str, kind: str) -> Val:
+    if kind == "b":
+        truth = "0 < 1" if text not in ("0",) else "1 < 0"
+        return Val(shape, kind, condition=lambda at: truth)
+    return Val(shape, kind, reader=lambda at: text, indexer=(lambda at: text) if kind == "i"
+               else None)
+
+
+def number_val(text: str, kind: str) -> Val:
+    return filled([], text, kind)
+
+
+def listed(shape: list[Dim], values: list[float], kind: str) -> Val:
+    """A small table, as nested selections over the place in row-major order."""
+    def reader(at: Sequence[str]) -> str:
+        linear = ""
+        for text, dim in zip(at, shape, strict=True):
+            linear = text if not linear else f"({linear}) * {dim.inner} + {text}"
+        made = real_text(values[-1])
+        for place in range(len(values) - 2, -1, -1):
+            made = f"select({linear} == {place}, {real_text(values[place])}, {made})"
+        return made
+
+    if kind == "b":
+        return Val(shape, kind, condition=lambda at: f"{reader(at)} != 0")
+    return Val(shape, kind, reader=reader)
