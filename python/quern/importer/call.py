@@ -33,8 +33,8 @@ def base_name(op: Any) -> str:
 
 def stays_whole(op: Any) -> bool:
     """Whether an operation of the graph is written as it is, not taken apart first."""
-    return hasattr(op, "_schema") and op._schema.name.startswith("aten::") and \
-        base_name(op) in HANDLERS
+    return hasattr(op, "_schema") and base_name(op) in HANDLERS and \
+        op._schema.name.startswith(("aten::", "quern::"))
 
 
 class Call:

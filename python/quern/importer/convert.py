@@ -14,6 +14,7 @@ from quern.importer import (
     ops_index,
     ops_loss,
     ops_pointwise,
+    ops_recurrent,
     ops_reduce,
     ops_resample,
     ops_shape,
@@ -28,7 +29,8 @@ from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import Writer
 
 # They register themselves.
-assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_reduce, ops_resample, ops_shape))
+assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_recurrent, ops_reduce, ops_resample,
+            ops_shape))
 
 
 GROWTH = 9  # of the smallest sizes, where wrong kernels pass at them
@@ -262,10 +264,15 @@ def used_lets(lets: list[tuple[str, str]], body: list[str]) -> list[tuple[str, s
 
 
 def drop_unused(lines: list[str]) -> list[str]:
-    """Without statements that nothing reads."""
-    kept: list[str] = []
-    for line in reversed(lines):
-        name = re.split(r"[\s\[:]", line, maxsplit=1)[0]
-        if line.startswith("output ") or any(re.search(rf"\b{name}\b", k) for k in kept):
-            kept.append(line)
-    return kept[::-1]
+    """Without statements that nothing reads. Those of a recurrence read one another."""
+    names = [re.split(r"[\s\[:]", line.removeprefix("output "), maxsplit=1)[0] for line in lines]
+    place = {name: at for at, name in enumerate(names)}
+    kept = {at for at, line in enumerate(lines) if line.startswith("output ")}
+    todo = list(kept)
+    while todo:
+        for word in re.findall(r"\w+", lines[todo.pop()]):
+            at = place.get(word)
+            if at is not None and at not in kept:
+                kept.add(at)
+                todo.append(at)
+    return [lines[at] for at in sorted(kept)]

@@ -16,10 +16,8 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from quern.importer.recorder import Recorder, Untraceable
+from quern.importer.recurrent import kept_whole
 from quern.importer.source import Module
-
-RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
-MOST_STEPS = 32  # of recurrence that are unrolled
 
 
 @dataclasses.dataclass
@@ -69,7 +67,7 @@ def build_fake(module: Module, values: dict[str, int]) -> tuple[Any, list[Any], 
             if isinstance(value, torch.Tensor):
                 delattr(part, name)
                 part.register_buffer(name, value)
-    return model, inputs, recorder, fake
+    return model, inputs, recorder, kept_whole(fake)
 
 
 class _NothingDegenerate(TorchDispatchMode):
@@ -97,28 +95,11 @@ def runs(module: Module, values: dict[str, int], strict: bool = True) -> bool:
     return True
 
 
-def _refuse_long_recurrence(call: Any) -> None:
-    """Unrolled, every step is some twenty statements."""
-    name = call.target._schema.name.split("::")[-1]
-    if name not in RECURRENT:
-        return
-    bound = dict(zip((a.name for a in call.target._schema.arguments), call.args, strict=False))
-    shape = bound["input"].meta["val"].shape
-    layers, both = bound.get("num_layers", 1), bound.get("bidirectional", False)
-    steps = int(shape[1 if bound.get("batch_first", False) else 0])
-    if steps * layers * (2 if both else 1) > MOST_STEPS:
-        raise Untraceable(f"{name} recurs over {steps} steps in {layers} layers"
-                          f"{', both ways' if both else ''}: the task language has no recurrence, "
-                          f"and at most {MOST_STEPS} steps are unrolled")
-
-
 def _program(model: Any, inputs: list[Any], keep: Any) -> Any:
     program = torch.export.export(model, tuple(inputs), strict=False)
     calls = [node for node in program.graph.nodes if node.op == "call_function"
              and hasattr(node.target, "_schema")
              and not str(node.args[:1]).endswith("num_batches_tracked,)")]
-    for call in calls:
-        _refuse_long_recurrence(call)
     if any(not keep(n.target) or n.target._schema.is_mutable for n in calls):
         table = torch.export.default_decompositions()
         for op in list(table):
