@@ -10,11 +10,14 @@ import torch
 
 from quern.importer.dims import Dim, Frozen
 from quern.importer.recorder import Made, Untraceable
-from quern.importer.values import Val
+from quern.importer.rolling import AllSteps, AtStep, Step
+from quern.importer.values import Steps, Val
 
 if TYPE_CHECKING:
     from quern.importer.writer import Writer
 
+TENSORS = (torch.fx.Node, torch.Tensor, Made, AtStep)
+STEPPED = {"index", "start", "end", "other"}  # arguments that may move with a loop's steps
 Handler = Callable[["Call"], Any]
 HANDLERS: dict[str, Handler] = {}
 
@@ -52,6 +55,8 @@ class Call:
             self.bound[arg.name] = [
                 a[place] if place < len(a) else k.get(arg.name, default)
                 for a, k in zip(args, kwargs, strict=True)]
+            if arg.name not in STEPPED and _moves(self.bound[arg.name][0]):
+                raise Untraceable(f"{arg.name} of {op} moves with the steps of a loop")
 
     def raw(self, name: str, default: Any = None) -> Any:
         """An argument that must not depend on sizes."""
@@ -77,17 +82,27 @@ class Call:
         return self.val(name) if self.has(name) else None
 
     def vals(self, name: str) -> list[Val]:
+        made = self.items(name)
+        if any(isinstance(one, Steps) for one in made):
+            raise Untraceable(f"{self.op}: `{name}` is what all steps of a loop made")
+        return made  # type: ignore[return-value]
+
+    def items(self, name: str) -> list[Val | Steps]:
+        """Tensors of a list; all steps of a loop count as one."""
         lists = self.bound[name]
-        return [self.writer.value([one[i] for one in lists]) for i in range(len(lists[0]))]
+        return [self.writer.all_steps(lists[0][i]) if isinstance(lists[0][i], AllSteps) else
+                self.writer.value([one[i] for one in lists]) for i in range(len(lists[0]))]
 
     def is_tensor(self, name: str) -> bool:
-        return isinstance(self.bound[name][0], (torch.fx.Node, torch.Tensor, Made))
+        return isinstance(self.bound[name][0], TENSORS)
 
     def operand(self, name: str, near: Sequence[Dim] = ()) -> Val | str:
         """A tensor, or a number as text."""
         if self.is_tensor(name):
             return self.val(name)
         values = self.bound[name]
+        if isinstance(values[0], Step):
+            return f"index({self.writer.at_time(values)})"
         if isinstance(values[0], bool):
             return str(int(self.raw(name)))
         return self.writer.fitter.number([float(v) for v in values], f"{name} of {self.op}",
@@ -96,7 +111,7 @@ class Call:
     def near(self) -> list[Dim]:
         dims: list[Dim] = []
         for values in self.bound.values():
-            if isinstance(values[0], (torch.fx.Node, torch.Tensor, Made)):
+            if isinstance(values[0], TENSORS):
                 made = self.writer.value(values)
                 if isinstance(made, Val):
                     dims += made.shape
@@ -140,6 +155,12 @@ class Call:
         out = self.outs[0]
         dtype = (out[0] if isinstance(out, (tuple, list)) else out).dtype
         return kind_of(torch.float32 if self.table and dtype == torch.float64 else dtype)
+
+
+def _moves(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_moves(one) for one in value)
+    return isinstance(value, Step)
 
 
 def kind_of(dtype: torch.dtype) -> str:

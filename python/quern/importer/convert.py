@@ -29,12 +29,13 @@ from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import Writer
 
 # They register themselves.
-assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_recurrent, ops_reduce, ops_resample,
-            ops_shape))
+assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_recurrent, ops_reduce,
+            ops_resample, ops_shape))
 
 
 GROWTH = 9  # of the smallest sizes, where wrong kernels pass at them
 OTHER_GRAPHS = 3  # at so many values of a number, it is none that may vary
+MOST_UNROLLED = 1500  # operations of loops over time that are written out where they must be
 
 
 @dataclasses.dataclass
@@ -63,13 +64,26 @@ class Converter:
         self.cache: dict[tuple[int, ...], Trace | None] = {}
         self.varied: dict[str, Trace] | None = None
         self.chosen: dict[tuple[str, ...], tuple[Values, Values]] = {}  # tiny and cpu, by sizes
+        self.roll = True  # loops over time become recurrences
+
+    def unroll(self) -> bool:
+        """Writes loops over time step by step from now on; false where there are none, or where
+        that takes too many statements."""
+        loops = self.base.loops if self.base is not None else []
+        if not loops or sum(one.count * len(one.body) for one in loops) > MOST_UNROLLED:
+            return False
+        self.roll, self.base, self.varied = False, None, None
+        self.cache.clear()
+        self.chosen.clear()
+        return True
 
     def at(self, values: Values) -> Trace | None:
         """The trace at these sizes, where the graph there is the same."""
         key = tuple(values[n] for n in self.full)
         if key not in self.cache:
             try:
-                made: Trace | None = trace(self.module, values, stays_whole, self.training)
+                made: Trace | None = trace(self.module, values, stays_whole, self.training,
+                                           self.roll)
             except Exception:  # noqa: BLE001  anything a module may raise
                 made = None
             if made is not None and self.base is not None and \
@@ -86,14 +100,19 @@ class Converter:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return self._convert()
+                try:
+                    return self._convert()
+                except Untraceable:
+                    if not self.unroll():
+                        raise
+                    return self._convert()
         finally:
             logging.disable(level)
 
     def _convert(self) -> Task:
         try:
             if self.base is None:
-                self.base = trace(self.module, self.full, stays_whole, self.training)
+                self.base = trace(self.module, self.full, stays_whole, self.training, self.roll)
         except (BadModule, Untraceable):
             raise
         except Exception as error:  # noqa: BLE001  anything a module may raise

@@ -23,6 +23,7 @@ class Val:
     condition: Reader | None = None  # of a truth: its text as a condition
     base: Val | None = None  # a reshape of `base`, in the order of its elements
     wide: bool = False  # whole numbers of 64 bits
+    whole: str = ""  # where this is one step of a loop: the tensor of all steps
 
     @property
     def rank(self) -> int:
@@ -70,6 +71,21 @@ class Val:
         if self.condition is not None:
             made.condition = lambda at: self.condition(places(at))  # type: ignore[misc]
         return made
+
+
+@dataclasses.dataclass
+class Steps:
+    """What all steps of a loop made: a tensor whose first axis is time."""
+
+    val: Val
+    backwards: bool
+
+    @property
+    def count(self) -> Dim:
+        return self.val.shape[0]
+
+    def time(self, at: str) -> str:
+        return f"{self.count.inner} - 1 - {wrap(at)}" if self.backwards else at
 
 
 def wrap(text: str) -> str:

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from quern.importer import distributions
+from quern.importer import distributions, loops
 from quern.importer.call import HANDLERS, Call, base_name, kind_of
 from quern.importer.dims import Dim, Fitter, product
 from quern.importer.names import LETTERS, RESERVED
 from quern.importer.recorder import Made, Untraceable, functional
+from quern.importer.rolling import AllSteps, AtStep, Loop, Step
 from quern.importer.trace import Trace
 from quern.importer.values import (
+    Steps,
     Val,
     filled,
     listed,
@@ -46,6 +48,9 @@ class Writer:
         self.notes: list[str] = []
         self.convolves = False
         self.last_output = -1
+        self.time: loops.Time | None = None  # of the loop whose body is being written
+        self.stepped: dict[tuple[int, int], Val] = {}  # what loops made: time is the first axis
+        self.carried: dict[str, str] = {}  # names of values that a loop carries, once known
 
     # Names and extents.
     def fresh(self, wish: str) -> str:
@@ -72,6 +77,7 @@ class Writer:
         return made
 
     def axes(self, count: int, avoid: Sequence[str] = ()) -> list[str]:
+        avoid = [*avoid, self.time.axis] if self.time else avoid
         free = [a for a in LETTERS if a not in self.size_names and a not in avoid]
         return (free + [f"a{n}" for n in range(40)])[:count]
 
@@ -82,6 +88,8 @@ class Writer:
         name = self.fresh(wish if wish not in self.taken else wish + "_0")
         at = self.axes(len(shape), avoid)
         text = body(at)
+        if self.time:
+            return self.time.statement(self, name, at, shape, text, kind)
         parts = [a if self._implied(a, dim, text) else f"{a} < {dim.text}"
                  for a, dim in zip(at, shape, strict=True)]
         head = name + (" : i64" if kind == "i" else " : i32" if kind == "b" else "")
@@ -125,12 +133,16 @@ class Writer:
     def operator(self, call: Call, text: str, shape: list[Dim] | None = None,
                  kind: str = "f") -> Val:
         """Defines a tensor by a named operator."""
+        if self.time:
+            raise Untraceable(f"{call.op} in a loop over time has no form yet")
         wish = call.name if call.name not in self.taken else f"{call.name}_0"
         name = self.fresh(wish)
         return self.line(name, f"{name} = {text}", shape or call.out_shape(), kind)
 
     def tensor(self, val: Val, wish: str = "copy") -> str:
         """The name of a tensor, which gets a statement of its own where it is a view."""
+        if val.name is None and self.time:
+            raise Untraceable("an operation in a loop over time that takes whole tensors")
         if val.name is None:
             made = self.statement(wish, val.shape, val.read, val.kind)
             val.name, val.kind = made.name, "i" if val.kind == "b" else val.kind
@@ -144,7 +156,7 @@ class Writer:
         shape = call.out_shape(which)
         operands = [o.read([]) if isinstance(o, Val) and o.name is None and o.rank == 0 else o
                     for o in operands]
-        plain = kind == "f" and 0 < len(shape) <= 6 and all(
+        plain = kind == "f" and self.time is None and 0 < len(shape) <= 6 and all(
             isinstance(o, str) or (o.name is not None and o.kind == "f") for o in operands)
         tensors = sum(isinstance(o, Val) and o.rank > 0 for o in operands)
         plain = plain and tensors > 0 and (tensors == 1 or not self.explicit)
@@ -177,6 +189,8 @@ class Writer:
         first = args[0]
         if isinstance(first, torch.fx.Node):
             return self.values[first]
+        if isinstance(first, AtStep):
+            return self.at_step(args)
         if isinstance(first, torch.Tensor):
             return self.recorded(args)
         if isinstance(first, Made):
@@ -187,6 +201,23 @@ class Writer:
             return number_val(self.fitter.number([float(a) for a in args], "a number"),
                               "i" if isinstance(first, int) else "f")
         raise Untraceable(f"an argument of kind {type(first).__name__}")
+
+    def at_step(self, args: list[AtStep]) -> Val:
+        """What a loop made in one of its steps."""
+        val = self.stepped[args[0].loop, args[0].place]
+        steps = [one.step for one in args]
+        text = self.at_time(steps) if isinstance(steps[0], Step) else self.fitter.fit(
+            steps, "a step of a loop", [val.shape[0]]).text
+        return val.through(val.shape[1:], lambda at: [text, *at])
+
+    def all_steps(self, made: AllSteps) -> Steps:
+        return Steps(self.stepped[made.loop, made.place], made.backwards)
+
+    def at_time(self, steps: list[Step], extent: Dim | None = None) -> str:
+        """A whole number that moves with the steps of the loop being written, as an index."""
+        if self.time is None or any(s.slope != steps[0].slope for s in steps):
+            raise Untraceable("a number moves with the steps of a loop in no simple way")
+        return self.time.index(self, steps, extent)
 
     def recorded(self, tensors: list[torch.Tensor]) -> Any:
         """A tensor made while the inputs were built, not by the graph."""
@@ -229,6 +260,9 @@ class Writer:
 
     def node(self, nodes: list[Any]) -> None:
         first = nodes[0]
+        if isinstance(first, Loop):
+            loops.write(self, nodes)
+            return
         if first.target.__name__ == "getitem":
             one = self.values[first.args[0]][first.args[1]]
             self.values[first] = one.get() if hasattr(one, "get") else one
@@ -249,7 +283,7 @@ class Writer:
         rows = [t.sources[place] for t in self.traces]
         name, kind, target, tensor = rows[0]
         if kind == "CONSTANT_TENSOR":
-            node = self._placeholder(name)
+            node = self.traces[0].placeholders[name]
             self.values[node] = self.constant(
                 [t.constants[r[2]] for t, r in zip(self.traces, rows, strict=True)])
             return
@@ -261,7 +295,7 @@ class Writer:
         if kind == "BUFFER" and drawn and drawn.startswith("constant") and \
                 "running_" not in str(target):
             drawn = None  # a table that belongs to the operation, such as a mask
-        node = self._placeholder(name)
+        node = self.traces[0].placeholders[name]
         if not isinstance(tensor, torch.Tensor):
             self.values[node] = None
             return
@@ -302,13 +336,6 @@ class Writer:
             val.kind = "i"
         return val
 
-    def _placeholder(self, name: str) -> Any:
-        for node in self.traces[0].nodes or self.traces[0].outputs:
-            for other in node.graph.nodes:
-                if other.op == "placeholder" and other.name == name:
-                    return other
-        raise Untraceable(f"input {name} is not in the graph")
-
     def output(self, val: Any) -> None:
         if isinstance(val, list):
             for one in val:
@@ -329,8 +356,10 @@ class Writer:
             self.source(place)
         for nodes in zip(*[t.nodes for t in self.traces], strict=True):
             self.node(list(nodes))
-        for node in self.traces[0].outputs:
-            self.output(self.values[node])
+        for place, node in enumerate(self.traces[0].outputs):
+            self.output(self.at_step([t.outputs[place] for t in self.traces])
+                        if isinstance(node, AtStep) else self.values[node])
+        self.lines = [loops.named(line, self.carried) for line in self.lines]
         # The module's arguments come first, as its caller gives them.
         order = sorted(range(len(self.inputs)), key=lambda i: self.inputs[i].startswith("param"))
         self.inputs = [self.inputs[i] for i in order]
