@@ -50,6 +50,8 @@ class Writer:
         self.last_output = -1
         self.time: loops.Time | None = None  # of the loop whose body is being written
         self.stepped: dict[tuple[int, int], Val] = {}  # what loops made: time is the first axis
+        # Tensors that loops fill step by step, and their last steps.
+        self.ends: dict[tuple[int, int], tuple[Val, list[int]]] = {}
         self.carried: dict[str, str] = {}  # names of values that a loop carries, once known
 
     # Names and extents.
@@ -204,13 +206,19 @@ class Writer:
 
     def at_step(self, args: list[AtStep]) -> Val:
         """What a loop made in one of its steps."""
-        val = self.stepped[args[0].loop, args[0].place]
-        steps = [one.step for one in args]
+        steps, key = [one.step for one in args], (args[0].loop, args[0].place)
+        if key in self.ends:
+            if steps != self.ends[key][1]:
+                raise Untraceable("a tensor that a loop over time has not yet filled is read")
+            return self.ends[key][0]
+        val = self.stepped[key]
         text = self.at_time(steps) if isinstance(steps[0], Step) else self.fitter.fit(
             steps, "a step of a loop", [val.shape[0]]).text
         return val.through(val.shape[1:], lambda at: [text, *at])
 
     def all_steps(self, made: AllSteps) -> Steps:
+        if (made.loop, made.place) in self.ends:
+            raise Untraceable("a tensor that a loop over time has not yet filled is read")
         return Steps(self.stepped[made.loop, made.place], made.backwards)
 
     def at_time(self, steps: list[Step], extent: Dim | None = None) -> str:
