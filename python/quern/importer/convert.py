@@ -13,6 +13,7 @@ from quern.importer import (
     ops_contract,
     ops_index,
     ops_loss,
+    ops_order,
     ops_pointwise,
     ops_recurrent,
     ops_reduce,
@@ -29,8 +30,8 @@ from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import Writer
 
 # They register themselves.
-assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_recurrent, ops_reduce,
-            ops_resample, ops_shape))
+assert all((ops_contract, ops_index, ops_loss, ops_order, ops_pointwise, ops_recurrent,
+            ops_reduce, ops_resample, ops_shape))
 
 
 GROWTH = 9  # of the smallest sizes, where wrong kernels pass at them
