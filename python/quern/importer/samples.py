@@ -183,6 +183,10 @@ SAMPLES: dict[str, tuple[str, ...]] = {
                         "        for i in range(x.size(1)):\n            s = self.a * s + x[:, i]\n"
                         "            y[:, i] = s * s\n        return y.sum(-1) + s.mean()",
                         "torch.randn(n, h, c)"),
+    "loop_two_steps_back": ("self.a = nn.Parameter(torch.rand(c))",
+                            "s = r = x.new_zeros(n, c)\n        for i in range(x.size(1)):\n"
+                            "            s, r = self.a * s + r + x[:, i], s\n        return s * r",
+                            "torch.randn(n, 9, c)"),
     "cells": ("self.a = nn.LSTMCell(c, 6); self.b = nn.GRUCell(c, 6)",
               "s, m = self.a(x)\n        return s * m + self.b(x, s)", ROWS),
     "positions_as_values": ("pass", "t = torch.arange(w)\n        return x * t.float() + "
