@@ -13,6 +13,7 @@ from quern.importer import (
     ops_contract,
     ops_index,
     ops_loss,
+    ops_order,
     ops_pointwise,
     ops_recurrent,
     ops_reduce,
@@ -29,12 +30,13 @@ from quern.importer.trace import Trace, Untraceable, runs, trace
 from quern.importer.writer import Writer
 
 # They register themselves.
-assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_recurrent, ops_reduce,
-            ops_resample, ops_shape))
+assert all((ops_contract, ops_index, ops_loss, ops_order, ops_pointwise, ops_recurrent,
+            ops_reduce, ops_resample, ops_shape))
 
 
 GROWTH = 9  # of the smallest sizes, where wrong kernels pass at them
 OTHER_GRAPHS = 3  # at so many values of a number, it is none that may vary
+FEW_STEPS = 7  # of a loop over time, while other sizes vary
 MOST_UNROLLED = 1500  # operations of loops over time that are written out where they must be
 
 
@@ -65,6 +67,7 @@ class Converter:
         self.varied: dict[str, Trace] | None = None
         self.chosen: dict[tuple[str, ...], tuple[Values, Values]] = {}  # tiny and cpu, by sizes
         self.roll = True  # loops over time become recurrences
+        self.around: Values = dict(self.full)  # sizes from which one at a time is changed
 
     def unroll(self) -> bool:
         """Writes loops over time step by step from now on; false where there are none, or where
@@ -113,14 +116,19 @@ class Converter:
         try:
             if self.base is None:
                 self.base = trace(self.module, self.full, stays_whole, self.training, self.roll)
+                self.cache[tuple(self.full.values())] = self.base
         except (BadModule, Untraceable):
             raise
         except Exception as error:  # noqa: BLE001  anything a module may raise
             raise Untraceable(f"it cannot be traced: {type(error).__name__}: "
                               f"{str(error).strip().splitlines()[0] if str(error) else ''}"
                               ) from error
+        if self.varied is None:
+            self.around = self._with_few_steps()
         varied = self.varied = self.varied or self._varied()
-        free, writer = self._explained([k for k in self.full if k in varied], varied)
+        # Sizes that loops run over come first: what is tried with few steps takes less long.
+        order = sorted(self.full, key=lambda k: self.around[k] == self.full[k])
+        free, writer = self._explained([k for k in order if k in varied], varied)
         tiny, cpu = self._chosen(free, varied)
         sets = {"full": self.full}
         for name, values in (("cpu", cpu), ("tiny", tiny)):
@@ -168,14 +176,26 @@ class Converter:
             self.chosen[free] = values, cpu
         return grew
 
+    def _with_few_steps(self) -> Values:
+        """The published sizes, but for few steps of the loops over time."""
+        assert self.base is not None
+        values = dict(self.full)
+        counts = {one.count + more for one in self.base.loops for more in (0, 1)}
+        for name, value in self.full.items():
+            fewer = {**values, name: FEW_STEPS}
+            if value in counts and value > FEW_STEPS and runs(self.module, fewer, strict=False) \
+                    and self.at(fewer) is not None:
+                values = fewer
+        return values
+
     def _varied(self) -> dict[str, Trace]:
         """For each number that may vary, a trace in which it alone does."""
         assert self.base is not None
         found = {}
-        for name, value in self.full.items():
+        for name, value in self.around.items():
             others = 0  # graphs that differ: a count of layers or steps always makes another
             for other in other_values(value):
-                values = {**self.full, name: other}
+                values = {**self.around, name: other}
                 if others == OTHER_GRAPHS or not runs(self.module, values, strict=False):
                     continue
                 made = self.at(values)
@@ -187,7 +207,10 @@ class Converter:
 
     def _write(self, free: list[str], varied: dict[str, Trace], more: list[Trace | None]) -> Writer:
         assert self.base is not None
-        traces = [self.base, *(varied[n] for n in free), *(t for t in more if t is not None)]
+        center = self.at(self.around)
+        assert center is not None
+        traces = [self.base, *(varied[n] for n in free), center,
+                  *(t for t in more if t is not None)]
         writer = Writer(traces, free, {n: self._size_name(n, free) for n in free},
                         self.explicit)
         writer.write()
@@ -210,7 +233,8 @@ class Converter:
             try:
                 writer = self._write(free, varied, [])
             except Frozen as frozen:
-                moved = [n for n, v in zip(free, frozen.values[1:]) if v != frozen.values[0]]
+                center = frozen.values[1 + len(free)]
+                moved = [n for n, v in zip(free, frozen.values[1:]) if v != center]
                 if not moved:
                     raise Untraceable(str(frozen)) from frozen
                 free = [n for n in free if n not in moved]

@@ -99,13 +99,13 @@ def extreme(call: Call) -> Any:
     if "dim" not in call.bound:
         return reduced(call, x, list(range(x.rank)), word)
     axis = call.axis("dim", x.rank)
-    value = _Late(lambda: finish(call, reduced(call, x, [axis], word), [axis], x.rank))
-    place = _Late(lambda: finish(call, reduced(call, x, [axis], "arg" + word, kind="i"), [axis],
+    value = Late(lambda: finish(call, reduced(call, x, [axis], word), [axis], x.rank))
+    place = Late(lambda: finish(call, reduced(call, x, [axis], "arg" + word, kind="i"), [axis],
                                  x.rank))
     return value, place
 
 
-class _Late:
+class Late:
     """One of several results, written only where it is used."""
 
     def __init__(self, make: Any) -> None:
@@ -214,7 +214,7 @@ def scan(call: Call) -> Any:
                                                                     f"{x.read(at)}")
     if name in ("cummax", "cummin"):
         # The latest place so far whose element is the extreme of all up to it.
-        return made, _Late(lambda: call.writer.statement(
+        return made, Late(lambda: call.writer.statement(
             call.name + "_at", x.shape, lambda at: f"scan_max[{at[axis]}] select({x.read(at)} == "
             f"{made.read(at)}, {at[axis]}, 0)", "i"))
     return made

@@ -155,6 +155,38 @@ SAMPLES: dict[str, tuple[str, ...]] = {
                   "return self.a(x, x, x, need_weights=False)[0]", "torch.randn(n, h, c)"),
     "transformer": ("self.a = nn.TransformerEncoderLayer(c, 2, dim_feedforward=16, dropout=0.0, "
                     "batch_first=True)", "return self.a(x)", "torch.randn(n, h, c)"),
+    "order": ("pass", "v, i = torch.sort(x, 1, descending=True)\n        w, j = torch.topk(y, 3, "
+              "dim=0, largest=False)\n        return v - i, w + j.float(), x.argsort(0), "
+              "x.median(), y.median(1)[0], y.kthvalue(2, dim=0, keepdim=True)[1]", ROWS, ROWS),
+    "lstm": ("self.a = nn.LSTM(c, 5, 2, batch_first=True, bidirectional=True)",
+             "y, (h, s) = self.a(x)\n        return y, h, s", "torch.randn(n, h, c)"),
+    "projected_lstm": ("self.a = nn.LSTM(c, 7, proj_size=3)",
+                       "y, (h, s) = self.a(x, (y, z))\n        return y, h, s",
+                       "torch.randn(h, n, c)", "torch.randn(1, n, 3)", "torch.randn(1, n, 7)"),
+    "gru_and_rnn": ("self.a = nn.GRU(c, 5, bias=False); self.b = nn.RNN(c, 6, nonlinearity='relu',"
+                    " bidirectional=True)", "return self.a(x, y)[0], self.b(x)[1]",
+                    "torch.randn(h, n, c)", "torch.rand(1, n, 5)"),
+    "loop_of_cells": ("self.a = nn.ModuleList([nn.LSTMCell(c, c), nn.LSTMCell(c, c)])",
+                      "steps = x.unbind(1)\n        for cell in self.a:\n"
+                      "            s, made = (x[:, 0] * 0, x[:, 1]), []\n"
+                      "            for step in steps:\n                s = cell(step, s)\n"
+                      "                made.append(s[0])\n            steps = made\n"
+                      "        return torch.stack(steps, 1)", "torch.randn(n, h, c)"),
+    "loop_backwards": ("self.a = nn.Linear(2 * c, c); self.b = nn.LayerNorm(c)",
+                       "y, s = [], None\n        for i in reversed(range(x.size(1))):\n"
+                       "            s = torch.tanh(x[:, i]) if s is None else torch.softmax(self.b("
+                       "self.a(torch.cat([x[:, i], s], 1))), -1) * i\n"
+                       "            y.insert(0, s[:, None])\n        return torch.cat(y, 1), s",
+                       "torch.randn(n, h, c)"),
+    "loop_that_fills": ("self.a = nn.Parameter(torch.rand(c))",
+                        "y, s = torch.zeros_like(x), x.new_zeros(n, c)\n"
+                        "        for i in range(x.size(1)):\n            s = self.a * s + x[:, i]\n"
+                        "            y[:, i] = s * s\n        return y.sum(-1) + s.mean()",
+                        "torch.randn(n, h, c)"),
+    "loop_two_steps_back": ("self.a = nn.Parameter(torch.rand(c))",
+                            "s = r = x.new_zeros(n, c)\n        for i in range(x.size(1)):\n"
+                            "            s, r = self.a * s + r + x[:, i], s\n        return s * r",
+                            "torch.randn(n, 9, c)"),
     "cells": ("self.a = nn.LSTMCell(c, 6); self.b = nn.GRUCell(c, 6)",
               "s, m = self.a(x)\n        return s * m + self.b(x, s)", ROWS),
     "positions_as_values": ("pass", "t = torch.arange(w)\n        return x * t.float() + "

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from quern.importer import samples  # noqa: E402
 from quern.importer.convert import Converter, drop_unused  # noqa: E402
 from quern.importer.source import Item  # noqa: E402
 from quern.importer.trace import Untraceable  # noqa: E402
@@ -65,3 +66,12 @@ def test_members_of_a_recurrence_stay_where_only_one_of_them_is_read():
     lines = ["g[t] = h[t - 1]", "c[t] = g[t] + c[t - 1]", "h[t] = c[t]", "spare[t] = h[t]",
              "output y[i] = c[i]"]
     assert drop_unused(lines) == [*lines[:3], lines[4]]
+
+
+def test_a_loop_over_time_is_rolled_up_and_a_short_one_is_not():
+    code = samples.source("loop_that_fills")
+    text = Converter(Item("sample", code, origin="test")).convert().text
+    assert "add_1[t < h, i < n, j < c] = mul_2[t, i, j] + x[i, t, j]" in text
+    assert "(add_1[t - 1, i, j] else 0)" in text
+    short = code.replace("x.size(1)", "3")
+    assert "t - 1" not in Converter(Item("sample", short, origin="test")).convert().text

@@ -25,7 +25,6 @@ from quern.importer.values import (
     stretched,
 )
 
-ORDERS = {"sort", "argsort", "topk", "kthvalue", "median", "nanmedian", "mode", "msort"}
 
 
 class Writer:
@@ -279,8 +278,7 @@ class Writer:
         if name in distributions.RANDOM:
             raise Untraceable(f"{name} draws random numbers in every call")
         if name not in HANDLERS:
-            why = ": the task language cannot put elements in order" if name in ORDERS else ""
-            raise Untraceable(f"no form for the operation {first.target}{why}")
+            raise Untraceable(f"no form for the operation {first.target}")
         call = Call(self, first.target, [list(n.args) for n in nodes],
                     [dict(n.kwargs) for n in nodes], [n.meta.get("val") for n in nodes],
                     first.name)
