@@ -90,15 +90,15 @@ def stream(binary, task, sources, folder, timeout, devices="0"):
         with process.stdin:
             process.stdin.write(lines)
     threading.Thread(target=feed, daemon=True).start()
-    answers, first = [], None
+    answers, first, last = [], None, None
     for line in process.stdout:
-        first = first or time.monotonic()
+        last = time.monotonic()
+        first = first or last
         answers.append(json.loads(line))
         if time.monotonic() - began > timeout:
             process.kill()
     process.wait()
-    end = time.monotonic()
-    return answers, end - (first or end), end - began
+    return answers, last - first if answers else 0, time.monotonic() - began
 
 
 def figures_of(answers, seconds, total):

@@ -29,6 +29,16 @@ def rms_norm(i):
     return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-5) * i["gamma"]
 
 
+def lstm(i):
+    layer = torch.nn.LSTM(i["w"].shape[1], i["u"].shape[1], batch_first=True).double()
+    with torch.no_grad():
+        layer.weight_ih_l0.copy_(i["w"])
+        layer.weight_hh_l0.copy_(i["u"])
+        layer.bias_ih_l0.copy_(i["bias"])
+        layer.bias_hh_l0.zero_()
+        return layer(i["x"], (i["h0"][None], i["c0"][None]))[0].transpose(0, 1)
+
+
 # Each task's outputs, in order, from its inputs by name.
 MEANING = {
     "relu": lambda i: torch.relu(i["x"]),
@@ -52,6 +62,7 @@ MEANING = {
     "conv_transpose2d": lambda i: F.conv_transpose2d(
         i["x"], i["k"], stride=2, padding=1, output_padding=1),
     "depthwise_conv2d": lambda i: F.conv2d(i["x"], i["k"], groups=i["x"].shape[1]),
+    "lstm": lstm,
     "attention": lambda i: F.scaled_dot_product_attention(i["q"], i["k"], i["v"]),
 }
 

@@ -260,8 +260,10 @@ Result<int> bench_suite(const Context& context, SuiteArguments arguments) {
 }
 
 void add_suite_options(CLI::App& app, const std::shared_ptr<SuiteArguments>& a) {
-  app.add_option("SUITE", a->query.suite,
-                 "`starter`, a folder of .task files, or a folder or .jsonl of PyTorch modules");
+  app.add_option(
+      "SUITE", a->query.suite,
+      "`starter`, a folder of .task files, a folder or .jsonl of PyTorch modules, a folder "
+      "of Definitions, or ParEval's");
   app.add_option("--candidates", a->candidates,
                  "Judge these instead of searching: a folder, a .jsonl of samples, a Solution");
   app.add_option("--only", a->query.only, "Only these tasks: names, or LEVEL/ID; repeatable");

@@ -15,6 +15,7 @@
 #include "device/cuda/counters.h"
 #include "device/cuda/cuda_compiler.h"
 #include "device/cuda/cuda_source.h"
+#include "device/cuda/ptx_assembler.h"
 #include "device/cuda/referee.h"
 #include "device/cuda/sass.h"
 #include "device_wiring.h"
@@ -25,13 +26,15 @@
 namespace quern::cli {
 namespace {
 
-/// Times on a GPU repeat to a few parts in a thousand: short batches do.
+/// Times on a GPU repeat to a few parts in a thousand: short batches do, and one that is far off
+/// asks for no more of them (docs/measuring.md).
 TimingPolicy gpu_timing() {
   TimingPolicy timing;
   timing.batch_ns = 2e5;
   timing.min_samples = 6;
   timing.max_samples = 20;
   timing.spread = 0.01;
+  timing.inner_spread = 0.006;
   timing.limit_ns = 1.2e7;
   return timing;
 }
@@ -88,8 +91,7 @@ Result<std::unique_ptr<cuda::CompilePool>> make_compile_pool(const Context& cont
   cuda::CompilePoolOptions options;
   QUERN_ASSIGN(options.library, cuda::find_nvrtc("", python_environments(context)));
   options.cache_dir = context.cache_directory + "/cuda";
-  options.linker = cuda::find_cuda_library("libnvJitLink.so.1[23]", options.library.path,
-                                           python_environments(context));
+  options.linker = cuda::find_nvjitlink(options.library.path, python_environments(context));
   options.workers = workers;
   options.prelude = cuda_prelude();
   if (!architecture.empty()) {
@@ -110,7 +112,8 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   QUERN_ASSIGN(const std::vector<cuda::GpuProperties> gpus, gpus_at(devices));
   const cuda::GpuProperties& gpu = gpus.front();
   const int cores = available_processors();
-  const int compilers = std::max(1, cores - 2);
+  // A device keeps a thread of ours and its worker busy.
+  const int compilers = std::max(1, cores - 2 * static_cast<int>(gpus.size()));
   QUERN_ASSIGN(std::unique_ptr<cuda::CompilePool> pool,
                make_compile_pool(context, gpu.architecture(), compilers));
   DeviceEvaluator::Options device;
@@ -120,8 +123,7 @@ Result<std::unique_ptr<Evaluator>> make_cuda_evaluator(const Context& context,
   device.worker.scratch_dir = context.cache_directory + "/workers";
   QUERN_ASSIGN(device.worker.kernels, kernels_file(*pool, context.cache_directory + "/cuda"));
   if (auto library = cuda::find_nvrtc("", python_environments(context))) {
-    device.library =
-        cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context));
+    device.library = cuda::find_cublas(library->path, python_environments(context));
     device.counters = cuda::find_cupti(library->path, python_environments(context));
   }
   device.spares = 3;
@@ -187,14 +189,11 @@ std::vector<CudaFinding> cuda_findings(const Context& context) {
     list.push_back({name, !path.empty(), path.empty() ? std::string("not found: ") + without : path,
                     "it comes with CUDA toolkits and with the Python package torch"});
   };
-  found(
-      "nvjitlink",
-      cuda::find_cuda_library("libnvJitLink.so.1[23]", library->path, python_environments(context)),
-      "candidates run without guards (docs/cuda.md)");
+  found("nvjitlink", cuda::find_nvjitlink(library->path, python_environments(context)),
+        "candidates run without guards (docs/cuda.md)");
   found("cupti", cuda::find_cupti(library->path, python_environments(context)),
         "quern profile does without hardware counters");
-  found("cublas",
-        cuda::find_cuda_library("libcublas.so.1[23]", library->path, python_environments(context)),
+  found("cublas", cuda::find_cublas(library->path, python_environments(context)),
         "matrix products have no baseline but the naive lowering");
   return list;
 }

@@ -2,8 +2,10 @@
 #include "driver_cell.h"
 
 #include <filesystem>
+#include <map>
 
 #include "base/hash.h"
+#include "evaluate/driver_fitness.h"
 #include "record/json.h"
 #include "sample_record.h"
 
@@ -53,17 +55,59 @@ Result<std::string> problem_size(const DriverTask& task, const std::string& mode
   return sizes.value(name, Json::object()).value(model, std::string());
 }
 
-Result<Json> judge(const DriverCell& cell, const OfferedSample& sample, std::mutex& machine) {
+Result<DriverTask> driver_of(const DriverCell& cell, const std::string& model) {
   DriverTask task;
   task.folder = cell.task.driver;
   task.includes = std::filesystem::path(task.folder).parent_path().parent_path().parent_path();
-  QUERN_ASSIGN(const std::string size, problem_size(task, sample.model));
+  QUERN_ASSIGN(const std::string size, problem_size(task, model));
   if (!size.empty()) task.problem_size = size;
+  return task;
+}
+
+DriverOptions options_of(const DriverCell& cell, const std::string& model) {
   DriverOptions options = cell.options;
-  options.openmp = sample.model == "omp";
+  options.openmp = model == "omp";
+  return options;
+}
+
+Result<Json> judge(const DriverCell& cell, const OfferedSample& sample, std::mutex& machine) {
+  QUERN_ASSIGN(const DriverTask task, driver_of(cell, sample.model));
   const std::scoped_lock lock(machine);
-  QUERN_ASSIGN(const DriverJudgement judgement, judge_driver(task, sample.source, options));
+  QUERN_ASSIGN(const DriverJudgement judgement,
+               judge_driver(task, sample.source, options_of(cell, sample.model)));
   return record_of(judgement);
+}
+
+/// Asks once of each prompt whether its driver can tell right from wrong: `samples` of one where it
+/// cannot become `unsupported`. False when `stop` cut it short.
+Result<bool> set_unfit_aside(const DriverCell& cell, std::mutex& machine, Json& record,
+                             std::vector<SuiteSample>& samples, const std::function<bool()>& stop) {
+  std::map<std::string, bool> passes;  // by prompt
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].counted()) passes[cell.offered[i]->prompt] |= samples[i].passed();
+  }
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (!samples[i].counted()) continue;
+    const OfferedSample& offered = *cell.offered[i];
+    const bool passed = passes[offered.prompt];
+    const std::string key =
+        Hasher().add("fault").add(offered.prompt).add(passed ? "accepts" : "refuses").hex();
+    if (!record.contains(key)) {
+      if (stop()) return false;
+      QUERN_ASSIGN(const DriverTask task, driver_of(cell, offered.model));
+      const std::scoped_lock lock(machine);
+      QUERN_ASSIGN(const std::string fault,
+                   driver_fault(task, offered.prompt, passed, options_of(cell, offered.model)));
+      record[key] = {{"fault", fault}};
+      QUERN_TRY(save_sample_record(cell.record, record));
+    }
+    const std::string fault = record[key].value("fault", "");
+    if (fault.empty()) continue;
+    samples[i].state = "unsupported";
+    samples[i].reason = fault;
+    samples[i].speedup = samples[i].low = samples[i].high = 0;
+  }
+  return true;
 }
 
 }  // namespace
@@ -91,7 +135,7 @@ Result<bool> run_driver_cell(const DriverCell& cell, std::mutex& machine,
     sample.source = offered->source;
     samples.push_back(sample);
   }
-  return true;
+  return set_unfit_aside(cell, machine, record, samples, stop);
 }
 
 }  // namespace quern::cli

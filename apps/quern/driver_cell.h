@@ -20,8 +20,9 @@ struct DriverCell {
   std::string record;  ///< JSON file of what was judged; written after each candidate
 };
 
-/// Judges what the record lacks, one candidate at a time, holding `machine`. False when `stop` cut
-/// it short. Errors: no driver, an unreadable record.
+/// Judges what the record lacks, one candidate at a time, holding `machine`; then asks whether the
+/// driver can tell right from wrong, and sets the samples of one that cannot aside. False when
+/// `stop` cut it short. Errors: no driver, an unreadable record.
 Result<bool> run_driver_cell(const DriverCell& cell, std::mutex& machine,
                              std::vector<SuiteSample>& samples, const std::function<bool()>& stop);
 

@@ -152,6 +152,7 @@ Result<int> eval(const Context& context, const EvalArguments& arguments) {
 Result<int> eval_stream(const Context& context, const EvalArguments& arguments) {
   CandidateStream input(candidate_language(arguments.options.target));
   QUERN_ASSIGN(Bench bench, make_bench(context, arguments, false));
+  catch_interrupts();
   const size_t ahead = arguments.options.target == "cpu" ? 8 : 512;
   std::vector<Json> ids;  // of this call of the evaluator
   OrderedPrinter answers;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/strings.h"
 #include "base/subprocess.h"
 #include "codegen/reference.h"
 #include "commands.h"
@@ -161,6 +162,23 @@ Result<Winner> find_winner(const Context& context, const CpuCompiler& compiler, 
   return winner;
 }
 
+/// Whether a folder may be written: it is not there, empty, or an export of the same task.
+Result<void> check_folder(const std::string& folder, const std::string& name) {
+  namespace fs = std::filesystem;
+  std::error_code code;
+  if (!fs::exists(folder, code)) return {};
+  if (!fs::is_directory(folder, code)) {
+    return Error{ErrorKind::kUsage, folder + " is no folder", "name another one with --out"};
+  }
+  if (fs::is_empty(folder, code)) return {};
+  const Result<std::string> text = read_file(folder + "/manifest.json");
+  const Result<Json> manifest = text ? parse_json(*text) : Result<Json>(Json());
+  if (manifest && manifest->is_object() && manifest->value("task", "") == name) return {};
+  return Error{ErrorKind::kUsage,
+               fmt::format("{} holds something other than an export of {}", folder, name),
+               "name another folder with --out, or empty this one"};
+}
+
 Result<int> export_run(const Context& context, const std::string& directory,
                        const std::string& out) {
   QUERN_ASSIGN(RunStore store, RunStore::read(directory));
@@ -173,6 +191,7 @@ Result<int> export_run(const Context& context, const std::string& directory,
 
   const std::string folder = out.empty() ? store.directory() + "/export" : out;
   const std::string& name = winner.program.name;
+  QUERN_TRY(check_folder(folder, name));
   Json paths = Json::array();
   for (const ArtifactFile& file : files) {
     QUERN_TRY(write_below(folder, file));
@@ -199,10 +218,10 @@ Result<int> export_run(const Context& context, const std::string& directory,
   } else {
     print(
         fmt::format("{0}\n  C and C++  {0}/include/quern/{1}.h, {1}.hpp, {0}/lib\n"
-                    "  PyTorch    pip install {0}/python\n"
-                    "  tests      cmake -S {0}/test -B build && cmake --build build && ctest "
+                    "  PyTorch    pip install {2}\n"
+                    "  tests      cmake -S {3} -B build && cmake --build build && ctest "
                     "--test-dir build\n",
-                    folder, name));
+                    folder, name, shell_word(folder + "/python"), shell_word(folder + "/test")));
   }
   return kImproved;
 }

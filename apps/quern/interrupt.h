@@ -8,4 +8,14 @@ namespace quern::cli {
 void catch_interrupts();
 bool interrupted();
 
+/// While one lives, the first Ctrl-C ends the process at once: for long work of which nothing would
+/// be kept, such as reference answers.
+class NothingToSave {
+ public:
+  NothingToSave();
+  ~NothingToSave();
+  NothingToSave(const NothingToSave&) = delete;
+  NothingToSave& operator=(const NothingToSave&) = delete;
+};
+
 }  // namespace quern::cli

@@ -87,13 +87,14 @@ Result<bool> make_run(const Context& context, const PlannedRun& planned, const S
     QUERN_TRY(check_same(planned, run.options));
     if (run.state == "finished") return true;
   }
+  // Before the reference answers, which take minutes for a deep network.
+  say(planned.directory + sharing.note + "\n");
   QUERN_ASSIGN(std::unique_ptr<Evaluator> evaluator,
                make_shared_evaluator(context, planned, sharing));
   QUERN_ASSIGN(RunStore store, begun
                                    ? RunStore::open(planned.directory)
                                    : RunStore::create(planned.directory, planned.options,
                                                       evaluator->environment(), evaluator->work()));
-  say(planned.directory + sharing.note + "\n");
   QUERN_ASSIGN(const SearchResult result,
                search_to_end(context, store, *evaluator, planned.task, sharing.quiet));
   return result.summary.end != SearchEnd::kInterrupted;

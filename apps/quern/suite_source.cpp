@@ -66,7 +66,9 @@ SuiteTask imported_task(const Json& row) {
   task.path = row.value("path", "");
   const std::string& file = task.path.empty() ? task.module : task.path;
   task.name = file.empty() ? task.alias : fs::path(file).stem().string();
+  const bool nothing = task.module.empty() && task.path.empty();
   if (status == "unsupported") task.unsupported = reason;
+  if (nothing && status == "failed") task.unsupported = status + ": " + reason;
   const bool unfit = row.contains("fit") && row["fit"] == false;
   if (status == "imported" && !unfit) return task;
   task.path.clear();
@@ -128,9 +130,11 @@ Result<void> check_suite(const SuiteQuery& query) {
   std::error_code code;
   if (query.suite == kStarter || fs::exists(query.suite, code)) return {};
   const std::string meant = did_you_mean(query.suite, {kStarter, "recipes"});
-  return Error{ErrorKind::kUsage, fmt::format("no suite named '{}'", query.suite),
-               (meant.empty() ? "" : meant + " ") +
-                   "give `starter`, a folder of .task files, a folder or .jsonl of modules"};
+  return Error{
+      ErrorKind::kUsage, fmt::format("no suite named '{}'", query.suite),
+      (meant.empty() ? "" : meant + " ") +
+          "give `starter`, a folder of .task files, a folder or .jsonl of modules, a folder of "
+          "Definitions, or ParEval's (docs/benchmarking.md)"};
 }
 
 Result<std::vector<SuiteTask>> load_suite(const Context& context, const SuiteQuery& query) {

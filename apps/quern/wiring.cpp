@@ -15,6 +15,7 @@
 #include "device/cpu/toolchain.h"
 #include "device_wiring.h"
 #include "evaluate/local_evaluator.h"
+#include "interrupt.h"
 #include "ir/counts.h"
 #include "propose/rules_source.h"
 #include "search/recipe_proposer.h"
@@ -86,7 +87,8 @@ CompilerOptions compiler_options(const Context& context, const std::string& comp
   options.cache_dir = context.cache_directory;
   options.compiler = compiler;
   options.prelude = cpu_prelude();
-  options.headers = {{"quern_gemm.h", std::string(gemm_prelude())}};
+  options.headers = {{"quern_gemm.h", std::string(gemm_prelude())},
+                     {"quern_recurrence.h", std::string(recurrence_prelude())}};
   options.threads = available_processors();
   // What is ours may take so long: the oracle of a deep network is a large source.
   options.deadline_s = 600;
@@ -111,6 +113,7 @@ Result<std::unique_ptr<Evaluator>> make_evaluator(const Context& context, const 
                                                   const RunOptions& options,
                                                   const std::string& devices,
                                                   const std::string& guard) {
+  const NothingToSave preparing;
   QUERN_ASSIGN(const std::vector<int> numbers, device_numbers(devices, options));
   if (pretends(options)) return make_pretender(options);
   if (options.clock != "steady" && options.clock != "simulated") {

@@ -27,6 +27,17 @@ class DynamicLibrary {
 
   /// The address of a symbol, or null.
   void* symbol(const char* name) const;
+  /// Points `function` to the symbol, or to nothing where there is none.
+  template <class Function>
+  void find(const char* name, Function*& function) const {
+    function = reinterpret_cast<Function*>(symbol(name));
+  }
+  /// The same; adds the name to the list `missing` where there is none.
+  template <class Function>
+  void find(const char* name, Function*& function, std::string& missing) const {
+    find(name, function);
+    if (function == nullptr) missing += std::string(missing.empty() ? "" : ", ") + name;
+  }
   /// Where the loader found it.
   const std::string& path() const { return path_; }
   /// Never closed: for libraries that leave threads or exit handlers behind.

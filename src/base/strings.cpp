@@ -76,6 +76,15 @@ std::string fenced_code(const std::string& source) {
   return fence + "cpp\n" + source + (source.ends_with('\n') ? "" : "\n") + fence + "\n";
 }
 
+std::string shell_word(std::string_view text) {
+  static constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:=@%";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string_view::npos) {
+    return std::string(text);
+  }
+  return "'" + replace_all(text, "'", "'\\''") + "'";
+}
+
 bool is_identifier(std::string_view text) {
   return !text.empty() && is_letter(text[0]) &&
          std::all_of(text.begin(), text.end(), [](char c) { return is_letter(c) || is_digit(c); });

@@ -27,6 +27,9 @@ std::string shorten(std::string_view text, size_t limit);
 /// A source in a Markdown fence that is longer than any in it.
 std::string fenced_code(const std::string& source);
 
+/// The text as one word of a POSIX shell: in single quotes where it needs them.
+std::string shell_word(std::string_view text);
+
 /// A C identifier: a letter or underscore, then letters, digits, underscores.
 bool is_identifier(std::string_view text);
 

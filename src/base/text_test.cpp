@@ -63,5 +63,12 @@ TEST(Suggest, CountsASwapAsOneEdit) {
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
 }
 
+TEST(ShellWord, QuotesWhatAShellWouldTakeApart) {
+  EXPECT_EQ(shell_word("runs/softmax-cpu_001.d"), "runs/softmax-cpu_001.d");
+  EXPECT_EQ(shell_word("my kernel"), "'my kernel'");
+  EXPECT_EQ(shell_word("it's; $x"), "'it'\\''s; $x'");
+  EXPECT_EQ(shell_word(""), "''");
+}
+
 }  // namespace
 }  // namespace quern

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "codegen/device_recurrence.h"
 #include "codegen/device_reduce.h"
 #include "codegen/group.h"
 #include "codegen/lines.h"
@@ -121,9 +122,16 @@ DeviceProgram naive_device_program(const Program& program) {
   made.remarks = {fmt::format(
       "The naive lowering of {}: a launch for each statement, a thread for each element.",
       program.name)};
-  for (const Statement& statement : program.statements) {
+  const std::vector<ir::Recurrence> loops = ir::recurrences(program);
+  for (int s = 0; s < static_cast<int>(program.statements.size()); ++s) {
+    const Statement& statement = program.statements[static_cast<size_t>(s)];
     const int number = static_cast<int>(made.kernels.size());
-    made.kernels.push_back(NaiveKernel(program, statement).make(number));
+    const ir::Recurrence* loop = ir::recurrence_of(loops, s);
+    if (loop == nullptr) {
+      made.kernels.push_back(NaiveKernel(program, statement).make(number));
+    } else if (s == loop->first) {
+      made.kernels.push_back(recurrence_kernel(program, *loop, number));
+    }
     if (!statement.is_output) made.scratch.push_back(scratch_of(program, statement));
   }
   return made;

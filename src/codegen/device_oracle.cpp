@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/strings.h"
+#include "codegen/device_recurrence.h"
 #include "codegen/device_text.h"
 #include "codegen/lines.h"
 #include "codegen/reference_printer.h"
@@ -39,6 +40,7 @@ size_t nodes(const Expr& expr) {
 std::vector<Statement> without_maps(const Program& program) {
   Group group;
   std::map<std::string, size_t> inlined;  ///< and how large they are
+  const std::vector<ir::Recurrence> loops = ir::recurrences(program);
   for (size_t s = 0; s < program.statements.size(); ++s) {
     const Statement& statement = program.statements[s];
     group.statements.push_back(static_cast<int>(s));
@@ -48,7 +50,9 @@ std::vector<Statement> without_maps(const Program& program) {
       if (found != inlined.end()) size += found->second;
     }
     const bool map = statement.kind == Statement::Kind::kMap && is_float(statement.type);
-    if (!map || statement.is_output || size > kLargestBody) continue;
+    // What a recurrence makes is read before its line comes.
+    const bool kept = ir::recurrence_of(loops, static_cast<int>(s)) != nullptr;
+    if (!map || statement.is_output || size > kLargestBody || kept) continue;
     group.inlined.push_back(static_cast<int>(s));
     inlined[statement.name] = size;
   }
@@ -96,8 +100,12 @@ class OraclePrinter {
         statements_(without_maps(program)) {}
 
   DeviceOracle print() {
+    const std::vector<ir::Recurrence> loops = ir::recurrences(program_);
     for (const Statement& statement : statements_) {
-      if (read_later(statement)) print_kernel(statement, false);
+      const int index = program_.statement_index(statement.name);
+      const ir::Recurrence* loop = ir::recurrence_of(loops, index);
+      if (loop != nullptr && index == loop->first) print_recurrence(*loop);
+      if (loop == nullptr && read_later(statement)) print_kernel(statement, false);
       if (statement.is_output && statement.kind != Statement::Kind::kMap) {
         print_kernel(statement, true);
       }
@@ -179,8 +187,7 @@ class OraclePrinter {
     }
   }
 
-  void decode(const std::vector<ir::Axis>& axes) {
-    std::string rest = "q_e";
+  void decode(const std::vector<ir::Axis>& axes, std::string rest = "q_e") {
     for (size_t d = axes.size(); d-- > 0;) {
       const std::string name = axis_name(axes[d].name);
       const std::string extent = reference_index(program_, axes[d].extent);
@@ -222,6 +229,78 @@ class OraclePrinter {
     }
     text_.add("}");
     text_.add("");
+  }
+
+  /// A statement as it is here, with maps inlined.
+  const Statement& with_maps(int index) const {
+    const std::string& name = program_.statements[static_cast<size_t>(index)].name;
+    return *std::find_if(statements_.begin(), statements_.end(),
+                         [&](const Statement& each) { return each.name == name; });
+  }
+
+  /// One launch that keeps what the statements of a recurrence make, with blocks as
+  /// `recurrence_kernel` has them.
+  void print_recurrence(const ir::Recurrence& recurrence) {
+    std::vector<std::string> args, params, inputs;
+    for (int s = recurrence.first; s <= recurrence.last; ++s) {
+      for (const std::string& name : ir::tensors_of(with_maps(s).body)) {
+        const bool known = std::find(inputs.begin(), inputs.end(), name) != inputs.end();
+        if (!known && !recurrence.holds(program_.statement_index(name))) inputs.push_back(name);
+      }
+    }
+    for (const std::string& name : inputs) {
+      args.push_back(argument(name));
+      params.push_back(fmt::format("const {}* {}", stored_type(name), tensor_name(name)));
+    }
+    for (int s = recurrence.first; s <= recurrence.last; ++s) {
+      const Statement& statement = with_maps(s);
+      const std::string kept = kept_name(statement.name);
+      made_.kept.push_back({kept, element_product(program_, statement.axes)});
+      args.push_back(kept);
+      params.push_back(
+          fmt::format("{}* {}", stored_type(statement.name), tensor_name(statement.name)));
+    }
+    const std::vector<ir::Axis> blocks = independent_axes(program_, recurrence);
+    const std::string kernel = "oracle_keep_" + with_maps(recurrence.last).name;
+    made_.prepare += launch(kernel, ir::print(element_product(program_, blocks)), args);
+    signature(kernel, std::move(params));
+    text_.add("const long q_b = blockIdx.x; (void)q_b;");
+    decode(blocks, "q_b");
+    const ir::Axis& along =
+        with_maps(recurrence.first).axes[static_cast<size_t>(recurrence.positions[0])];
+    open_scan(along, recurrence.backwards);
+    for (int s = recurrence.first; s <= recurrence.last; ++s) {
+      print_step(with_maps(s), block_points(recurrence, with_maps(s), blocks));
+    }
+    text_.add("}");
+    text_.add("}");
+    text_.add("");
+  }
+
+  /// One statement at one step: the block's threads share its points.
+  void print_step(const Statement& statement, const std::vector<ir::Axis>& points) {
+    text_.add(fmt::format("for (long q_e = threadIdx.x; q_e < {}; q_e += {}) {{",
+                          reference_index(program_, element_product(program_, points)), kThreads));
+    decode(points);
+    std::string value = reference_value(program_, statement.body, true);
+    if (statement.kind == Statement::Kind::kReduce) {
+      text_.add(reference_accumulator(statement) + " acc;");
+      for (const ir::Axis& axis : statement.reduce_axes) open_scan(axis, false);
+      text_.add(fmt::format("acc.add({});", value));
+      for (size_t a = 0; a < statement.reduce_axes.size(); ++a) text_.add("}");
+      value = "acc.result()";
+    }
+    text_.add(fmt::format("{}[{}] = (T)({});", tensor_name(statement.name),
+                          reference_offset(program_, statement.name, axes_of(statement)), value));
+    text_.add("}");
+    text_.add("__syncthreads();");
+  }
+
+  void open_scan(const ir::Axis& along, bool reverse) {
+    const std::string name = axis_name(along.name);
+    const std::string extent = reference_index(program_, along.extent);
+    text_.add(reverse ? fmt::format("for (long {0} = {1} - 1; {0} >= 0; --{0}) {{", name, extent)
+                      : fmt::format("for (long {0} = 0; {0} < {1}; ++{0}) {{", name, extent));
   }
 
   /// Compares an output with what it must be, every element once, whatever the grid.
@@ -355,12 +434,8 @@ class OraclePrinter {
 
   void print_scan(const Statement& statement, bool result) {
     const ir::Axis& along = statement.axes[static_cast<size_t>(statement.scan_axis)];
-    const std::string name = axis_name(along.name);
-    const std::string extent = reference_index(program_, along.extent);
     text_.add(reference_accumulator(statement) + " acc;");
-    text_.add(statement.reverse
-                  ? fmt::format("for (long {0} = {1} - 1; {0} >= 0; --{0}) {{", name, extent)
-                  : fmt::format("for (long {0} = 0; {0} < {1}; ++{0}) {{", name, extent));
+    open_scan(along, statement.reverse);
     const std::string add =
         fmt::format("acc.add({});", reference_value(program_, statement.body, true));
     if (!statement.exclusive) text_.add(add);

@@ -17,14 +17,13 @@ namespace quern {
 /// guards of the operands are evaluated as tiles are filled (implicit GEMM), pointwise statements
 /// after the contraction as results are stored. Parameters, set by actions:
 /// - `mr`, `nr` (unroll_and_jam), default 4 by 4; `mc`, `nc`, `kc` (pack_panels), default 64, 64,
-/// 16;
+///   16;
 /// - `stages` (software_pipeline): 2: the next tile is on its way to registers while this one is
 ///   used; more: that many less one are being copied to local memory in the background, where
 ///   operands are memory as it is, else as 2;
-/// - `tf32` (emulate_precision, set_precision): the warps of a block multiply on tensor cores, 3 or
-/// 1
-///   products in TF32 for each one; `mr` then counts fragments of 16 rows, `nr` of 8 columns, of a
-///   warp's tile; CUDA;
+/// - `tf32` (emulate_precision, set_precision): the warps of a block multiply on tensor cores, with
+///   3 products in TF32 for each one, or 1; `mr` then counts fragments of 16 rows, `nr` of 8
+///   columns, of a warp's tile; CUDA;
 /// - `terms` (emulate_precision), default 8: summed on tensor cores, which truncate as they add,
 ///   before ordinary units add them to the results;
 /// - `parts` (split_k): blocks that share the terms of a tile; their sums lie in scratch memory,

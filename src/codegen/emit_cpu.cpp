@@ -8,6 +8,7 @@
 #include "codegen/contraction.h"
 #include "codegen/group.h"
 #include "codegen/nest.h"
+#include "codegen/recurrence_cpu.h"
 
 namespace quern {
 namespace {
@@ -21,9 +22,13 @@ std::string plan_lines(const Program& program, const Schedule& schedule) {
   if (!schedule.trace.empty()) text += "//\n";
   for (const Step& step : schedule.trace) text += "//   " + print(step) + "\n";
   text += "#include \"quern_cpu.h\"\n";
-  const bool tiles = std::any_of(schedule.groups.begin(), schedule.groups.end(),
-                                 [](const Group& g) { return g.skeleton != Skeleton::kNest; });
-  return text + (tiles ? "#include \"quern_gemm.h\"\n\n" : "\n");
+  const auto any = [&](Skeleton skeleton) {
+    return std::any_of(schedule.groups.begin(), schedule.groups.end(),
+                       [&](const Group& g) { return g.skeleton == skeleton; });
+  };
+  if (any(Skeleton::kContraction)) text += "#include \"quern_gemm.h\"\n";
+  if (any(Skeleton::kRecurrence)) text += "#include \"quern_recurrence.h\"\n";
+  return text + "\n";
 }
 
 /// `QUERN_SIZES`: every size as a constant, from the arguments `z_<size>` or the compiler's command
@@ -111,7 +116,9 @@ Result<std::string> emit_cpu(const Program& program, const Schedule& schedule) {
   for (size_t g = 0; g < schedule.groups.size(); ++g) {
     const Group& group = schedule.groups[g];
     const int number = static_cast<int>(g);
-    if (contraction_group(program, group)) {
+    if (group.skeleton == Skeleton::kRecurrence) {
+      text += emit_recurrence_group(program, group, number) + "\n";
+    } else if (contraction_group(program, group)) {
       QUERN_ASSIGN(std::string function, emit_contraction_group(program, group, number));
       text += function + "\n";
     } else {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "codegen/contraction.h"
+#include "codegen/device_recurrence.h"
 #include "codegen/device_reduce.h"
 #include "codegen/device_row.h"
 #include "codegen/device_tile.h"
@@ -33,6 +34,16 @@ Result<DeviceProgram> make_device_program(const Program& program, const Schedule
   for (size_t g = 0; g < schedule.groups.size(); ++g) {
     const Group& group = schedule.groups[g];
     const int number = static_cast<int>(g);
+    if (group.skeleton == Skeleton::kRecurrence) {
+      const std::vector<ir::Recurrence> loops = ir::recurrences(program);
+      const ir::Recurrence* loop = ir::recurrence_of(loops, group.statements.front());
+      made.kernels.push_back(recurrence_kernel(program, *loop, number, &sizes));
+      for (const int s : group.statements) {
+        const ir::Statement& statement = program.statements[static_cast<size_t>(s)];
+        if (!statement.is_output) made.scratch.push_back(scratch_of(program, statement));
+      }
+      continue;
+    }
     for (const std::string& name : group_writes(program, group)) {
       const ir::Statement& statement = *program.find_statement(name);
       if (!statement.is_output) made.scratch.push_back(scratch_of(program, statement));

@@ -196,6 +196,7 @@ bool compile_source(const std::string& source, const std::string& flags,
   const std::filesystem::path at = folder;
   std::ofstream(at / "quern_cpu.h") << cpu_prelude();
   std::ofstream(at / "quern_gemm.h") << gemm_prelude();
+  std::ofstream(at / "quern_recurrence.h") << recurrence_prelude();
   std::ofstream(at / "source.cpp") << source;
   const std::string command = fmt::format(
       "g++ -std=c++20 -march=native -fopenmp -shared -fPIC -I{0} -o {0}/made.so {0}/source.cpp {1} "
@@ -219,6 +220,7 @@ void* load_source(const std::string& source, const std::string& flags, std::stri
                               .add(std::to_string(compiler.time_since_epoch().count()))
                               .add(cpu_prelude())
                               .add(gemm_prelude())
+                              .add(recurrence_prelude())
                               .add(source)
                               .add(flags)
                               .hex();

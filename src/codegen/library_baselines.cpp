@@ -15,6 +15,7 @@
 #include "codegen/library_whole.h"
 #include "codegen/prelude.h"
 #include "codegen/tile_expr.h"
+#include "ir/recurrence.h"
 
 namespace quern {
 
@@ -403,7 +404,7 @@ bool only_maps_after(const ir::Program& program, size_t first) {
 
 std::vector<BaselineSource> library_baselines(const ir::Program& program, const ir::Sizes& sizes) {
   std::vector<BaselineSource> out;
-  if (program.statements.empty()) return out;
+  if (program.statements.empty() || !ir::recurrences(program).empty()) return out;
   const bool product = only_maps_after(program, 1);
   if (auto shape = product ? match_matmul(program, 0, sizes) : std::nullopt) {
     if (shape->blas) out.push_back({"openblas", openblas_matmul(program, *shape), {"dl"}});

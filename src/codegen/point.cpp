@@ -229,7 +229,11 @@ Text PointPrinter::guarded_load(const Expr& expr, const Place& place) {
   const std::string scalar =
       fmt::format("(inside.v || ({} && {}) ? q_ld(QOne{{}}, {} + {}) : {})", ok, within(last),
                   place.text, c_offset(program_, place.shape, place.indices), other.code);
-  return {by_lane("q_lanes", scalar), true};
+  if (!other.lanes) return {by_lane("q_lanes", scalar), true};
+  // The value for places outside is that of one lane too.
+  return {fmt::format("q_lanes(w, {0}, [&](auto w, const int64_t {0}) {{ return {1}; }})",
+                      lane_variable(), scalar),
+          true};
 }
 
 Text PointPrinter::load(const Expr& expr) {

@@ -12,6 +12,9 @@ std::string_view cpu_prelude();
 /// Text of `quern_gemm.h`, included after `quern_cpu.h` by sources with contraction groups.
 std::string_view gemm_prelude();
 
+/// Text of `quern_recurrence.h`, included after `quern_cpu.h` by sources with recurrences.
+std::string_view recurrence_prelude();
+
 /// Text that sources of oneDNN baselines begin with; it includes `quern_cpu.h`.
 std::string_view dnnl_prelude();
 

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 
 #include "base/strings.h"
@@ -104,6 +105,11 @@ template <class U, bool largest> struct ArgOf {
 };
 )code";
 
+constexpr const char* kWide = R"code(
+template <class U> struct WideOf { typedef U type; };
+template <> struct WideOf<float> { typedef double type; };
+template <class U> using Wide = typename WideOf<U>::type;)code";
+
 std::string naive_source(const Program& program, const std::string& preamble) {
   std::string parameters = leading_parameters(program);
   for (const Statement* output : program.outputs()) {
@@ -122,6 +128,30 @@ std::string naive_source(const Program& program, const std::string& preamble) {
 }  // namespace
 
 std::string emit_naive(const Program& program) { return naive_source(program, kNaivePreamble); }
+
+std::string emit_naive_wide(const Program& program) {
+  std::string preamble = kNaivePreamble;
+  for (const char* kind : {"Sum", "Prod"}) {
+    const std::string head = fmt::format("struct {}Accumulator {{ ", kind);
+    preamble = replace_all(preamble, head + "U v", head + "Wide<U> v");
+  }
+  return naive_source(program, kWide + preamble);
+}
+
+int64_t longest_reduction(const Program& program, const ir::Sizes& sizes) {
+  int64_t longest = 0;
+  for (const Statement& statement : program.statements) {
+    if (statement.monoid != ir::Monoid::kSum && statement.monoid != ir::Monoid::kProd) continue;
+    if (statement.kind == Statement::Kind::kMap) continue;
+    int64_t terms = 1;
+    if (statement.kind == Statement::Kind::kScan) {
+      terms = ir::evaluate(statement.axes[static_cast<size_t>(statement.scan_axis)].extent, sizes);
+    }
+    for (const ir::Axis& axis : statement.reduce_axes) terms *= ir::evaluate(axis.extent, sizes);
+    longest = std::max(longest, terms);
+  }
+  return longest;
+}
 
 std::string emit_naive_double(const Program& program) {
   Program wide = program;

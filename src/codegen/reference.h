@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "ir/program.h"
@@ -11,6 +12,13 @@ namespace quern {
 /// The naive lowering in f32: each statement its own OpenMP-parallel loop nest, one output element
 /// at a time. The baseline called `naive`; a complete candidate source.
 std::string emit_naive(const ir::Program& program);
+
+/// The same with sums and products accumulated in f64: a baseline that is right where one f32
+/// accumulator of millions of terms is not.
+std::string emit_naive_wide(const ir::Program& program);
+
+/// Terms of the longest sum, product or running sum of a task.
+int64_t longest_reduction(const ir::Program& program, const ir::Sizes& sizes);
 
 /// The same in f64, with f64 in place of every f32 input and output: what a task means, at sizes
 /// beyond the interpreter's. Not a candidate.

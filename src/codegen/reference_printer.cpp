@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "ir/recurrence.h"
+
 namespace quern {
 namespace {
 
@@ -37,7 +39,15 @@ class ReferencePrinter {
     for (const Statement& statement : program_.statements) {
       if (!statement.is_output) declare_intermediate(statement);
     }
-    for (const Statement& statement : program_.statements) print_statement(statement);
+    const std::vector<ir::Recurrence> loops = ir::recurrences(program_);
+    for (int s = 0; s < static_cast<int>(program_.statements.size()); ++s) {
+      if (const ir::Recurrence* loop = ir::recurrence_of(loops, s)) {
+        print_recurrence(*loop);
+        s = loop->last;
+      } else {
+        print_statement(program_.statements[static_cast<size_t>(s)]);
+      }
+    }
     return std::move(out_);
   }
 
@@ -272,13 +282,50 @@ class ReferencePrinter {
     }
   }
 
+  /// The statements in turn at each position of the axis they share. One team of threads goes
+  /// through all of it, and meets after each statement.
+  void print_recurrence(const ir::Recurrence& recurrence) {
+    const ir::Axis& axis = program_.statements[static_cast<size_t>(recurrence.first)]
+                               .axes[static_cast<size_t>(recurrence.positions[0])];
+    line("#pragma omp parallel");
+    const std::string name = axis_name(axis.name);
+    if (recurrence.backwards) {
+      line("for (long {0} = {1} - 1; {0} >= 0; --{0}) {{", name, index(axis.extent));
+    } else {
+      line("for (long {0} = 0; {0} < {1}; ++{0}) {{", name, index(axis.extent));
+    }
+    ++depth_;
+    step_axis_ = axis.name;
+    for (int s = recurrence.first; s <= recurrence.last; ++s) {
+      print_statement(program_.statements[static_cast<size_t>(s)]);
+    }
+    step_axis_.clear();
+    close_loops(1);
+  }
+
+  /// The axes of a statement that its own loops run over.
+  std::vector<ir::Axis> looped_axes(const Statement& statement) const {
+    std::vector<ir::Axis> axes;
+    for (const ir::Axis& axis : statement.axes) {
+      if (axis.name != step_axis_) axes.push_back(axis);
+    }
+    return axes;
+  }
+
+  /// Shares the next so many loops among threads; those of a recurrence exist already, and one of
+  /// them does what has no loops.
+  void share_loops(size_t count) {
+    const std::string words = step_axis_.empty() ? "parallel for" : "for";
+    if (count == 0 && !step_axis_.empty()) line("#pragma omp single");
+    if (count == 1) line("#pragma omp {}", words);
+    if (count > 1) line("#pragma omp {} collapse({})", words, count);
+  }
+
   /// Parallel over all but the innermost axis, so that the compiler still sees a plain inner loop.
   void open_spatial(const std::vector<ir::Axis>& axes) {
-    if (axes.size() == 1) line("#pragma omp parallel for");
-    if (axes.size() > 1) {
-      line("#pragma omp parallel for collapse({})", axes.size() - 1);
-    }
+    share_loops(axes.size() > 1 ? axes.size() - 1 : axes.size());
     for (const ir::Axis& axis : axes) open_loop(axis);
+    if (axes.empty()) open_block();
   }
 
   std::vector<IntExpr> point(const Statement& statement) {
@@ -308,9 +355,10 @@ class ReferencePrinter {
   }
 
   void print_map(const Statement& statement) {
-    open_spatial(statement.axes);
+    const std::vector<ir::Axis> axes = looped_axes(statement);
+    open_spatial(axes);
     store(statement, value_of(statement.body));
-    close_loops(statement.axes.size());
+    close_loops(axes.empty() ? 1 : axes.size());
   }
 
   static bool is_arg(const Statement& statement) {
@@ -336,13 +384,13 @@ class ReferencePrinter {
   }
 
   void print_reduce(const Statement& statement) {
-    if (oracle_ && !statement.axes.empty()) return print_tiled_reduce(statement);
-    open_spatial(statement.axes);
-    if (statement.axes.empty()) open_block();
+    const std::vector<ir::Axis> axes = looped_axes(statement);
+    if (oracle_ && !axes.empty()) return print_tiled_reduce(statement, axes);
+    open_spatial(axes);
     line("{} acc;", accumulator(statement));
     print_terms(statement, "acc");
     store(statement, "acc.result()");
-    close_loops(statement.axes.empty() ? 1 : statement.axes.size());
+    close_loops(axes.empty() ? 1 : axes.size());
   }
 
   /// The loops over the reduced axes, adding to `accumulator`.
@@ -360,12 +408,11 @@ class ReferencePrinter {
   /// The oracle takes a strip of the innermost axis through the reduced axes together: operands
   /// that are contiguous along it are then read in order. Each element still sees its terms in the
   /// order of the definition.
-  void print_tiled_reduce(const Statement& statement) {
-    std::vector<ir::Axis> outer = statement.axes;
+  void print_tiled_reduce(const Statement& statement, std::vector<ir::Axis> outer) {
     const ir::Axis inner = outer.back();
     outer.pop_back();
     const std::string name = axis_name(inner.name);
-    line("#pragma omp parallel for collapse({})", outer.size() + 1);
+    share_loops(outer.size() + 1);
     for (const ir::Axis& axis : outer) open_loop(axis);
     line("for (long {0}_0 = 0; {0}_0 < {1}; {0}_0 += kStrip) {{", name, index(inner.extent));
     ++depth_;
@@ -395,8 +442,7 @@ class ReferencePrinter {
     std::vector<ir::Axis> others = statement.axes;
     const ir::Axis along = others[static_cast<size_t>(statement.scan_axis)];
     others.erase(others.begin() + statement.scan_axis);
-    if (others.size() == 1) line("#pragma omp parallel for");
-    if (others.size() > 1) line("#pragma omp parallel for collapse({})", others.size());
+    share_loops(others.size());
     for (const ir::Axis& axis : others) open_loop(axis);
     if (others.empty()) open_block();
     line("{} acc;", accumulator(statement));
@@ -416,6 +462,7 @@ class ReferencePrinter {
   const Program& program_;
   bool oracle_ = false;
   Contract contract_ = Contract::kFp32;
+  std::string step_axis_;  ///< of the recurrence whose statements are printed; "" outside
   std::string out_;
   int depth_ = 1;
 };

@@ -337,6 +337,7 @@ Result<std::vector<ArtifactFile>> make_artifact(const Winner& winner) {
     source(name + ".cpp", winner.source);
     source("quern_cpu.h", std::string(cpu_prelude()));
     source("quern_gemm.h", std::string(gemm_prelude()));
+    source("quern_recurrence.h", std::string(recurrence_prelude()));
   }
   source(name + ".task", winner.task_text);
   files.push_back({fmt::format("test/lib{}_oracle.so", name), winner.oracle});

@@ -123,6 +123,8 @@ struct DeviceCompileJob {
   /// `source` is the listing of a binary, to be built with guards (CUDA): accesses outside of the
   /// buffers, traps and hangs are then caught before they reach the device.
   bool guards = false;
+  /// Where several take turns at one compiler: jobs with a lower number go first.
+  uint64_t turn = 0;
 };
 
 struct DeviceBinary {

@@ -14,11 +14,14 @@ std::vector<uint64_t> WindowedCompiler::begin(const std::vector<DeviceCompileJob
   std::vector<uint64_t> names;
   for (const DeviceCompileJob& job : jobs) {
     names.push_back(++begun_);
+    DeviceCompileJob mine = job;
+    // Others' first jobs go before our second ones.
+    mine.turn = begun_;
     // Guards are wanted for candidates whose turn it is.
     if (job.guards) {
-      theirs_[begun_] = compiler_->begin({job}).front();
+      theirs_[begun_] = compiler_->begin({std::move(mine)}).front();
     } else {
-      waiting_jobs_.emplace_back(begun_, job);
+      waiting_jobs_.emplace_back(begun_, std::move(mine));
     }
   }
   hand_on();

@@ -20,6 +20,7 @@ class FakeCompiler : public DeviceCompiler {
     std::vector<uint64_t> names;
     for (const DeviceCompileJob& job : jobs) {
       begun.push_back(job.source);
+      turns.push_back(job.turn);
       held.insert(begun.size());
       names.push_back(begun.size());
     }
@@ -34,6 +35,7 @@ class FakeCompiler : public DeviceCompiler {
   std::string version() const override { return "fake 1"; }
 
   std::vector<std::string> begun;
+  std::vector<uint64_t> turns;
   std::set<uint64_t> held, done;
   size_t most = 0;
 };
@@ -42,6 +44,14 @@ std::vector<DeviceCompileJob> jobs(int count) {
   std::vector<DeviceCompileJob> list(static_cast<size_t>(count));
   for (size_t i = 0; i < list.size(); ++i) list[i].source = std::to_string(i);
   return list;
+}
+
+TEST(WindowedCompiler, SaysWhichOfItsJobsAreTheFirst) {
+  auto inner = std::make_shared<FakeCompiler>();
+  WindowedCompiler one(inner, 3), other(inner, 2);
+  one.begin(jobs(3));
+  other.begin(jobs(2));
+  EXPECT_EQ(inner->turns, (std::vector<uint64_t>{1, 2, 3, 1, 2}));
 }
 
 TEST(WindowedCompiler, KeepsToItsShareAndAnswersEveryName) {

@@ -29,6 +29,7 @@ struct DeviceEvaluator::Built {
   double compile_ms = 0;
   std::string code;     ///< hashes of the machine code
   std::string listing;  ///< of the first binary: what a guarded build is made of
+  GuardPolicy::Code listed = GuardPolicy::Code::kUnknown;  ///< what that says
   GuardBuild guard;
 
   /// A first look, at hidden shapes alone, on a worker of its own.
@@ -48,7 +49,10 @@ struct DeviceEvaluator::Built {
     build = std::move(binary.build);
     compile_ms += build.cached ? 0 : build.compile_ms;
     asks_caches = asks_caches || may_ask_caches(binary.listing);
-    if (images.empty()) listing = std::move(binary.listing);
+    if (images.empty()) {
+      listing = std::move(binary.listing);
+      listed = GuardPolicy::code_of(listing);
+    }
     images[&workload] = std::move(binary.image);
     code += build.binary_hash + " ";
   }

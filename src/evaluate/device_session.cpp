@@ -21,6 +21,9 @@ constexpr size_t kMostIdle = 8;  // sessions of first looks, of which several ma
 /// ninth time on, every launch takes 0.35 µs longer (measured on an H200).
 constexpr int kMostForgets = 6;
 constexpr int kAttempts = 3;  // at starting a worker, before we give up
+/// Workers that a stream begins with, beside the spares: one looks, one times. They start with the
+/// first spares, since nothing is timed while a context is made.
+constexpr int kAtWork = 2;
 
 }  // namespace
 
@@ -114,6 +117,13 @@ Result<std::unique_ptr<DeviceSessions>> DeviceSessions::make(WorkerOptions optio
   return sessions;
 }
 
+DeviceSessions::~DeviceSessions() {
+  for (const auto& worker : warm_) worker->doom();
+  for (const auto& sessions : idle_) {
+    for (const auto& session : sessions) session->worker().doom();
+  }
+}
+
 Result<void> DeviceSessions::staff(int spares) {
   while (static_cast<int>(warm_.size()) < spares) {
     QUERN_ASSIGN(std::unique_ptr<DeviceWorker> worker, DeviceWorker::start(options_));
@@ -132,7 +142,8 @@ void DeviceSessions::await_calm() {
 int DeviceSessions::wanted_spares() const {
   if (properties_.shares_host) return spares_;
   const auto room = static_cast<int>(properties_.memory_bytes / kMemoryASpare);
-  return std::max(spares_, std::min(spares_ + ended_, room));
+  const int wanted = std::max(spares_, std::min(spares_ + ended_, room));
+  return started_ > 1 || spares_ == 0 ? wanted : wanted + kAtWork;
 }
 
 Result<std::unique_ptr<DeviceSession>> DeviceSessions::take(Use use) {
@@ -140,7 +151,8 @@ Result<std::unique_ptr<DeviceSession>> DeviceSessions::take(Use use) {
   for (auto& kept = idle(use); !kept.empty();) {
     std::unique_ptr<DeviceSession> session = std::move(kept.back());
     kept.pop_back();
-    if (session->worker().settle()) return session;
+    // One that was killed from outside while it waited has not said so.
+    if (!session->worker().gone() && session->worker().settle()) return session;
   }
   // What the one before it held may leave too little memory for another.
   if (use == Use::kTiming) gone_.clear();
@@ -149,6 +161,8 @@ Result<std::unique_ptr<DeviceSession>> DeviceSessions::take(Use use) {
 
 Result<std::unique_ptr<DeviceSession>> DeviceSessions::take_warm() {
   Error last;
+  // What killed one of them may have killed all.
+  std::erase_if(warm_, [](const auto& worker) { return worker->gone(); });
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     QUERN_TRY(staff(1));
     std::unique_ptr<DeviceWorker> worker = std::move(warm_.front());
@@ -156,7 +170,7 @@ Result<std::unique_ptr<DeviceSession>> DeviceSessions::take_warm() {
     // A worker ends with the thread that started it, and one that waited may have been killed.
     if (auto opened = worker->await_open(); !opened) {
       last = opened.error();
-    } else if (auto settled = worker->settle(); !settled) {
+    } else if (worker->gone() || !worker->settle()) {
       last = Error{ErrorKind::kEnvironment, "a device worker ended while it waited", ""};
     } else {
       QUERN_TRY(staff(wanted_spares()));

@@ -7,10 +7,13 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/strings.h"
+#include "evaluate/driver_fitness.h"
 
 namespace quern {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 /// A driver in the form of ParEval's, for `void twice(std::vector<double> const& x,
@@ -81,6 +84,17 @@ class Driver : public testing::Test {
                      .value();
     return judgement_.verdict;
   }
+  std::string fault(bool one_passed, const std::string& head = kHead) {
+    DriverOptions options;
+    options.scratch = root_ + "/scratch";
+    options.openmp = false;
+    return driver_fault({root_ + "/twice", root_, "(1<<10)"}, head, one_passed, options).value();
+  }
+  void replace_in_driver(const std::string& from, const std::string& to) {
+    write("twice/cpu.cc", replace_all(kDriver, from, to));
+  }
+  static constexpr const char* kHead =
+      "/* y = 2 x */\nvoid twice(std::vector<double> const& x, std::vector<double>& y) {";
   std::string root_;
   double pairs_s_ = 20;
   DriverJudgement judgement_;
@@ -139,6 +153,39 @@ TEST_F(Driver, AFileOutsideIsNotThereForTheCandidate) {
   const std::string read = "FILE* f = fopen(\"" + root_ + "/secret\", \"r\"); if (!f) return;";
   const Verdict verdict = judge(read + "for (size_t i = 0; i < x.size(); ++i) y[i] = 2 * x[i];");
   EXPECT_NE(verdict_name(verdict), "passed");
+}
+
+TEST_F(Driver, OneThatTellsRightFromWrongHasNoFault) {
+  EXPECT_EQ(fault(true), "");
+  EXPECT_EQ(fault(false), "");
+  EXPECT_EQ(fault(true, "no function at all"), "") << "nothing can be tried";
+}
+
+TEST_F(Driver, OneThatAcceptsAFunctionWhichDoesNothingIsFound) {
+  replace_in_driver("return right == c->y", "return right.size() == c->y.size()");
+  EXPECT_THAT(fault(true), HasSubstr("accepts a function that does nothing"));
+  EXPECT_EQ(fault(false), "") << "its own answer passes";
+}
+
+TEST_F(Driver, OneThatRefusesItsOwnAnswerIsFoundWithWhatItSays) {
+  replace_in_driver("return right == c->y;", "c->y.clear(); assert(right == c->y); return true;");
+  write("twice/cpu.cc", "#include <cassert>\n" + read_file(root_ + "/twice/cpu.cc").value());
+  EXPECT_THAT(fault(false), AllOf(HasSubstr("refuses its own answer, correct_twice"),
+                                  HasSubstr("signal 6"), HasSubstr("right == c->y")));
+}
+
+TEST_F(Driver, AFunctionWithAResultThatDoesNothingReturnsZero) {
+  write("twice/baseline.hpp",
+        "inline int correct_least(std::vector<double> const&) { return 0; }\n");
+  replace_in_driver("compute(Context* c) { twice(c->x, c->y); }",
+                    "compute(Context* c) { least(c->x); }");
+  std::string driver = read_file(root_ + "/twice/cpu.cc").value();
+  driver = replace_all(driver, "correct_twice(c->x, c->y)", "correct_least(c->x)");
+  driver = replace_all(driver, "correct_twice(c->x, right);", "");
+  driver = replace_all(driver, "twice(c->x, c->y);", "");
+  driver = replace_all(driver, "right == c->y", "least(c->x) == correct_least(c->x)");
+  write("twice/cpu.cc", driver);
+  EXPECT_THAT(fault(true, "int least(std::vector<double> const& x) {"), HasSubstr("does nothing"));
 }
 
 TEST_F(Driver, AFolderWithoutADriverIsAnError) {

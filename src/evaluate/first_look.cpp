@@ -66,7 +66,7 @@ Result<void> DeviceEvaluator::begin_guards(std::vector<Built>& built, size_t fro
     Built& one = built[i];
     QUERN_TRY(finish_build(one));
     const bool done = one.verdict || one.look || one.trusted || one.guard.begun();
-    if (done || !one.can_be_looked_at() || !guard_policy_.wants(one.listing)) continue;
+    if (done || !one.can_be_looked_at() || !guard_policy_.wants(one.listed)) continue;
     one.guard.begin(options_.compiler, std::move(one.listing));
   }
   return {};

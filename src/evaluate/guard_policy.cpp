@@ -23,10 +23,15 @@ void GuardPolicy::note(Look look) {
   if (quiet_ >= kQuiet) on_ = false;
 }
 
-bool GuardPolicy::wants(std::string_view listing) const {
-  if (use_ == Use::kNever || listing.empty()) return false;
+GuardPolicy::Code GuardPolicy::code_of(std::string_view listing) {
+  if (listing.empty()) return Code::kUnknown;
+  return listing.find("trap;") == std::string_view::npos ? Code::kPlain : Code::kTraps;
+}
+
+bool GuardPolicy::wants(Code code) const {
+  if (use_ == Use::kNever || code == Code::kUnknown) return false;
   // What means to trap is guarded at once: good candidates seldom do.
-  return use_ == Use::kAlways || on_ || listing.find("trap;") != std::string_view::npos;
+  return use_ == Use::kAlways || on_ || code == Code::kTraps;
 }
 
 std::optional<GuardPolicy::Use> parse_guard_use(std::string_view word) {

@@ -28,8 +28,15 @@ class GuardPolicy {
   explicit GuardPolicy(Use use = Use::kAuto) : use_(use) {}
 
   void note(Look look);
-  /// Whether a candidate is to be guarded whose binary has this listing; "": it cannot be.
-  bool wants(std::string_view listing) const;
+  /// What the listing of a binary says of it.
+  enum class Code {
+    kUnknown,  ///< there is no listing: it cannot be guarded
+    kPlain,
+    kTraps,  ///< it means to trap
+  };
+  static Code code_of(std::string_view listing);
+  /// Whether a candidate with such code is to be guarded.
+  bool wants(Code code) const;
 
  private:
   Use use_;

@@ -11,18 +11,25 @@ namespace {
 using Look = GuardPolicy::Look;
 using Use = GuardPolicy::Use;
 
-constexpr const char* kPlain = "ld.global.f32 %f1, [%rd1];";
-constexpr const char* kTraps = "@%p1 trap;";
+using Code = GuardPolicy::Code;
+
+constexpr Code kPlain = Code::kPlain, kTraps = Code::kTraps;
 
 void note(GuardPolicy& policy, Look look, int times) {
   for (int i = 0; i < times; ++i) policy.note(look);
+}
+
+TEST(GuardPolicy, KnowsCodeThatMeansToTrap) {
+  EXPECT_EQ(GuardPolicy::code_of("@%p1 trap;"), kTraps);
+  EXPECT_EQ(GuardPolicy::code_of("ld.global.f32 %f1, [%rd1];"), kPlain);
+  EXPECT_EQ(GuardPolicy::code_of(""), Code::kUnknown);
 }
 
 TEST(GuardPolicy, BeginsWithoutGuardsButForWhatMeansToTrap) {
   const GuardPolicy policy;
   EXPECT_FALSE(policy.wants(kPlain));
   EXPECT_TRUE(policy.wants(kTraps));
-  EXPECT_FALSE(policy.wants(""));
+  EXPECT_FALSE(policy.wants(Code::kUnknown));
 }
 
 TEST(GuardPolicy, TakesGuardsWhenHarmIsFrequent) {
@@ -72,7 +79,7 @@ TEST(GuardPolicy, DoesAsItIsTold) {
   EXPECT_FALSE(never.wants(kTraps));
   note(always, Look::kHarmless, 1000);
   EXPECT_TRUE(always.wants(kPlain));
-  EXPECT_FALSE(always.wants(""));
+  EXPECT_FALSE(always.wants(Code::kUnknown));
   EXPECT_EQ(parse_guard_use("always"), Use::kAlways);
   EXPECT_FALSE(parse_guard_use("perhaps"));
 }

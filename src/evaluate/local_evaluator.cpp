@@ -25,6 +25,7 @@ constexpr double kTimesSlowerToCompile = 200;
 constexpr double kLeastCompileS = 10;
 /// Beyond it a candidate may take twice as long as the naive lowering.
 constexpr double kMostCompileS = 60;
+constexpr int64_t kLongReduction = int64_t{1} << 16;  // beyond it one f32 accumulator may not do
 constexpr double kTrustedHangS = 300;  // a naive lowering may take long, and never hangs
 constexpr uint64_t kNoLimit = uint64_t{1} << 40;
 
@@ -343,6 +344,9 @@ Result<std::vector<Candidate>> LocalEvaluator::baselines() {
     trusted_.insert(all.back().id);
   };
   add(emit_naive(program_), "naive");
+  if (longest_reduction(program_, sizes_) >= kLongReduction) {
+    add(emit_naive_wide(program_), "naive-wide");
+  }
   for (BaselineSource& library : library_baselines(program_, sizes_)) {
     add(std::move(library.source), library.name);
   }

@@ -207,6 +207,19 @@ TEST(LocalEvaluator, GivesEqualTimesForEqualSourcesUnderTheSimulatedClock) {
   EXPECT_EQ(timing_of(first.verdict)->clock, "simulated");
 }
 
+TEST(LocalEvaluator, ALongSumHasABaselineThatIsRight) {
+  auto referee = evaluator(
+      "task energy(n = 131072)\ninput x : f32[n] ~ uniform(0, 1)\n"
+      "output y = sum[i < n] select(i < 1, 16777216, x[i])\n");
+  const auto baselines = *referee->baselines();
+  ASSERT_EQ(baselines.size(), 2u);
+  EXPECT_EQ(baselines[1].note, "naive-wide");
+  const auto evaluations = *referee->evaluate(baselines, {});
+  EXPECT_EQ(verdict_name(evaluations[0].verdict), "wrong_result")
+      << "beside 2^24, one f32 accumulator loses whatever is below 1";
+  EXPECT_TRUE(passed(evaluations[1].verdict)) << story(evaluations[1]);
+}
+
 TEST(LocalEvaluator, BaselinesPassAndDuelsNameThem) {
   auto referee = evaluator(kMatmul);
   const auto baselines = *referee->baselines();

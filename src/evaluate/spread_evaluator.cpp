@@ -27,12 +27,16 @@ class SpreadEvaluator::Seat {
       : name_(std::move(device.name)),
         thread_([this, make = std::move(device.make)] { live(make); }) {}
   ~Seat() {
+    end();
+    thread_.join();
+  }
+  /// Lets the thread end once it has no work; the destructor waits for it.
+  void end() {
     {
       const std::lock_guard lock(mutex_);
       ends_ = true;
     }
     changed_.notify_all();
-    thread_.join();
   }
 
   const std::string& name() const { return name_; }
@@ -229,7 +233,10 @@ Result<std::unique_ptr<SpreadEvaluator>> SpreadEvaluator::make(std::vector<Devic
   return self;
 }
 
-SpreadEvaluator::~SpreadEvaluator() = default;
+/// Referees take long to let go of their devices: they do so side by side.
+SpreadEvaluator::~SpreadEvaluator() {
+  for (const auto& seat : seats_) seat->end();
+}
 
 void SpreadEvaluator::leave_out_lost() {
   for (const auto& seat : seats_) {

@@ -53,6 +53,12 @@ Interval median_interval(std::vector<double> values, double confidence) {
   return {values[static_cast<size_t>(first)], values[static_cast<size_t>(n - 1 - first)]};
 }
 
+Interval without_extremes(std::vector<double> values) {
+  QUERN_CHECK(values.size() >= 3, "nothing is left without extremes");
+  std::sort(values.begin(), values.end());
+  return {values[1], values[values.size() - 2]};
+}
+
 DuelState assess_duel(const std::vector<double>& ratios, const DuelPolicy& policy) {
   DuelState state;
   if (ratios.empty()) return state;

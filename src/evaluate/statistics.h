@@ -17,6 +17,9 @@ struct Interval {
 /// distribution). With too few values for the confidence asked, it is the whole range.
 Interval median_interval(std::vector<double> values, double confidence);
 
+/// The range of a sample without its lowest and its highest value. Needs at least three values.
+Interval without_extremes(std::vector<double> values);
+
 /// The sequential test of a duel: looks at growing samples of ratios, one a round, and may stop
 /// early. The false-alarm probability over all looks together is at most `alpha` (each look spends
 /// an equal part of it), for ratios that are independent and centred on 1.

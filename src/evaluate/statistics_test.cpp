@@ -28,6 +28,12 @@ TEST(MedianInterval, IsTheWholeRangeWhenTheSampleIsTooSmall) {
   EXPECT_EQ(median_interval({5}, 0.95).low, 5);
 }
 
+TEST(WithoutExtremes, LeavesOutOneValueAtEachEnd) {
+  const Interval inner = without_extremes({5, 1, 3, 9, 4});
+  EXPECT_EQ(inner.low, 3);
+  EXPECT_EQ(inner.high, 5);
+}
+
 TEST(MedianInterval, CoversTheTrueMedianAsOftenAsItSays) {
   std::mt19937 random(1);
   std::normal_distribution<double> noise(10, 3);

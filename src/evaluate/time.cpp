@@ -31,7 +31,11 @@ void exchange(RunnableKernel& kernel, uint64_t word) {
 bool precise(const std::vector<double>& samples, const TimingPolicy& policy) {
   if (static_cast<int>(samples.size()) < policy.min_samples) return false;
   const Interval interval = median_interval(samples, 0.95);
-  return interval.high - interval.low <= policy.spread * median(samples);
+  const double middle = median(samples);
+  if (interval.high - interval.low <= policy.spread * middle) return true;
+  if (policy.inner_spread <= 0 || samples.size() < 3) return false;
+  const Interval inner = without_extremes(samples);
+  return inner.high - inner.low <= policy.inner_spread * middle;
 }
 
 void summarise(Timing& timing) {

@@ -17,7 +17,9 @@ struct TimingPolicy {
   double batch_ns = 5e6;  ///< a sample lasts at least this long
   int min_samples = 5;    ///< fewer only when they would take longer than `limit_ns`
   int max_samples = 8;
-  double spread = 0.02;        ///< stop when the 95 % interval of the median is this narrow
+  double spread = 0.02;  ///< stop when the 95 % interval of the median is this narrow
+  /// Stop also when all samples but the lowest and the highest lie this close together; 0: never.
+  double inner_spread = 0;
   double limit_ns = 3e8;       ///< kernel time for all samples together
   double reject_ratio = 1.15;  ///< after 3 samples all slower than this × incumbent: stop
   double hopeless_ratio = 3;   ///< one verified call slower than this × incumbent: not timed

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/suggest.h"
+#include "ir/recurrence.h"
 
 namespace quern::ir {
 namespace {
@@ -25,6 +26,7 @@ class Checker {
       if (MaybeFault fault = statement()) return fault;
     }
     at_ = -1;
+    if (MaybeFault fault = find_recurrence_fault(program_)) return fault;
     return whole();
   }
 
@@ -35,7 +37,7 @@ class Checker {
 
   MaybeFault define(const std::string& name, const char* what) {
     if (name.empty()) return fault(fmt::format("{} has no name", what));
-    if (size_names_.count(name) != 0 || ranks_.count(name) != 0) {
+    if (size_names_.count(name) != 0 || (ranks_.count(name) != 0 && ahead_.erase(name) == 0)) {
       return fault(fmt::format("`{}` is defined twice", name), name);
     }
     return std::nullopt;
@@ -154,10 +156,14 @@ class Checker {
 
   MaybeFault known_tensor(const std::string& name, size_t indices) {
     auto found = ranks_.find(name);
+    const int ahead = found == ranks_.end() ? program_.statement_index(name) : -1;
+    if (ahead >= 0) {  // of itself or a later line: a recurrence may, which is checked at the end
+      const Statement& statement = program_.statements[static_cast<size_t>(ahead)];
+      found = ranks_.emplace(name, statement.axes.size()).first;
+      types_.emplace(name, statement.type);
+      ahead_.insert(name);
+    }
     if (found == ranks_.end()) {
-      if (program_.statement_index(name) >= 0) {
-        return fault(fmt::format("`{}` is used before it is defined", name), name);
-      }
       std::vector<std::string> known;
       for (const auto& [tensor, rank] : ranks_) known.push_back(tensor);
       return fault(fmt::format("unknown tensor `{}`", name), name, did_you_mean(name, known));
@@ -245,6 +251,9 @@ class Checker {
       return fault(fmt::format("`{}` is never used", s.name), s.name,
                    "mark it `output`, or remove it");
     }
+    for (const Recurrence& recurrence : recurrences(program_)) {
+      if (MaybeFault f = unused(recurrence)) return f;
+    }
     for (const SizeDecl& size : program_.sizes) {
       if (used_.count(size.name) == 0)
         return fault(fmt::format("size `{}` is never used", size.name), size.name);
@@ -252,9 +261,27 @@ class Checker {
     return std::nullopt;
   }
 
+  /// Its statements use one another; some other must use one of them.
+  MaybeFault unused(const Recurrence& recurrence) {
+    const auto begin = program_.statements.begin();
+    for (auto s = begin + recurrence.first; s <= begin + recurrence.last; ++s) {
+      if (s->is_output) return std::nullopt;
+      for (auto reader = begin + recurrence.last + 1; reader != program_.statements.end();
+           ++reader) {
+        const std::vector<std::string> read = tensors_of(reader->body);
+        if (std::find(read.begin(), read.end(), s->name) != read.end()) return std::nullopt;
+      }
+    }
+    at_ = recurrence.last;
+    const std::string& name = program_.statements[static_cast<size_t>(at_)].name;
+    return fault(fmt::format("`{}` is never used but by its own recurrence", name), name,
+                 "mark it `output`, or remove it");
+  }
+
   const Program& program_;
   int at_ = -1;  ///< the statement at hand, or -1 among declarations
   std::set<std::string> size_names_, used_, axes_, all_axes_;
+  std::set<std::string> ahead_;  ///< read, but not defined yet
   std::map<std::string, size_t> ranks_;
   std::map<std::string, DType> types_;
 };

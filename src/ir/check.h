@@ -17,9 +17,9 @@ struct Fault {
   std::string hint;
 };
 
-/// Finds what does not depend on sizes: names defined before use and once, no unused name or
-/// axis, at least one output, types (conditions against values, integers where a gather needs
-/// them), number of indices, arg-forms over one axis.
+/// Finds what does not depend on sizes: names defined before use (but for recurrences, see
+/// ir/recurrence.h) and once, no unused name or axis, at least one output, types (conditions
+/// against values, integers where a gather needs them), number of indices, arg-forms over one axis.
 std::optional<Fault> find_fault(const Program& program);
 
 /// Finds what is wrong at concrete sizes: an extent that is not positive, an access that leaves

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ir/program.h"
+#include "ir/recurrence.h"
 #include "ir/scalar.h"
 
 namespace quern::ir {
@@ -29,7 +30,15 @@ class Interpreter {
                       element_count(shape_of(program_, input.name, sizes_)),
                   "an input of the interpreter has as many elements as its shape says");
     }
-    for (const Statement& statement : program_.statements) execute(statement);
+    const std::vector<Recurrence> loops = recurrences(program_);
+    for (int s = 0; s < static_cast<int>(program_.statements.size()); ++s) {
+      if (const Recurrence* loop = recurrence_of(loops, s)) {
+        execute(*loop);
+        s = loop->last;
+      } else {
+        execute(program_.statements[static_cast<size_t>(s)]);
+      }
+    }
     return std::move(tensors_);
   }
 
@@ -252,18 +261,65 @@ class Interpreter {
     return compare(op, value(a), value(b));
   }
 
-  void execute(const Statement& statement) {
+  void enter(const Statement& statement, Shape* outer, Shape* inner) {
     axes_.clear();
-    Shape outer, inner;
     for (const Axis& axis : statement.axes) {
       axes_.push_back(axis.name);
-      outer.push_back(evaluate(axis.extent, sizes_));
+      outer->push_back(evaluate(axis.extent, sizes_));
     }
     for (const Axis& axis : statement.reduce_axes) {
       axes_.push_back(axis.name);
-      inner.push_back(evaluate(axis.extent, sizes_));
+      inner->push_back(evaluate(axis.extent, sizes_));
     }
     point_.assign(axes_.size(), 0);
+  }
+
+  /// The statements in turn at every position of the axis they share.
+  void execute(const Recurrence& recurrence) {
+    struct Member {
+      const Statement* statement = nullptr;
+      Shape outer, inner;
+      Node body;
+      std::vector<T>* result = nullptr;
+    };
+    std::vector<Member> members;
+    const auto begin = program_.statements.begin();
+    for (auto s = begin + recurrence.first; s <= begin + recurrence.last; ++s) {
+      const auto count = static_cast<size_t>(element_count(shape_of(program_, s->name, sizes_)));
+      tensors_[s->name].assign(count, T(0));
+    }
+    for (auto s = begin + recurrence.first; s <= begin + recurrence.last; ++s) {
+      Member& member = members.emplace_back();
+      member.statement = &*s;
+      enter(*s, &member.outer, &member.inner);
+      member.body = resolve(s->body);
+      member.result = &tensors_.at(s->name);
+    }
+    const auto first = static_cast<size_t>(recurrence.positions[0]);
+    const int64_t steps = members[0].outer[first];
+    for (int64_t i = 0; i < steps; ++i) {
+      for (size_t m = 0; m < members.size(); ++m) {
+        const Member& member = members[m];
+        const auto along = static_cast<size_t>(recurrence.positions[m]);
+        Shape others = member.outer;
+        others[along] = 1;
+        point_.assign(member.outer.size() + member.inner.size(), 0);
+        do {
+          point_[along] = recurrence.backwards ? steps - 1 - i : i;
+          int64_t at = 0;
+          for (size_t d = 0; d < others.size(); ++d) at = at * member.outer[d] + point_[d];
+          (*member.result)[static_cast<size_t>(at)] =
+              member.statement->kind == Statement::Kind::kMap
+                  ? value(member.body)
+                  : reduce(member.statement->monoid, member.body, others.size(), member.inner);
+        } while (step(0, others));
+      }
+    }
+  }
+
+  void execute(const Statement& statement) {
+    Shape outer, inner;
+    enter(statement, &outer, &inner);
     Node body = resolve(statement.body);
     std::vector<T> result(static_cast<size_t>(element_count(outer)), T(0));
     if (statement.kind == Statement::Kind::kScan) {

@@ -93,7 +93,7 @@ struct SizeSet {
 /// Concrete values of all sizes, derived ones included.
 using Sizes = std::map<std::string, int64_t>;
 
-/// What a task computes. Statements come in dependence order; each defines one tensor.
+/// What a task computes. Statements, a tensor each, come in order of use (but see recurrence.h).
 /// Precision contracts: `fp32`; `as_reference` is fp32 except that, on a GPU, convolutions may
 /// round their operands to TF32, as the framework's default does there. On a CPU the two are one.
 struct Program {

@@ -203,7 +203,7 @@ Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine&
   for (const Group& group : groups) {
     if (group.skeleton == Skeleton::kNest) {
       nest_parameters(&builder, group, options);
-    } else {
+    } else if (group.skeleton == Skeleton::kContraction) {
       tile_parameters(&builder, group, options);
     }
   }

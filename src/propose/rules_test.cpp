@@ -20,6 +20,7 @@
 #include "ir/check.h"
 #include "ir/interpret.h"
 #include "task/parse.h"
+#include "task/recurrence_testing.h"
 
 namespace quern {
 namespace {
@@ -104,10 +105,13 @@ class Library {
     const fs::path at = folder;
     std::ofstream(at / "quern_cpu.h") << cpu_prelude();
     std::ofstream(at / "quern_gemm.h") << gemm_prelude();
+    std::ofstream(at / "quern_recurrence.h") << recurrence_prelude();
     auto sizes = ir::bind_sizes(program, std::string("cpu"));
     std::string all;
     for (size_t k = 0; k < plans.size(); ++k) all += source(program, *sizes, plans[k], k);
-    std::ofstream(at / "all.cpp") << "#include \"quern_cpu.h\"\n#include \"quern_gemm.h\"\n" << all;
+    std::ofstream(at / "all.cpp") << "#include \"quern_cpu.h\"\n#include \"quern_gemm.h\"\n"
+                                  << "#include \"quern_recurrence.h\"\n"
+                                  << all;
     const std::string command = fmt::format(
         "g++ -std=c++20 -O0 -w -march=native -fopenmp -shared -fPIC -I{0} -o {0}/all.so "
         "{0}/all.cpp 2>{0}/log",
@@ -279,6 +283,51 @@ TEST_P(RulesTest, SketchesAreLegalDifferentAndEmitTheSameBytesTwice) {
 
 INSTANTIATE_TEST_SUITE_P(Tasks, RulesTest, testing::ValuesIn(task_names()),
                          [](const auto& info) { return info.param; });
+
+class RecurrencePlan : public testing::TestWithParam<RecurrenceCase> {};
+
+TEST_P(RecurrencePlan, ComputesWhatTheTaskMeansAtEverySize) {
+  const ir::Program program = recurrence_program(GetParam());
+  const Library library(program, {{}});
+  std::vector<ir::Sizes> all = test_sizes(program);
+  all.push_back(*ir::bind_sizes(program, std::string("full")));
+  for (const ir::Sizes& sizes : all) {
+    void* entry = library.entry(program.name, 0);
+    ASSERT_NE(entry, nullptr);
+    expect_right(program, sizes, make_workload(program, sizes), entry, GetParam().name);
+  }
+}
+
+TEST_P(RecurrencePlan, IsTouchedByNoAction) {
+  const ir::Program program = recurrence_program(GetParam());
+  const auto sizes = ir::bind_sizes(program, std::string("full"));
+  const auto schedule = apply({}, program, *sizes);
+  ASSERT_TRUE(schedule);
+  ASSERT_EQ(schedule->groups.size(), 1u);
+  EXPECT_EQ(schedule->groups[0].skeleton, Skeleton::kRecurrence);
+  EXPECT_EQ(schedule->groups[0].statements.size(), program.statements.size());
+  EXPECT_TRUE(legal_actions(program, {}, *sizes).empty());
+  const auto refused = apply({{"vectorize", "h", {}}}, program, *sizes);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("part of a recurrence"), std::string::npos)
+      << refused.error().message;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, RecurrencePlan, testing::ValuesIn(kRecurrenceCases),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(RecurrenceNeighbours, LeavesWhatFeedsItInLoopsOfItsOwn) {
+  const ir::Program program = recurrence_program(
+      {"fed",
+       "z[t, b, j] = 2 * x[t, b, j]\n"
+       "output h[t < n, b < m, j < p] = z[t, b, j] + (h[t - 1, b, j] else h0[b, j]) * u[j, j]\n"});
+  const auto sizes = ir::bind_sizes(program, std::string("full"));
+  const auto refused = apply({{"compute_inline", "z", {}}}, program, *sizes);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("`h` reads it"), std::string::npos)
+      << refused.error().message;
+  EXPECT_TRUE(apply({{"vectorize", "z", {}}}, program, *sizes));
+}
 
 /// A made-up cost, so that the search has something to find.
 double cost(const Trace& trace) { return 1000.0 + static_cast<double>(print(trace).size() % 97); }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "schedule/regroup.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <string>
@@ -116,6 +118,11 @@ Group& owner_group(ScheduleState& state, int statement) {
   return state.groups[static_cast<size_t>(g)];
 }
 
+bool in_recurrence(const ScheduleState& state, int statement) {
+  const int g = owner(state, statement);
+  return g >= 0 && state.groups[static_cast<size_t>(g)].skeleton == Skeleton::kRecurrence;
+}
+
 Reason check_fused(const ScheduleState& state, const Group& group) {
   const std::vector<Statement> statements = inline_group(state.program, group);
   if (statements.size() <= 1 || group.skeleton == Skeleton::kContraction) return "";
@@ -132,6 +139,7 @@ Reason merge_groups(ScheduleState* state, int a, int b) {
   const int ga = owner(*state, a);
   const int gb = owner(*state, b);
   if (ga < 0 || gb < 0) return "one of the statements was inlined";
+  if (in_recurrence(*state, a) || in_recurrence(*state, b)) return kRecurrenceReason;
   if (ga == gb) return "";
   ScheduleState trial = *state;
   Group& into = trial.groups[static_cast<size_t>(ga)];
@@ -159,6 +167,11 @@ Reason inline_statement(ScheduleState* state, int producer) {
   if (owner(*state, producer) < 0) return "it is inlined already";
   for (const Statement& reader : state->program.statements) {
     if (gathered_by(reader.body, made.name)) return "a gather indexes with it";
+    const std::vector<std::string> reads = ir::tensors_of(reader.body);
+    const bool recurrent = in_recurrence(*state, state->program.statement_index(reader.name));
+    if (recurrent && std::ranges::find(reads, made.name) != reads.end()) {
+      return fmt::format("`{}` reads it, which is part of a recurrence", reader.name);
+    }
   }
   ScheduleState trial = *state;
   const int own = owner(trial, producer);

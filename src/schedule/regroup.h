@@ -27,6 +27,12 @@ struct ScheduleState {
 
 bool contains(const std::vector<int>& list, int value);
 
+/// Why no action touches a recurrence.
+inline constexpr const char* kRecurrenceReason =
+    "it is part of a recurrence, which runs in one loop over its steps as it is";
+/// Whether the group that owns a statement is a recurrence.
+bool in_recurrence(const ScheduleState& state, int statement);
+
 /// The group that stores (or at least owns) a statement; -1 for one that was inlined away.
 int owner(const ScheduleState& state, int statement);
 /// The same of a statement that has one.

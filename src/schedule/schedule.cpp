@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "ir/recurrence.h"
 #include "schedule/actions.h"
 #include "schedule/precision.h"
 #include "schedule/regroup.h"
@@ -348,6 +349,7 @@ Reason apply_nest(ScheduleState* state, int target, const ActionInfo& action, co
 }
 
 Reason apply_action(ScheduleState* state, int target, const ActionInfo& action, const Step& step) {
+  if (in_recurrence(*state, target)) return kRecurrenceReason;
   if (action.name == "compute_inline") return inline_statement(state, target);
   if (owner(*state, target) < 0) return "the statement was inlined";
   if (action.name == "compute_root") return compute_root(state, target);
@@ -402,10 +404,15 @@ Reason apply_step(ScheduleState* state, const Step& step, std::string* legality)
 
 ScheduleState initial_state(const Program& program, const ir::Sizes& sizes, ScheduleTarget target) {
   ScheduleState state{program, sizes, {}, target};
-  for (size_t s = 0; s < program.statements.size(); ++s) {
+  const std::vector<ir::Recurrence> loops = ir::recurrences(program);
+  for (int s = 0; s < static_cast<int>(program.statements.size()); ++s) {
     Group group;
-    group.statements = {static_cast<int>(s)};
-    group.root = static_cast<int>(s);
+    group.root = s;
+    const ir::Recurrence* loop = ir::recurrence_of(loops, s);
+    if (loop != nullptr) group.skeleton = Skeleton::kRecurrence;
+    const int last = loop == nullptr ? s : loop->last;
+    for (; s < last; ++s) group.statements.push_back(s);
+    group.statements.push_back(s);
     state.groups.push_back(std::move(group));
   }
   return state;

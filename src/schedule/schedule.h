@@ -16,6 +16,7 @@ enum class Skeleton {
   kNest,         ///< fused loop nests: map, row reduction, softmax, norms, scan, pooling, transpose
   kContraction,  ///< packed GEMM over any two-operand product sum (matmul, conv, …) with epilogue
   kAttention,    ///< two contractions around a row softmax, tiled so that scores stay in cache
+  kRecurrence,   ///< all statements of a recurrence (ir/recurrence.h), step after step
 };
 
 /// Statements computed by one loop structure. Intermediates used only inside a group live in

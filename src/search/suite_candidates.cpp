@@ -154,7 +154,8 @@ void add_outputs(const Json& json, const std::string& origin, std::vector<Offere
     sample.language = "c++";
     sample.number = -1;
     sample.origin = fmt::format("{} ({})", origin, sample.model);
-    sample.source = text_at(json, {"prompt"}) +
+    sample.prompt = text_at(json, {"prompt"});
+    sample.source = sample.prompt +
                     (output.is_string() ? output.get<std::string>() : text_at(output, {"output"}));
     if (sample.model != "serial" && sample.model != "omp") {
       sample.unsupported = fmt::format("its model of parallelism is '{}'", sample.model);

@@ -19,6 +19,7 @@ struct OfferedSample {
   std::string source;
   std::string entry;          ///< function of a Solution in Python; "" for a file with ModelNew
   bool fills_outputs = true;  ///< that function is given the outputs, and does not return them
+  std::string prompt;         ///< that `source` completes, where a benchmark keeps it
   std::string model;          ///< of parallelism, where the benchmark has several: "serial", "omp"
   std::string unsupported;    ///< why it cannot be judged; "" where it can
 };

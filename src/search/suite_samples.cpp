@@ -184,7 +184,12 @@ SuiteSample sample_of_search(const RunRecord& run) {
   const Json summary = run.summary.value_or(Json::object());
   const Json best = summary.value("best", Json());
   sample.attempts = summary.value("/attempts/total"_json_pointer, 0);
-  if (!best.is_object() || !best["speedup"].is_number()) {
+  if (best.is_object() && !best["speedup"].is_number()) {
+    sample.state = "not_run";
+    sample.reason = "no baseline passes: there is nothing to compare with";
+    return sample;
+  }
+  if (!best.is_object()) {
     sample.state = "no_kernel";
     sample.reason = fmt::format("none of {} candidates passed", sample.attempts);
     const Json verdicts = summary.value("/attempts/by_verdict"_json_pointer, Json::object());

@@ -95,5 +95,14 @@ TEST(SampleOfSearch, SaysWhatBecameOfTheCandidatesWhereNoneWasRight) {
   EXPECT_EQ(sample.reason, "none of 5 candidates passed, 5 wrong_result");
 }
 
+TEST(SampleOfSearch, BlamesNoKernelWhereNoBaselinePasses) {
+  RunRecord run;
+  run.summary = Json{{"attempts", {{"total", 6}, {"by_verdict", {{"passed", 6}}}}},
+                     {"best", {{"number", 4}, {"speedup", nullptr}}}};
+  const SuiteSample sample = sample_of_search(run);
+  EXPECT_EQ(sample.state, "not_run");
+  EXPECT_EQ(sample.reason, "no baseline passes: there is nothing to compare with");
+}
+
 }  // namespace
 }  // namespace quern

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "ir/recurrence.h"
+
 namespace quern {
 namespace {
 
@@ -48,7 +50,11 @@ DType default_type(const ir::Program& program, const ir::Statement& statement) {
       statement.kind == ir::Statement::Kind::kReduce &&
       (statement.monoid == ir::Monoid::kArgMax || statement.monoid == ir::Monoid::kArgMin);
   if (position) return DType::kI64;
+  // What comes later does not count: its own type may follow from this one.
+  const int own = program.statement_index(statement.name);
   for (const ir::Expr* load : ir::loads_of(statement.body)) {
+    const int made = program.statement_index(load->name);
+    if (made < 0 ? program.find_input(load->name) == nullptr : own >= 0 && made >= own) continue;
     if (program.type_of(load->name) == DType::kF64) return DType::kF64;
   }
   return DType::kF32;
@@ -95,6 +101,34 @@ const ir::Axis* Lowerer::Scope::find(const std::string& name) const {
 
 bool Lowerer::is_tensor(const std::string& name) const {
   return program_.find_input(name) != nullptr || program_.find_statement(name) != nullptr;
+}
+
+std::vector<std::optional<ir::IntExpr>> Lowerer::known_shape(const std::string& name) const {
+  if (!is_tensor(name)) return ahead_.at(name);
+  const std::vector<ir::IntExpr> shape = program_.shape_of(name);
+  return {shape.begin(), shape.end()};
+}
+
+void Lowerer::take_announced() {
+  for (const StatementNode& head : announced_) {
+    std::vector<std::optional<ir::IntExpr>>& extents = ahead_[head.name];
+    extents.clear();
+    for (const AxisNode& axis : head.axes) {
+      extents.emplace_back();
+      if (axis.extent.empty()) continue;
+      nodes_ = 0;
+      // A fault is told where the statement itself is read.
+      Result<ir::IntExpr> extent = index(axis.extent[0], Scope{});
+      if (extent) extents.back() = std::move(*extent);
+    }
+  }
+  announced_.clear();
+}
+
+void Lowerer::finish() {
+  const std::vector<size_t> offsets = offsets_;
+  const std::vector<int> from = ir::gather_recurrences(program_);
+  for (size_t s = 0; s < from.size(); ++s) offsets_[s] = offsets[static_cast<size_t>(from[s])];
 }
 
 bool Lowerer::is_size(const std::string& name) const {
@@ -152,18 +186,19 @@ Result<ir::IntExpr> Lowerer::extent(const Node& node) { return index(node, Scope
 /// Notes the extents of the dimensions that `axis` indexes directly, with the tensor of each.
 Result<void> Lowerer::direct_uses(const Node& node, const std::string& axis,
                                   std::vector<std::pair<ir::IntExpr, std::string>>& found) const {
-  if (node.kind == Node::Kind::kAccess && node.fallback.empty() && is_tensor(node.text)) {
-    std::vector<ir::IntExpr> shape = program_.shape_of(node.text);
+  const bool known = is_tensor(node.text) || is_ahead(node.text);
+  if (node.kind == Node::Kind::kAccess && node.fallback.empty() && known) {
+    const std::vector<std::optional<ir::IntExpr>> shape = known_shape(node.text);
     for (size_t d = 0; d < node.args.size() && d < shape.size(); ++d) {
       const Node& index = node.args[d];
-      if (index.kind != Node::Kind::kName || index.text != axis) continue;
-      found.emplace_back(shape[d], node.text);
+      if (index.kind != Node::Kind::kName || index.text != axis || !shape[d]) continue;
+      found.emplace_back(*shape[d], node.text);
       if (found.back().first == found.front().first) continue;
       return error(index.offset,
                    fmt::format("axis `{}` runs over `{}` in `{}`, but over `{}` in `{}`: shapes do "
                                "not match",
                                axis, ir::print(found.front().first), found.front().second,
-                               ir::print(shape[d]), node.text),
+                               ir::print(*shape[d]), node.text),
                    fmt::format("if that is meant, give the extent: `{} < …`", axis));
     }
   }
@@ -218,6 +253,7 @@ Result<ir::Axis> Lowerer::axis(const AxisNode& node, const std::vector<const Nod
 }
 
 Result<void> Lowerer::add(const StatementNode& node) {
+  take_announced();
   QUERN_TRY(define(node.name, node.offset));
   current_offset_ = node.offset;
   nodes_ = 0;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -31,7 +33,11 @@ class Lowerer {
   Lowerer(const Source& source, ir::Program& program, std::set<std::string> identifiers)
       : source_(source), program_(program), taken_(std::move(identifiers)) {}
 
+  /// Says what the head of a statement to come says, so that a recurrence may read it.
+  void announce(const StatementNode& head) { announced_.push_back(head); }
   Result<void> add(const StatementNode& node);
+  /// Brings the lines of each recurrence together; to be called when all are added.
+  void finish();
   /// An integer over sizes, as in shapes and `let`.
   Result<ir::IntExpr> extent(const Node& node);
   Result<void> define(const std::string& name, size_t offset);
@@ -60,6 +66,12 @@ class Lowerer {
   };
 
   bool is_tensor(const std::string& name) const;
+  bool is_ahead(const std::string& name) const {
+    return !is_tensor(name) && ahead_.count(name) != 0;
+  }
+  /// Extents of a tensor; empty where its line comes further down and leaves them to be told.
+  std::vector<std::optional<ir::IntExpr>> known_shape(const std::string& name) const;
+  void take_announced();
   bool is_size(const std::string& name) const;
   size_t rank(const std::string& name) const { return program_.shape_of(name).size(); }
 
@@ -103,6 +115,8 @@ class Lowerer {
   ir::Program& program_;
   std::set<std::string> taken_;
   std::set<std::string> definitions_;
+  std::vector<StatementNode> announced_;  ///< heads whose extents are not read yet
+  std::map<std::string, std::vector<std::optional<ir::IntExpr>>> ahead_;
   std::vector<size_t> offsets_;
   size_t current_offset_ = 0;
   size_t nodes_ = 0;

@@ -70,6 +70,7 @@ Error Lowerer::unknown(const Node& node, const Scope& scope) const {
   // One letter is near to every other: no suggestion is better than a random one.
   std::string hint = node.text.size() > 1 ? did_you_mean(node.text, known) : "";
   if (definitions_.count(node.text) != 0) hint = "it is defined further down; move that line up";
+  if (is_ahead(node.text)) hint += ", or give all axes of the recurrence their extents: `i < …`";
   return error(node.offset, fmt::format("unknown name `{}`", node.text), hint);
 }
 
@@ -88,16 +89,17 @@ Result<ir::IntExpr> Lowerer::index_name(const Node& node, const Scope& scope) {
 }
 
 Result<std::vector<ir::IntExpr>> Lowerer::indices(const Node& node, const Scope& scope) {
-  if (!is_tensor(node.text)) {
+  if (!is_tensor(node.text) && !is_ahead(node.text)) {
     if (is_size(node.text) || scope.find(node.text) != nullptr) {
       return error(node.offset, fmt::format("`{}` is not a tensor", node.text));
     }
     return unknown(node, scope);
   }
-  if (node.args.size() != rank(node.text)) {
+  const std::vector<std::optional<ir::IntExpr>> extents = known_shape(node.text);
+  if (node.args.size() != extents.size()) {
     std::string shape;
-    for (const ir::IntExpr& extent : program_.shape_of(node.text)) {
-      shape += (shape.empty() ? "" : ", ") + ir::print(extent);
+    for (const std::optional<ir::IntExpr>& extent : extents) {
+      shape += (shape.empty() ? "" : ", ") + (extent ? ir::print(*extent) : "…");
     }
     return error(node.offset,
                  fmt::format("`{}` has shape [{}], but is used with {} {}", node.text, shape,
@@ -145,6 +147,10 @@ Result<ir::IntExpr> Lowerer::index(const Node& node, const Scope& scope) {
     }
     case Node::Kind::kAccess: {
       QUERN_ASSIGN(std::vector<ir::IntExpr> list, indices(node, scope));
+      if (is_ahead(node.text)) {
+        return error(node.offset,
+                     fmt::format("`{}` cannot be an index before it is defined", node.text));
+      }
       if (is_float(program_.type_of(node.text)) || !node.fallback.empty()) {
         return error(node.offset, fmt::format("`{}` cannot be an index: {}", node.text,
                                               node.fallback.empty() ? "it does not hold integers"

@@ -197,6 +197,60 @@ TEST(Meaning, PoolsOfOneTwoAndThreeAxes) {
   EXPECT_EQ(out["f"], (Values{4.5}));
 }
 
+/// A layer with `hidden` cells of long short-term memory, over inputs already projected.
+constexpr const char* kLstm =
+    "task t(seq = 4, batch = 2, hidden = 3)\ninput xg : f32[seq, batch, 4 * hidden]\n"
+    "input u : f32[4 * hidden, hidden]\ninput h0 : f32[batch, hidden]\n"
+    "input c0 : f32[batch, hidden]\n"
+    "g[t < seq, b, q < 4 * hidden] = xg[t, b, q] + sum[k < hidden] u[q, k] * "
+    "(h[t - 1, b, k] else h0[b, k])\n"
+    "c[t < seq, b, j < hidden] = sigmoid(g[t, b, hidden + j]) * (c[t - 1, b, j] else c0[b, j]) + "
+    "sigmoid(g[t, b, j]) * tanh(g[t, b, 2 * hidden + j])\n"
+    "output h[t < seq, b, j] = sigmoid(g[t, b, 3 * hidden + j]) * tanh(c[t, b, j])\n";
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+TEST(Meaning, ARecurrenceRunsStepAfterStep) {
+  const size_t seq = 4, batch = 2, hidden = 3;
+  const Case c = parsed_case(kLstm);
+  Tensors<double> inputs = ir::draw_inputs(c.program, c.sizes, 5);
+  Tensors<double> out = ir::run(c.program, c.sizes, inputs);
+  Values h = inputs["h0"], cell = inputs["c0"];
+  for (size_t t = 0; t < seq; ++t) {
+    const Values before = h;
+    for (size_t b = 0; b < batch; ++b) {
+      for (size_t j = 0; j < hidden; ++j) {
+        double gate[4];
+        for (size_t i = 0; i < 4; ++i) {
+          const size_t q = i * hidden + j;
+          gate[i] = inputs["xg"][(t * batch + b) * 4 * hidden + q];
+          for (size_t k = 0; k < hidden; ++k) {
+            gate[i] += inputs["u"][q * hidden + k] * before[b * hidden + k];
+          }
+        }
+        double& own = cell[b * hidden + j];
+        own = sigmoid(gate[1]) * own + sigmoid(gate[0]) * std::tanh(gate[2]);
+        h[b * hidden + j] = sigmoid(gate[3]) * std::tanh(own);
+        EXPECT_NEAR(out["h"][(t * batch + b) * hidden + j], h[b * hidden + j], 1e-12);
+      }
+    }
+  }
+}
+
+TEST(Meaning, RecurrencesRunBackwardsAndAtADistance) {
+  Tensors<double> out = meant(
+      "task t(n = 5)\ninput x : f32[n]\n"
+      "output a[i < n] = x[i] + 2 * (a[i + 1] else 10)\n"
+      "output f[i < n] = (f[i - 1] else 1) + (f[i - 2] else 0)\n"
+      "output s[i < n] = select(i > 0, s[i - 1], 0) + x[i]\n"
+      "output m[j < 2, i < n] = max((m[j, i - 1] else 0), x[i] + index(j))\n",
+      {{"x", {1, 2, 3, 4, 5}}});
+  EXPECT_EQ(out["a"], (Values{449, 224, 111, 54, 25}));
+  EXPECT_EQ(out["f"], (Values{1, 1, 2, 3, 5}));
+  EXPECT_EQ(out["s"], (Values{1, 3, 6, 10, 15}));
+  EXPECT_EQ(out["m"], (Values{1, 2, 3, 4, 5, 2, 3, 4, 5, 6}));
+}
+
 TEST(Meaning, NormalisationsHaveMeanZeroAndDeviationOne) {
   for (const char* op : {"layer_norm(x, eps = 1e-12)", "instance_norm(x, eps = 1e-12)",
                          "batch_norm(x, eps = 1e-12)", "group_norm(x, groups = 2, eps = 1e-12)"}) {

@@ -68,16 +68,36 @@ class Parser {
         lowerer_(source, program_, identifiers(tokens.list)) {
     program_.doc = tokens.doc;
     lowerer_.reserve_definitions(definitions(tokens.list));
+    announce(tokens.list);
   }
 
   Result<ir::Program> run() {
     QUERN_TRY(head());
     while (cursor_.peek().kind != Token::Kind::kEnd) QUERN_TRY(line());
+    lowerer_.finish();
     QUERN_TRY(check());
     return std::move(program_);
   }
 
  private:
+  /// Reads the heads of all statements ahead of the lines themselves: those of a recurrence read
+  /// one another whatever their order.
+  void announce(const std::vector<Token>& tokens) {
+    Cursor ahead(source_, tokens);
+    while (ahead.peek().kind != Token::Kind::kEnd) {
+      const Token& first = ahead.peek();
+      const bool statement =
+          first.kind == Token::Kind::kName &&
+          (first.is_word("output") || ahead.peek(1).is("[") || ahead.peek(1).is(":"));
+      if (statement) {
+        Result<StatementNode> head = ahead.statement_head();
+        if (head && head->has_axes) lowerer_.announce(*head);
+      }
+      while (ahead.peek().kind != Token::Kind::kEnd && ahead.next().kind != Token::Kind::kNewline) {
+      }
+    }
+  }
+
   Result<void> head() {
     if (!cursor_.peek().is_word("task")) {
       return cursor_.error("a task file starts with `task name(size = value, …)`");

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "ir/check.h"
+#include "ir/recurrence.h"
 
 namespace quern {
 namespace {
@@ -60,7 +61,7 @@ TEST_P(StarterTask, HasSizesForFullCpuAndTiny) {
 INSTANTIATE_TEST_SUITE_P(Tasks, StarterTask, testing::ValuesIn(task_names()),
                          [](const auto& info) { return info.param; });
 
-TEST(ParseTask, TheStarterSetHasTwentyOneTasks) { EXPECT_EQ(task_names().size(), 21u); }
+TEST(ParseTask, TheStarterSetHasTwentyTwoTasks) { EXPECT_EQ(task_names().size(), 22u); }
 
 TEST(ParseTask, HoistsNestedReductionsIntoNamedStatements) {
   ir::Program program =
@@ -69,6 +70,59 @@ TEST(ParseTask, HoistsNestedReductionsIntoNamedStatements) {
   EXPECT_EQ(program.statements[0].name, "y_sum");
   EXPECT_EQ(program.statements[0].kind, ir::Statement::Kind::kReduce);
   EXPECT_EQ(ir::print(program.statements[1].body), "1 + y_sum[i] * 2");
+}
+
+constexpr const char* kInputs = "task t(n = 4, m = 3)\ninput x : f32[n, m]\ninput w : f32[m, m]\n";
+
+TEST(ParseTask, ARecurrenceSurvivesPrintingWithItsExtents) {
+  const ir::Program program =
+      parsed(std::string(kInputs) +
+             "z[t < n, j] = tanh((sum[k < m] w[j, k] * (s[t - 1, k] else 0)) + "
+             "(sum[k] w[j, k] * x[t, k]))\n"
+             "y[t, j] = z[t, j] * x[t, j]\noutput s[t < n, j] = y[t, j] + z[t, j]\n");
+  const std::string text = print_task(program);
+  EXPECT_EQ(parsed(text), program) << text;
+  const std::vector<ir::Recurrence> loops = ir::recurrences(program);
+  ASSERT_EQ(loops.size(), 1u);
+  EXPECT_EQ(loops[0].axis, "t");
+  EXPECT_FALSE(loops[0].backwards);
+  EXPECT_EQ(loops[0].reach, 1);
+  EXPECT_EQ(loops[0].last, 4);
+  EXPECT_EQ(loops[0].first, 1) << "the sum of inputs moves in front of the recurrence\n" << text;
+  EXPECT_NE(text.find("output s[t < n, j < m]"), std::string::npos) << text;
+}
+
+TEST(ParseTask, SaysWhatARecurrenceMayNotDo) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"output a[t < n] = x[t, 0] + a[t]\n", "`a` is defined by itself at the same `t`"},
+      {"output a[t < n] = x[t, 0] + a[t - 1]\n", "index `t - 1` runs from -1 to 2"},
+      {"output a[t < n] = x[t, 0] + (a[t - 1] else 0) + (a[t + 1] else 0)\n",
+       "reads both before and after `t`"},
+      {"output a[t < n] = x[t, 0] + (a[t / 2] else 0)\n", "`a` is read at `t / 2` along `t`"},
+      {"output a[t < n, j < m] = x[t, j] + (a[t - 1, j] else 0) + (a[t, j - 1] else 0)\n",
+       "`a` is defined by itself at the same `t`"},
+      {"a[t < n] = x[t, 0] + b[t]\noutput b[t < n] = (a[t - 1] else 0)\n",
+       "`b` is read at `t`, but its line comes later"},
+      {"a[t < n] = x[t, 0] + (b[t - 1] else 0)\noutput b[s < n] = a[s]\n",
+       "share no axis to run along"},
+      {"a[t < n] = x[t, 0] + (b[t - 1] else 0)\noutput b[t < m] = a[t]\n",
+       "which is part of the same recurrence"},
+      {"a[t < n] = x[t, 0] + (b[t - 1] else 0)\noutput z[t < n] = a[t]\noutput b[t < n] = a[t]\n",
+       "`z` stands between the statements of the recurrence of `a`"},
+      {"a[t < n] = x[t, 0] + b[t]\noutput z[t < n] = a[t]\nb[t < n] = x[t, 1]\n",
+       "`b` is used before it is defined"},
+      {"output z[t < n] = x[t, 0]\na[t < n] = x[t, 0] + (a[t - 1] else 0)\n",
+       "`a` is never used but by its own recurrence"},
+      {"output a[t < n] = scan_sum[t] (x[t, 0] * (a[t - 1] else 1))\n",
+       "`a` is a scan, which cannot be part of a recurrence"},
+  };
+  for (const auto& [lines, message] : cases) {
+    const std::string head = "task t(n = 4, m = 3)\ninput x : f32[n, m]\n";
+    Result<ir::Program> program = parse_task(head + lines, "t.task");
+    ASSERT_FALSE(program) << lines;
+    EXPECT_NE(program.error().message.find(message), std::string::npos)
+        << lines << program.error().message;
+  }
 }
 
 TEST(ParseTask, StructuresOfMatricesAndThePrecisionSurvivePrinting) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "ir/recurrence.h"
 #include "task/lower.h"
 #include "task/parse.h"
 
@@ -14,14 +15,15 @@ std::string number(double value) {
   return fmt::format("{}", value);
 }
 
+/// `stated`: with every extent, whether it could be told or not.
 std::string axis_list(const ir::Program& before, const ir::Statement& s,
-                      const std::vector<ir::Axis>& axes) {
+                      const std::vector<ir::Axis>& axes, bool stated = false) {
   std::string text;
   for (const ir::Axis& axis : axes) {
     if (!text.empty()) text += ", ";
     text += axis.name;
     std::optional<ir::IntExpr> inferred = inferred_extent(before, s.body, axis.name);
-    if (!inferred || !(*inferred == axis.extent)) text += " < " + ir::print(axis.extent);
+    if (stated || !inferred || !(*inferred == axis.extent)) text += " < " + ir::print(axis.extent);
   }
   return text;
 }
@@ -56,12 +58,12 @@ std::string input_text(const ir::InputDecl& input) {
                      dtype_name(input.type), shape, distribution_text(input.distribution));
 }
 
-std::string statement_text(const ir::Program& before, const ir::Statement& s) {
+std::string statement_text(const ir::Program& before, const ir::Statement& s, bool stated) {
   std::string text = s.is_output ? "output " + s.name : s.name;
   std::string type;
   if (s.type != default_type(before, s)) type = " : " + std::string(dtype_name(s.type));
   text += type;
-  if (!s.axes.empty()) text += "[" + axis_list(before, s, s.axes) + "]";
+  if (!s.axes.empty()) text += "[" + axis_list(before, s, s.axes, stated) + "]";
   text += " = ";
   if (s.kind == ir::Statement::Kind::kReduce) {
     text += fmt::format("{}[{}] ", ir::monoid_name(s.monoid), axis_list(before, s, s.reduce_axes));
@@ -106,7 +108,12 @@ std::string print_task(const ir::Program& program) {
   }
   if (program.precision != "fp32") text += "precision " + program.precision + "\n";
   for (const ir::InputDecl& input : program.inputs) text += input_text(input);
-  for (const ir::Statement& s : program.statements) text += statement_text(program, s);
+  const std::vector<ir::Recurrence> loops = ir::recurrences(program);
+  for (size_t s = 0; s < program.statements.size(); ++s) {
+    // The statements of a recurrence are read before their lines come.
+    const bool stated = ir::recurrence_of(loops, static_cast<int>(s)) != nullptr;
+    text += statement_text(program, program.statements[s], stated);
+  }
   return text;
 }
 

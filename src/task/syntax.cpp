@@ -364,7 +364,7 @@ Result<std::vector<AxisNode>> Cursor::axes() {
   return list;
 }
 
-Result<StatementNode> Cursor::statement() {
+Result<StatementNode> Cursor::statement_head() {
   StatementNode node;
   node.is_output = accept_word("output");
   node.offset = peek().offset;
@@ -381,6 +381,11 @@ Result<StatementNode> Cursor::statement() {
     QUERN_TRY(expect("]", "after the axes"));
   }
   QUERN_TRY(expect("=", "and the value"));
+  return node;
+}
+
+Result<StatementNode> Cursor::statement() {
+  QUERN_ASSIGN(StatementNode node, statement_head());
   QUERN_ASSIGN(node.body, expression());
   if (accept_word("as")) {
     QUERN_ASSIGN(Token origin, name("the name of the operator it came from"));

@@ -83,6 +83,8 @@ class Cursor {
   Result<std::vector<AxisNode>> axes();
   /// The rest of a line whose first word is `output` or the name of a tensor.
   Result<StatementNode> statement();
+  /// Such a line up to its `=`.
+  Result<StatementNode> statement_head();
 
  private:
   Result<Node> either();

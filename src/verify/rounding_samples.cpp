@@ -6,6 +6,8 @@
 #include <map>
 #include <string>
 
+#include "ir/recurrence.h"
+
 namespace quern {
 namespace {
 
@@ -42,7 +44,8 @@ int chain_of_sums(const ir::Program& program) {
     }
     longest = std::max(longest, chain[statement.name] = before + (adds(statement) ? 1 : 0));
   }
-  return longest;
+  // A recurrence is as deep as it has steps, which sizes decide.
+  return ir::recurrences(program).empty() ? longest : std::max(longest, kDeep);
 }
 
 bool may_outgrow(const ir::Program& program, Contract contract) {

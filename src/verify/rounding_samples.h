@@ -12,7 +12,8 @@
 /// from the start, and a second sum is enough.
 namespace quern {
 
-/// The longest chain of sums in which each depends on the one before it.
+/// The longest chain of sums in which each depends on the one before it; a recurrence is as deep as
+/// a deep network.
 int chain_of_sums(const ir::Program& program);
 
 /// Whether a program is deep enough for its bound to outgrow its results, and all its numbers are

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a benchmark in ParEval's form, folder `p`, and answers to it, `outputs.json`."""
+"""Writes a benchmark in ParEval's form, folder `p`, and answers to it, `outputs.json`. Its second
+driver accepts whatever compiles."""
 import json
 import pathlib
 
@@ -31,11 +32,12 @@ HEAD = "{}(std::vector<double> const& x, std::vector<double>& y) {{"
 LOOP = "for (size_t i = 0; i < x.size(); ++i) y[i] = {} * x[i]; }}"
 
 shared = pathlib.Path("p/drivers/cpp")
-task = shared / "benchmarks/transform/00_twice"
-task.mkdir(parents=True)
-(task / "cpu.cc").write_text(DRIVER)
-(task / "baseline.hpp").write_text("#pragma once\nvoid " + HEAD.format("correct_twice")
-                                   + LOOP.format(2))
+for name, check in ("00_twice", "right == c->y"), ("01_lenient", "true"):
+    task = shared / "benchmarks/transform" / name
+    task.mkdir(parents=True)
+    (task / "cpu.cc").write_text(DRIVER.replace("right == c->y", check))
+    (task / "baseline.hpp").write_text("#pragma once\nvoid " + HEAD.format("correct_twice")
+                                       + LOOP.format(2))
 (shared / "utilities.hpp").write_text(
     "#pragma once\n#ifdef USE_OMP\n#include <omp.h>\n#endif\ninline double next() { static "
     "unsigned s = 1; s = s * 1664525u + 1013904223u; return s / 4294967296.0; }\n")
@@ -43,5 +45,6 @@ prompt = {"problem_type": "transform", "language": "cpp", "name": "00_twice",
           "prompt": "/* y = 2 x */\nvoid " + HEAD.format("twice")}
 rows = [{**prompt, "parallelism_model": "omp",
          "outputs": ["\n#pragma omp parallel for\n" + LOOP.format(2), LOOP.format(3)]},
-        {**prompt, "parallelism_model": "serial", "outputs": [LOOP.format(2)]}]
+        {**prompt, "parallelism_model": "serial", "outputs": [LOOP.format(2)]},
+        {**prompt, "parallelism_model": "serial", "name": "01_lenient", "outputs": [LOOP.format(3)]}]
 pathlib.Path("outputs.json").write_text(json.dumps(rows))

@@ -4,10 +4,8 @@
 // the place, and the worker goes on.
 #include <gmock/gmock.h>
 
-#include "base/file.h"
 #include "cuda_testing.h"
-#include "device/cuda/blas.h"
-#include "device/device_worker.h"
+#include "device/cuda/ptx_assembler.h"
 
 namespace quern::cuda {
 namespace {
@@ -23,27 +21,13 @@ class CudaGuard : public CudaTest {
   void SetUp() override {
     CudaTest::SetUp();
     if (pool_ == nullptr) return;
-    CompilePoolOptions options;
-    auto library = find_nvrtc(setting("QUERN_NVRTC"), {setting("VIRTUAL_ENV")});
-    ASSERT_TRUE(library);
-    options.library = *library;
-    options.linker =
-        find_cuda_library("libnvJitLink.so.1[23]", library->path, {setting("VIRTUAL_ENV")});
-    if (options.linker.empty()) GTEST_SKIP() << "there is no nvJitLink here";
-    options.architecture = pool_->architecture();
-    options.cache_dir = folder_;
-    auto pool = CompilePool::make(options);
+    options_.linker = find_nvjitlink(options_.library.path, {setting("VIRTUAL_ENV")});
+    if (options_.linker.empty()) GTEST_SKIP() << "there is no nvJitLink here";
+    auto pool = CompilePool::make(options_);
     ASSERT_TRUE(pool) << pool.error().message;
     pool_ = std::move(*pool);
-    WorkerOptions worker;
-    worker.kind = "cuda";
-    worker.scratch_dir = folder_ + "/workers";
-    worker.kernels = folder_ + "/kernels.cubin";
-    ASSERT_TRUE(make_directories(worker.scratch_dir));
-    ASSERT_TRUE(write_file_atomic(worker.kernels, referee_));
-    auto started = DeviceWorker::start(worker);
-    ASSERT_TRUE(started) << started.error().message;
-    worker_ = std::move(*started);
+    worker_ = start_worker();
+    ASSERT_TRUE(worker_);
     auto opened = worker_->await_open();
     ASSERT_TRUE(opened) << opened.error().message;
     worker_->allocate(1, 4 * kCount, Placement::kRight, "input x");

@@ -7,10 +7,12 @@
 #include <memory>
 #include <string>
 
+#include "base/file.h"
 #include "device/cpu/testing.h"
 #include "device/cuda/compile_pool.h"
 #include "device/cuda/cuda_compiler.h"
 #include "device/cuda/gpu.h"
+#include "device/device_worker.h"
 #include "record/bound_plan.h"
 #include "record/launch_plan.h"
 
@@ -32,17 +34,26 @@ class CudaTest : public testing::Test {
     ASSERT_TRUE(gpus) << gpus.error().message;
     auto library = find_nvrtc(setting("QUERN_NVRTC"), {setting("VIRTUAL_ENV")});
     if (!library) GTEST_SKIP() << library.error().message;
-    CompilePoolOptions options;
-    options.library = *library;
-    pool_library_ = library->path;
-    options.architecture = gpus->at(0).architecture();
-    options.cache_dir = folder_ = testing::TempDir() + "quern_cuda_test";
-    auto pool = CompilePool::make(options);
+    options_.library = *library;
+    options_.architecture = gpus->at(0).architecture();
+    options_.cache_dir = folder_ = testing::TempDir() + "quern_cuda_test";
+    auto pool = CompilePool::make(options_);
     ASSERT_TRUE(pool) << pool.error().message;
     pool_ = std::move(*pool);
     auto referee = compile_referee(*pool_);
     ASSERT_TRUE(referee) << referee.error().message;
     referee_ = *referee;
+  }
+
+  std::unique_ptr<DeviceWorker> start_worker(WorkerOptions options = {}) {
+    options.kind = "cuda";
+    options.scratch_dir = folder_ + "/workers";
+    options.kernels = folder_ + "/kernels.cubin";
+    EXPECT_TRUE(make_directories(options.scratch_dir));
+    EXPECT_TRUE(write_file_atomic(options.kernels, referee_));
+    auto worker = DeviceWorker::start(options);
+    EXPECT_TRUE(worker) << (worker ? "" : worker.error().message);
+    return worker ? std::move(*worker) : nullptr;
   }
 
   std::string cubin(const std::string& source) {
@@ -71,7 +82,8 @@ class CudaTest : public testing::Test {
                      verdict_reason(outcome.verdict()) + "; " + verdict_evidence(outcome.verdict());
   }
 
-  std::string folder_, referee_, pool_library_;
+  CompilePoolOptions options_;
+  std::string folder_, referee_;
   std::unique_ptr<CompilePool> pool_;
 };
 

@@ -5,11 +5,9 @@
 
 #include <cmath>
 
-#include "base/file.h"
 #include "cuda_testing.h"
 #include "device/cuda/blas.h"
 #include "device/cuda/counters.h"
-#include "device/device_worker.h"
 #include "device/matrix_product.h"
 
 namespace quern::cuda {
@@ -32,17 +30,6 @@ extern "C" __global__ void f(const float* x, float* y) { __trap(); })";
 
 class CudaWorker : public CudaTest {
  protected:
-  std::unique_ptr<DeviceWorker> start(WorkerOptions options = {}) {
-    options.kind = "cuda";
-    options.scratch_dir = folder_ + "/workers";
-    options.kernels = folder_ + "/kernels.cubin";
-    EXPECT_TRUE(make_directories(options.scratch_dir));
-    EXPECT_TRUE(write_file_atomic(options.kernels, referee_));
-    auto worker = DeviceWorker::start(options);
-    EXPECT_TRUE(worker) << (worker ? "" : worker.error().message);
-    return worker ? std::move(*worker) : nullptr;
-  }
-
   Outcome<double> run(DeviceWorker& worker, const char* source, double limit_s) {
     worker.allocate(1, 4 * kCount, Placement::kLeft, "x");
     worker.allocate(2, 4 * kCount, Placement::kLeft, "y");
@@ -56,7 +43,7 @@ class CudaWorker : public CudaTest {
 };
 
 TEST_F(CudaWorker, RunsACandidateInASandbox) {
-  auto worker = start();
+  auto worker = start_worker();
   ASSERT_TRUE(worker);
   auto opened = worker->await_open();
   ASSERT_TRUE(opened) << opened.error().message;
@@ -71,7 +58,7 @@ TEST_F(CudaWorker, RunsACandidateInASandbox) {
 }
 
 TEST_F(CudaWorker, IsEndedWhenACandidateHangs) {
-  auto worker = start(), spare = start();
+  auto worker = start_worker(), spare = start_worker();
   ASSERT_TRUE(worker && spare);
   ASSERT_TRUE(worker->await_open());
   EXPECT_THAT(verdict_of(run(*worker, kHang, 1)), HasSubstr("timed_out"));
@@ -82,7 +69,7 @@ TEST_F(CudaWorker, IsEndedWhenACandidateHangs) {
 }
 
 TEST_F(CudaWorker, IsOfNoMoreUseAfterAFault) {
-  auto worker = start(), spare = start();
+  auto worker = start_worker(), spare = start_worker();
   ASSERT_TRUE(worker && spare);
   ASSERT_TRUE(worker->await_open() && spare->await_open());
   EXPECT_THAT(verdict_of(run(*worker, kTrap, 10)), HasSubstr("crashed"));
@@ -94,9 +81,9 @@ TEST_F(CudaWorker, IsOfNoMoreUseAfterAFault) {
 
 TEST_F(CudaWorker, CountsWhatTheHardwareDoesOrSaysWhyNot) {
   WorkerOptions options;
-  options.counters = find_cupti(pool_library_, {setting("VIRTUAL_ENV")});
+  options.counters = find_cupti(options_.library.path, {setting("VIRTUAL_ENV")});
   if (options.counters.empty()) GTEST_SKIP() << "there is no CUPTI here";
-  auto worker = start(options);
+  auto worker = start_worker(options);
   ASSERT_TRUE(worker);
   ASSERT_TRUE(worker->await_open());
   ASSERT_TRUE(run(*worker, kTwice, 10));
@@ -124,7 +111,7 @@ TEST_F(CudaWorker, CountsWhatTheHardwareDoesOrSaysWhyNot) {
 }
 
 TEST_F(CudaWorker, CountsNothingUnlessItWasStartedForThat) {
-  auto worker = start();
+  auto worker = start_worker();
   ASSERT_TRUE(worker);
   ASSERT_TRUE(worker->await_open());
   ASSERT_TRUE(run(*worker, kTwice, 10));
@@ -138,10 +125,9 @@ TEST_F(CudaWorker, CallsTheVendorsLibraryWhereItWasGivenOne) {
   product.m = product.n = product.k = product.a_row = product.b_row = product.c_row = 64;
   product.b = 0;
   WorkerOptions options;
-  options.library =
-      find_cuda_library("libcublas.so.1[23]", pool_library_, {setting("VIRTUAL_ENV")});
+  options.library = find_cublas(options_.library.path, {setting("VIRTUAL_ENV")});
   if (options.library.empty()) GTEST_SKIP() << "there is no cuBLAS here";
-  auto worker = start(options), without = start();
+  auto worker = start_worker(options), without = start_worker();
   ASSERT_TRUE(worker && without);
   for (DeviceWorker* each : {worker.get(), without.get()}) {
     ASSERT_TRUE(each->await_open());

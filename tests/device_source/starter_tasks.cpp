@@ -8,9 +8,12 @@
 #include <map>
 
 #include "task/parse.h"
+#include "task/recurrence_testing.h"
 
 namespace quern {
 namespace {
+
+const std::string kOwn = "own_";
 
 /// Parts of the language that no shipped task uses.
 const std::map<std::string, std::string>& own_tasks() {
@@ -77,11 +80,15 @@ std::vector<std::string> starter_tasks() {
     if (entry.path().extension() == ".task") names.push_back(entry.path().stem());
   }
   for (const auto& [name, text] : own_tasks()) names.push_back(name);
+  for (const RecurrenceCase& each : kRecurrenceCases) names.push_back(kOwn + each.name);
   std::sort(names.begin(), names.end());
   return names;
 }
 
 ir::Program starter_task(const std::string& name) {
+  for (const RecurrenceCase& each : kRecurrenceCases) {
+    if (name == kOwn + each.name) return recurrence_program(each);
+  }
   auto own = own_tasks().find(name);
   auto program = own != own_tasks().end() ? parse_task(own->second, name)
                                           : load_task("tasks/" + name + ".task");

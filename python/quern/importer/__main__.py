@@ -83,7 +83,7 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
     from quern.importer.source import Literals
     from quern.importer.trace import Untraceable
 
-    if item.unsupported:
+    if item.unsupported or item.failed:
         return refused(item)
     row: Row = {"name": item.name, "level": item.level, "problem_id": item.problem_id,
                 "status": "failed", "reason": "", "path": ""}
@@ -143,11 +143,12 @@ def try_larger(row: Row, path: pathlib.Path, convert: Any, binary: Any) -> None:
 
 def refused(item: Item) -> Row:
     return {"name": item.name, "level": item.level, "problem_id": item.problem_id,
-            "status": "unsupported", "reason": item.unsupported, "path": ""}
+            "status": "failed" if item.failed else "unsupported",
+            "reason": item.failed or item.unsupported, "path": ""}
 
 
 def listed(item: Item, out: pathlib.Path) -> Row:
-    if item.unsupported:
+    if item.unsupported or item.failed:
         return refused(item)
     path = out / f"{task_name(item)}.py"
     save(path, item.code)
@@ -160,7 +161,11 @@ def kept_rows(path: pathlib.Path) -> list[Row]:
     """Rows of a former session whose task file is still there."""
     if not path.exists():
         return []
-    rows = json.loads(path.read_text())["tasks"]
+    try:
+        rows = json.loads(path.read_text())["tasks"]
+    except (ValueError, KeyError, TypeError):
+        print(f"{path} is no record of an import: all modules are imported again", file=sys.stderr)
+        return []
     return [row for row in rows if not row["path"] or pathlib.Path(row["path"]).exists()]
 
 
@@ -197,7 +202,8 @@ def main() -> int:
     rows = kept_rows(record) if arguments.resume else []
     known = {(row["name"], row["digest"]) for row in rows}
     for number, item in enumerate(items, 1):
-        digest = hashlib.sha256(item.code.encode()).hexdigest()
+        told = item.code + item.failed + item.unsupported
+        digest = hashlib.sha256(told.encode()).hexdigest()
         if (item.name, digest) in known:
             continue
         began = time.monotonic()

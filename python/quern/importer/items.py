@@ -7,6 +7,7 @@ import pathlib
 import re
 
 from quern.importer.definitions import is_definition, item_of
+from quern.importer.names import task_name
 from quern.importer.source import BadModule, Item
 
 
@@ -26,7 +27,26 @@ def read_items(path: pathlib.Path, widen: bool = False) -> list[Item]:
         items = [_read_module(path)]
     if not items:
         raise BadModule(f"{path}: there is no module and no Definition in it")
+    _tell_apart(items)
     return items
+
+
+def _within(path: pathlib.Path, folder: pathlib.Path, item: Item) -> Item:
+    """Says of an item where in the folder it is: names of files alone may be alike."""
+    if item.origin == path.name:
+        item.origin = str(path.relative_to(folder))
+    return item
+
+
+def _tell_apart(items: list[Item]) -> None:
+    """Names under which no two modules would be written to the same file."""
+    seen: set[str] = set()
+    for item in items:
+        name, number = item.name, 1
+        while task_name(item) in seen:
+            number += 1
+            item.name = f"{name}_{number}"
+        seen.add(task_name(item))
 
 
 def _text(path: pathlib.Path) -> str:
@@ -100,7 +120,7 @@ def _workloads(path: pathlib.Path) -> list[dict]:
                 except ValueError as error:
                     raise BadModule(f"{place}:{number}: not JSON ({error})") from error
                 if row is not None:
-                    rows.append(row.get("workload", row))
+                    rows.append(row.get("workload", row) if isinstance(row, dict) else row)
             return rows
     return []
 
@@ -108,7 +128,8 @@ def _workloads(path: pathlib.Path) -> list[dict]:
 def _read_definition(path: pathlib.Path, widen: bool) -> Item:
     definition = _json(path)
     if not is_definition(definition):
-        raise BadModule(f"{path}: not a Definition: it needs name, axes, inputs, reference")
+        raise BadModule(f"{path}: not a Definition: it needs `name`, `axes`, `inputs` and "
+                        "`reference` (docs/importing.md)")
     return item_of(definition, _workloads(path), path.name, widen)
 
 
@@ -120,7 +141,16 @@ def _read_folder(folder: pathlib.Path, widen: bool) -> list[Item]:
     items = []
     for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.json")], key=order):
         if path.suffix == ".py" and not path.with_name("definition.json").exists():
-            items.append(_read_module(path))
-        elif path.suffix == ".json" and is_definition(_json(path)):
-            items.append(_read_definition(path, widen))
+            items.append(_within(path, folder, _read_module(path)))
+        elif path.suffix == ".json":
+            items += _definition_in(path, widen)
     return items
+
+
+def _definition_in(path: pathlib.Path, widen: bool) -> list[Item]:
+    """That of a file in a folder, which may hold anything else: one that cannot be read stops no
+    other."""
+    try:
+        return [_read_definition(path, widen)] if is_definition(_json(path)) else []
+    except BadModule as error:
+        return [Item(path.stem, "", origin=path.name, failed=str(error))]

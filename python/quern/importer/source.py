@@ -44,6 +44,7 @@ class Item:
     workloads: list[dict[str, int]] = dataclasses.field(default_factory=list)  # further size sets
     adapters: dict[str, str] = dataclasses.field(default_factory=dict)  # for Solutions in Python
     unsupported: str = ""  # why it is no module; "" where it is one
+    failed: str = ""  # why it cannot be read; "" where it can
 
 
 def whole(node: ast.AST) -> int | None:

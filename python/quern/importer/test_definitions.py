@@ -3,11 +3,13 @@
 import json
 import os
 import pathlib
+import re
 
 import pytest
 
 from quern.importer.definitions import adapters_of, code_of, is_definition, item_of
 from quern.importer.items import read_items
+from quern.importer.names import task_name
 from quern.importer.source import BadModule, Module
 
 NORM = {
@@ -78,15 +80,82 @@ def test_inputs_of_the_definitions_own_function_are_taken_from_it():
     assert "for name in ['x', 'weight']" in code
 
 
-def test_what_a_workload_leaves_open_is_said_when_the_module_runs():
-    item = item_of(NORM, [], "norm.json")
-    with pytest.raises(Exception, match="`eps` is a scalar"):
-        Module(item.code, "norm").build({})
+def test_what_a_workload_leaves_open_is_said():
+    assert "`eps` is a scalar" in item_of(NORM, [], "norm.json").failed
     indices = {**NORM, "inputs": {**NORM["inputs"], "at": {"shape": ["rows"], "dtype": "int32"}}}
     given = workload(3)
     given["inputs"]["at"] = {"type": "safetensors", "path": "a", "tensor_key": "at"}
-    with pytest.raises(Exception, match="`at` is a file"):
-        Module(item_of(indices, [given], "norm.json").code, "norm").build({})
+    assert "`at` is a file" in item_of(indices, [given], "norm.json").failed
+
+
+def changed(*keys, value):
+    """NORM with one value changed."""
+    definition = json.loads(json.dumps(NORM))
+    place = definition
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    return definition
+
+
+@pytest.mark.parametrize(("definition", "said"), [
+    (changed("axes", value=[]), "its `axes` must be an object"),
+    (changed("reference", value=None), "its `reference` must be the text"),
+    (changed("reference", value="def go(x): pass"), "defines no function `run`"),
+    (changed("axes", "rows", value={"type": "free"}), "axis `rows`: its type is 'free'"),
+    (changed("axes", "width", "value", value="48"), "axis `width`: a const axis needs a whole"),
+    (changed("axes", "half", "expression", value="wide // 2"), "`half`: .* counts on `wide`"),
+    (changed("axes", "half", "expression", value="width //"), "`half`: 'width //' is no expr"),
+    (changed("inputs", "x", "dtype", value="float33"), "input `x`: dtype 'float33' is none of"),
+    (changed("inputs", "x", "shape", value=["rows", "K"]), "input `x`: its shape names `K`"),
+    (changed("outputs", "y", "shape", value=["cols"]), "output `y`: its shape names `cols`"),
+    (changed("inputs", "x", value={"dtype": "float32"}), "input `x`: it needs `shape` and"),
+    (changed("inputs", value={"eps": NORM["inputs"]["eps"]}), "none of its inputs is a tensor"),
+])
+def test_what_is_wrong_with_a_definition_is_said_with_its_part(definition, said):
+    item = item_of(definition, [workload(3)], "norm.json")
+    assert re.search(f"norm.json: .*{said}", item.failed), item.failed
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ([3], "workload 1: it is no object"),
+    ([{"axes": {}}], "workload 1: axis `rows` needs a whole number .* none is given"),
+    ([workload(3), {"axes": {"rows": "7"}}], "workload 2: axis `rows` .* has '7'"),
+    ([{"axes": {"rows": 0}}], "axis `rows` .* has 0"),
+    ([{"axes": {"rows": 1}, "inputs": {"x": "random"}}], "input `x` needs a `type`"),
+    ([{"axes": {"rows": 1}, "inputs": {"eps": {"type": "scalar"}}}], "scalar `eps` needs a number"),
+])
+def test_what_is_wrong_with_a_workload_is_said_with_its_place(given, said):
+    item = item_of(NORM, given, "norm.json")
+    assert re.search(said, item.failed), item.failed
+
+
+def test_a_type_without_arithmetic_in_pytorch_is_unsupported_and_no_fault():
+    item = item_of(changed("inputs", "x", "dtype", value="float4_e2m1"), [workload(3)], "n.json")
+    assert item.failed == "" and "float4_e2m1" in item.unsupported
+
+
+def test_a_free_axis_without_a_workload_is_noted():
+    scalarless = changed("inputs", value={"x": NORM["inputs"]["x"]})
+    assert item_of(scalarless, [], "n.json").notes == ["no workload says rows: 64 here"]
+
+
+def test_a_file_that_cannot_be_read_stops_no_other_of_its_folder(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_text(json.dumps({"name": "b", "axes": {}, "inputs": {}}))
+    (tmp_path / "c.json").write_text(json.dumps({"strict": True}))
+    (tmp_path / "d.py").write_text("import torch\n")
+    items = read_items(tmp_path)
+    assert [(i.name, bool(i.failed)) for i in items] == [("a", True), ("b", True), ("d", False)]
+    assert "not JSON" in items[0].failed and "`reference`" in items[1].failed
+
+
+def test_modules_of_the_same_name_get_files_of_their_own(tmp_path):
+    for place in ("a/net.py", "b/net.py", "c/Net.py"):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_text("import torch\n")
+    names = [task_name(item) for item in read_items(tmp_path)]
+    assert names == ["net", "net_2", "net_3"]
 
 
 def test_what_is_no_definition_is_refused_with_its_name(tmp_path):

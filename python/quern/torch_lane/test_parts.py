@@ -12,7 +12,10 @@ from quern.torch_lane import (block, compare, draws, judge, light, nvcc,  # noqa
                               runner,
                               static_checks, timing, triton_builds)
 from quern.torch_lane.kernelbench_run import KernelbenchRun  # noqa: E402
+from quern.torch_lane.lane import (CONFIRMATIONS, CONFIRMING_ROUNDS, Batches,  # noqa: E402
+                                   Lane, Options)
 from quern.torch_lane.process import Died  # noqa: E402
+from quern.torch_lane.verdicts import Stop  # noqa: E402
 
 
 @pytest.mark.parametrize("line, breach", [
@@ -214,6 +217,40 @@ def test_inputs_that_come_late_come_whole():
 def test_a_uniform_value_becomes_the_normal_one_of_its_rank():
     drawn = torch.rand(10_000)
     assert torch.allclose(draws._normal(drawn, True), torch.special.ndtri(drawn), atol=1e-5)
+
+
+def lane_with_late(measured_ms):
+    """A lane whose candidate takes 1 ms where PyTorch takes 10, and whose outputs come so late in
+    the measurements of whether its work is put off, one after the other."""
+    made = Lane.__new__(Lane)
+    made.slots, made.options = 1, Options()
+
+    def measure(report, batches, number, whole):
+        batches.samples["candidate"].append(0.001)
+        batches.samples["eager"].append(0.010)
+        batches.late["eager"].append(0.002)
+        batches.late["candidate"].append(0.001 * measured[0])
+        if len(batches.late["candidate"]) == CONFIRMING_ROUNDS:
+            measured.pop(0)
+
+    measured, made._round = list(measured_ms), measure
+    first = Batches({"candidate": None, "eager": None}, 0.0)
+    for number in range(CONFIRMING_ROUNDS):
+        measure({}, first, number, True)
+    return made, first
+
+
+def test_work_that_is_late_each_time_is_put_off():
+    made, first = lane_with_late([12] * (1 + CONFIRMATIONS))
+    with pytest.raises(Stop, match="put off") as stop:
+        made._refuse_put_off({}, first)
+    assert stop.value.report["breach"] == "early_done"
+
+
+@pytest.mark.parametrize("measured_ms", [[2], [12, 2], [12, 12, 2]])
+def test_an_honest_candidate_that_a_busy_machine_delays_once_is_not_refused(measured_ms):
+    made, first = lane_with_late(measured_ms)
+    made._refuse_put_off({}, first)
 
 
 class Talker:

@@ -69,17 +69,17 @@ def refuse_replaced(names: list[str]) -> None:
         raise Stop("rejected", "the candidate replaces " + ", ".join(names[:5]), breach=breach)
 
 
-def refuse_late(samples: dict[str, list[float]], late: dict[str, list[float]], calls: int) -> None:
-    """Work put off until the outputs are asked for: seconds a call of batches of `calls`, and of
-    bringing their outputs."""
+def put_off(samples: dict[str, list[float]], late: dict[str, list[float]], calls: int) -> str:
+    """Whether work is put off until the outputs are asked for, in words; "": it is not, or nobody
+    can say. `samples`: seconds a call of batches of `calls`; `late`: of bringing their outputs."""
     if "eager" not in late or len(late["candidate"]) < 2:
-        return
+        return ""
     batch = statistics.median(samples["eager"]) * calls
     own = statistics.median(samples["candidate"]) * calls
     usual = statistics.median(late["eager"])
     noise = statistics.median(abs(value - usual) for value in late["eager"])
     excess = statistics.median(late["candidate"]) - usual
-    if excess > 0.5 * batch + 4 * noise and own < 0.5 * batch:
-        raise Stop("rejected", f"it answers after {1e3 * own:.3g} ms and its outputs come "
-                   f"{1e3 * excess:.3g} ms later than PyTorch's: the work is put off",
-                   breach="early_done")
+    if excess <= 0.5 * batch + 4 * noise or own >= 0.5 * batch:
+        return ""
+    return (f"it answers after {1e3 * own:.3g} ms and its outputs come {1e3 * excess:.3g} ms later "
+            "than PyTorch's: the work is put off")

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <optional>
@@ -39,6 +40,12 @@ class WorkFolder {
  private:
   std::string path_;
 };
+
+/// A number that no other compilation of this process has: several compilers may share a folder.
+uint64_t next_work() {
+  static std::atomic<uint64_t> next{0};
+  return next.fetch_add(1);
+}
 
 /// A command of the toolchain, confined: it reads the toolchain and `readable`, and writes `work`.
 Command confined(std::vector<std::string> argv, const std::string& work,
@@ -176,8 +183,7 @@ Outcome<Binary> CpuCompiler::compile(const CompileJob& job) const {
   }
   std::string key = key_of(job);
   if (auto found = BuildCache(options_.cache_dir + "/bin").find(key)) return std::move(*found);
-  WorkFolder work(
-      fmt::format("{}/work-{}-{}", options_.cache_dir, getpid(), next_work_.fetch_add(1)));
+  WorkFolder work(fmt::format("{}/work-{}-{}", options_.cache_dir, getpid(), next_work()));
   if (auto made = make_directories(work.path()); !made) return made.error();
   return build(job, key, work.path());
 }

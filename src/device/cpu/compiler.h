@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -78,7 +77,6 @@ class CpuCompiler {
   std::string prelude_folder_;  ///< holds quern_cpu.h and its precompiled form; "": none
   std::string identity_;        ///< everything in a cache key but the job
   SandboxReport sandbox_;
-  mutable std::atomic<uint64_t> next_work_{0};
 };
 
 }  // namespace quern

@@ -3,11 +3,13 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "base/file.h"
 #include "device/cpu/testing.h"
@@ -222,6 +224,24 @@ TEST_F(CompilerTest, NoScratchFolderIsLeft) {
   (void)compiler->compile({"garbage"});
   for (auto& entry : std::filesystem::directory_iterator(folder_ + "/cache")) {
     EXPECT_EQ(entry.path().filename(), "bin");
+  }
+}
+
+TEST_F(CompilerTest, CompilersOfOneFolderDoNotMeet) {
+  std::vector<std::string> said(4);
+  std::vector<std::unique_ptr<CpuCompiler>> compilers;
+  for (size_t i = 0; i < said.size(); ++i) compilers.push_back(make());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < said.size(); ++i) {
+    threads.emplace_back([&, i] {
+      const auto outcome =
+          compilers[i]->compile({fmt::format("int f() {{ return nothing_{}; }}", i)});
+      said[i] = outcome.has_verdict() ? verdict_evidence(outcome.verdict()) : trouble(outcome);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < said.size(); ++i) {
+    EXPECT_THAT(said[i], HasSubstr(fmt::format("nothing_{}", i)));
   }
 }
 

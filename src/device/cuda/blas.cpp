@@ -57,17 +57,13 @@ Result<std::unique_ptr<Blas>> Blas::open(Gpu& gpu, const std::string& path) {
   QUERN_ASSIGN(DynamicLibrary library, DynamicLibrary::open({path}));
   std::unique_ptr<Blas> blas(new Blas(gpu));
   std::string missing;
-  const auto find = [&](auto& field, const char* name) {
-    field = reinterpret_cast<std::remove_reference_t<decltype(field)>>(library.symbol(name));
-    if (field == nullptr) missing += std::string(missing.empty() ? "" : ", ") + name;
-  };
   Api& api = *blas->api_;
-  find(api.create, "cublasCreate_v2");
-  find(api.destroy, "cublasDestroy_v2");
-  find(api.set_stream, "cublasSetStream_v2");
-  find(api.set_workspace, "cublasSetWorkspace_v2");
-  find(api.products_f32, "cublasSgemmStridedBatched_64");
-  find(api.products_f64, "cublasDgemmStridedBatched_64");
+  library.find("cublasCreate_v2", api.create, missing);
+  library.find("cublasDestroy_v2", api.destroy, missing);
+  library.find("cublasSetStream_v2", api.set_stream, missing);
+  library.find("cublasSetWorkspace_v2", api.set_workspace, missing);
+  library.find("cublasSgemmStridedBatched_64", api.products_f32, missing);
+  library.find("cublasDgemmStridedBatched_64", api.products_f64, missing);
   if (!missing.empty()) {
     return Error{ErrorKind::kEnvironment, library.path() + " lacks " + missing,
                  "cuBLAS 12 and later have them"};
@@ -110,6 +106,11 @@ Status Blas::enqueue(const MatrixProduct& product, const CallBuffers& buffers) c
     if (status != 0) return kUnknown;
   }
   return kSuccess;
+}
+
+std::string find_cublas(const std::string& nvrtc_path,
+                        const std::vector<std::string>& python_environments) {
+  return find_cuda_library("libcublas.so.1[23]", nvrtc_path, python_environments);
 }
 
 std::string find_cuda_library(const std::string& pattern, const std::string& nvrtc_path,

@@ -37,6 +37,10 @@ class Blas {
   std::optional<GpuMemory> workspace_;
 };
 
+/// The path of cuBLAS (12 or 13), as `find_cuda_library`.
+std::string find_cublas(const std::string& nvrtc_path,
+                        const std::vector<std::string>& python_environments);
+
 /// A file of CUDA's that fits `pattern` ("libcublas.so.1[23]"), beside NVRTC or where toolkits and
 /// Python packages have it; "": none.
 std::string find_cuda_library(const std::string& pattern, const std::string& nvrtc_path,

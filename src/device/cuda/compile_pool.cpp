@@ -244,11 +244,11 @@ CompilePool::Ticket CompilePool::submit(CudaJob job) {
 
 /// Guards are wanted for candidates whose turn it is.
 void CompilePool::queue(Pending pending) {
-  auto place = queue_.end();
-  if (pending.job.guards) {
-    place = std::ranges::find_if(queue_, [](const Pending& one) { return !one.job.guards; });
-  }
-  queue_.insert(place, std::move(pending));
+  const auto later = [&](const Pending& one) {
+    if (pending.job.guards || one.job.guards) return pending.job.guards && !one.job.guards;
+    return one.job.turn > pending.job.turn;
+  };
+  queue_.insert(std::ranges::find_if(queue_, later), std::move(pending));
 }
 
 void CompilePool::finish(const Pending& pending, Outcome<CudaBinary> outcome) {

@@ -46,6 +46,8 @@ struct CudaJob {
   bool quick = false;
   /// `source` is PTX, to be guarded (device/cuda/ptx_guard.h) and no more; goes before other jobs.
   bool guards = false;
+  /// Of jobs that wait, those with a lower number go first; else the first that came.
+  uint64_t turn = 0;
 };
 
 struct CudaBinary {

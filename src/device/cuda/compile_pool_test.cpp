@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/cuda/compile_pool.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -12,8 +13,8 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "device/cpu/testing.h"
-#include "device/cuda/blas.h"
 #include "device/cuda/guard_image.h"
+#include "device/cuda/ptx_assembler.h"
 
 namespace quern::cuda {
 namespace {
@@ -76,7 +77,7 @@ class CompilePoolTest : public testing::Test {
 };
 
 TEST_F(CompilePoolTest, BuildsGuardsFromWhatAKernelWasMadeOf) {
-  options_.linker = find_cuda_library("libnvJitLink.so.1[23]", options_.library.path, {});
+  options_.linker = find_nvjitlink(options_.library.path, {});
   if (options_.linker.empty()) GTEST_SKIP() << "there is no nvJitLink here";
   auto pool = make();
   ASSERT_TRUE(pool);
@@ -174,6 +175,23 @@ TEST_F(CompilePoolTest, QuotesTheFirstDiagnosticAndNoFolderOfOurs) {
       failure(make()->compile({"#include \"quern_cuda.h\"\n__device__ void f() { g(); }\n"}));
   EXPECT_THAT(failed.reason, HasSubstr("candidate.cu(2): error: identifier \"g\" is undefined"));
   EXPECT_THAT(failed.evidence, Not(HasSubstr(folder_)));
+}
+
+TEST_F(CompilePoolTest, TakesJobsOfALowerTurnFirst) {
+  options_.workers = 1;
+  auto pool = make();
+  std::vector<CompilePool::Ticket> tickets;
+  for (const uint64_t turn : {1, 2, 3, 1, 2}) {
+    CudaJob job;
+    job.source = fmt::format("__global__ void k() {{ __trap(); }} // {}", tickets.size());
+    job.turn = turn;
+    tickets.push_back(pool->submit(std::move(job)));
+  }
+  std::vector<CompilePool::Ticket> made;
+  while (auto finished = pool->next(60)) made.push_back(finished->ticket);
+  // The first is under way when the others come.
+  EXPECT_THAT(made,
+              testing::ElementsAre(tickets[0], tickets[3], tickets[1], tickets[4], tickets[2]));
 }
 
 TEST_F(CompilePoolTest, TellsTwinsByTheirMachineCode) {

@@ -132,13 +132,10 @@ Result<std::unique_ptr<Counters>> Counters::open(Gpu& gpu, const std::string& pa
   }
   auto api = std::make_unique<Api>();
   std::string missing;
-#define QUERN_FIND(field, name, type)                                          \
-  api->field = reinterpret_cast<int (*)(cupti::type*)>(library->symbol(name)); \
-  if (api->field == nullptr) missing += std::string(missing.empty() ? "" : ", ") + (name);
+#define QUERN_FIND(field, name, type) library->find(name, api->field, missing);
   QUERN_CUPTI_FUNCTIONS(QUERN_FIND)
 #undef QUERN_FIND
-  api->error_message =
-      reinterpret_cast<int (*)(int, const char**)>(library->symbol("cuptiGetErrorMessage"));
+  library->find("cuptiGetErrorMessage", api->error_message);
   if (!missing.empty()) {
     return Error{ErrorKind::kEnvironment, library->path() + " lacks " + missing,
                  "its range profiler is part of CUDA 12.6 and later"};

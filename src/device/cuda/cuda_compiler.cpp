@@ -69,6 +69,7 @@ CudaJob CudaCompiler::job_of(const DeviceCompileJob& job) const {
   made.fast_math = job.fast_math;
   made.max_registers = job.max_registers;
   made.ours = job.ours;
+  made.turn = job.turn;
   return made;
 }
 

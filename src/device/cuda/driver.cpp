@@ -14,12 +14,6 @@ static_assert(sizeof(MemoryProperties) == 32 && sizeof(MemoryAccess) == 12);
 static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56);
 static_assert(sizeof(TensorMap) == 128);
 
-template <class Function>
-void find(const DynamicLibrary& library, const char* name, Function*& field, std::string& missing) {
-  field = reinterpret_cast<Function*>(library.symbol(name));
-  if (field == nullptr) missing += (missing.empty() ? "" : ", ") + std::string(name);
-}
-
 Error unusable(const Driver& driver, const std::string& why) {
   return Error{ErrorKind::kEnvironment, fmt::format("the CUDA driver {} {}", driver.path, why),
                "nvidia-smi shows what the driver sees; the CPU target works without a GPU"};
@@ -36,7 +30,7 @@ Result<std::unique_ptr<Driver>> Driver::open(const std::string& path) {
   }
   auto driver = std::make_unique<Driver>();
   driver->path = library->path();
-#define QUERN_FIND(field, symbol, arguments) find(*library, symbol, driver->field, driver->missing);
+#define QUERN_FIND(field, symbol, arguments) library->find(symbol, driver->field, driver->missing);
   QUERN_CUDA_FUNCTIONS(QUERN_FIND)
 #undef QUERN_FIND
   library->keep();

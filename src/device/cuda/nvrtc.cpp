@@ -13,11 +13,6 @@
 namespace quern::cuda {
 namespace {
 
-template <class Function>
-void find(const DynamicLibrary& library, const char* name, Function*& field) {
-  field = reinterpret_cast<Function*>(library.symbol(name));
-}
-
 /// Existing paths that match, the last in order (the newest version) first.
 std::vector<std::string> matches(const std::string& pattern) {
   glob_t found{};
@@ -64,21 +59,19 @@ std::vector<std::string> include_paths_of(const std::string& library) {
 Result<std::unique_ptr<Nvrtc>> Nvrtc::open(const std::string& path) {
   QUERN_ASSIGN(DynamicLibrary library, DynamicLibrary::open({path}));
   auto nvrtc = std::make_unique<Nvrtc>();
-  std::vector<std::string> missing;
-#define QUERN_FIND(field, symbol, arguments) \
-  find(library, symbol, nvrtc->field);       \
-  if (nvrtc->field == nullptr) missing.emplace_back(symbol);
+  std::string missing;
+#define QUERN_FIND(field, symbol, arguments) library.find(symbol, nvrtc->field, missing);
   QUERN_NVRTC_FUNCTIONS(QUERN_FIND)
 #undef QUERN_FIND
-#define QUERN_FIND(field, symbol, arguments) find(library, symbol, nvrtc->field);
+#define QUERN_FIND(field, symbol, arguments) library.find(symbol, nvrtc->field);
   QUERN_NVRTC_NEWER_FUNCTIONS(QUERN_FIND)
 #undef QUERN_FIND
-  find(library, "nvrtcGetErrorString", nvrtc->error_text);
-  if (!missing.empty() || nvrtc->error_text == nullptr) {
-    return Error{ErrorKind::kEnvironment,
-                 fmt::format("{} is no NVRTC of CUDA 12 or newer: it lacks {}", library.path(),
-                             missing.empty() ? "nvrtcGetErrorString" : join(missing, ", ")),
-                 ""};
+  library.find("nvrtcGetErrorString", nvrtc->error_text, missing);
+  if (!missing.empty()) {
+    return Error{
+        ErrorKind::kEnvironment,
+        fmt::format("{} is no NVRTC of CUDA 12 or newer: it lacks {}", library.path(), missing),
+        ""};
   }
   library.keep();
   (void)nvrtc->version(&nvrtc->major, &nvrtc->minor);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/dynamic_library.h"
+#include "device/cuda/blas.h"
 
 namespace quern::cuda {
 namespace {
@@ -32,20 +33,18 @@ Result<std::unique_ptr<PtxAssembler>> PtxAssembler::open(const std::string& path
   QUERN_ASSIGN(DynamicLibrary library, DynamicLibrary::open({path}));
   std::unique_ptr<PtxAssembler> made(new PtxAssembler());
   Api& api = *made->api_;
-  bool found = true;
-  const auto find = [&](auto& field, const char* name) {
-    field = reinterpret_cast<std::remove_reference_t<decltype(field)>>(library.symbol(name));
-    found = found && field != nullptr;
-  };
-  find(api.create, "nvJitLinkCreate");
-  find(api.destroy, "nvJitLinkDestroy");
-  find(api.add, "nvJitLinkAddData");
-  find(api.complete, "nvJitLinkComplete");
-  find(api.cubin_size, "nvJitLinkGetLinkedCubinSize");
-  find(api.cubin, "nvJitLinkGetLinkedCubin");
-  find(api.log_size, "nvJitLinkGetErrorLogSize");
-  find(api.log, "nvJitLinkGetErrorLog");
-  if (!found) return Error{ErrorKind::kEnvironment, library.path() + " is no nvJitLink", ""};
+  std::string missing;
+  library.find("nvJitLinkCreate", api.create, missing);
+  library.find("nvJitLinkDestroy", api.destroy, missing);
+  library.find("nvJitLinkAddData", api.add, missing);
+  library.find("nvJitLinkComplete", api.complete, missing);
+  library.find("nvJitLinkGetLinkedCubinSize", api.cubin_size, missing);
+  library.find("nvJitLinkGetLinkedCubin", api.cubin, missing);
+  library.find("nvJitLinkGetErrorLogSize", api.log_size, missing);
+  library.find("nvJitLinkGetErrorLog", api.log, missing);
+  if (!missing.empty()) {
+    return Error{ErrorKind::kEnvironment, library.path() + " lacks " + missing, ""};
+  }
   library.keep();
   return made;
 }
@@ -72,6 +71,11 @@ Result<std::string> PtxAssembler::assemble(const std::string& ptx,
   if (handle != nullptr) (void)api_->destroy(&handle);
   if (status == 0) return image;
   return Error{ErrorKind::kInput, "nvJitLink: " + std::string(log.c_str()), ""};
+}
+
+std::string find_nvjitlink(const std::string& nvrtc_path,
+                           const std::vector<std::string>& python_environments) {
+  return find_cuda_library("libnvJitLink.so.1[23]", nvrtc_path, python_environments);
 }
 
 }  // namespace quern::cuda

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -24,5 +25,9 @@ class PtxAssembler {
   PtxAssembler();
   std::unique_ptr<Api> api_;
 };
+
+/// The path of nvJitLink (12 or 13), as `find_cuda_library` (device/cuda/blas.h).
+std::string find_nvjitlink(const std::string& nvrtc_path,
+                           const std::vector<std::string>& python_environments);
 
 }  // namespace quern::cuda

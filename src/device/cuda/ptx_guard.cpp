@@ -141,7 +141,6 @@ Result<void> Rewriter::module_item(const PtxItem& item) {
   switch (item.kind) {
     case Kind::kSpace:
       made_.text += item.text;
-      // A prototype has no body.
       return {};
     case Kind::kFunction:
       open_function(item.text);
@@ -184,7 +183,7 @@ void Rewriter::open_function(std::string_view head) {
   if (entry && body && !ptx_has_word(head, ".maxntid") && !ptx_has_word(head, ".reqntid")) {
     made_.text += "\n.maxntid 1024, 1, 1\n";
   }
-  if (!body && rest_.substr(head.size()).starts_with(';')) {
+  if (!body && rest_.substr(head.size()).starts_with(';')) {  // a prototype
     made_.text += ';';
     rest_.remove_prefix(1);
   }

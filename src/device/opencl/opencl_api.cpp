@@ -17,15 +17,11 @@ Result<OpenClApi> OpenClApi::load() {
   }
   OpenClApi api;
   api.library = std::move(*library);
-  const char* missing = nullptr;
-  const auto find = [&]<class Function>(Function& function, const char* name) {
-    function = reinterpret_cast<Function>(api.library.symbol(name));
-    if (function == nullptr) missing = name;
-  };
-#define QUERN_CL(name) find(api.name, "cl" #name);
+  std::string missing;
+#define QUERN_CL(name) api.library.find("cl" #name, api.name, missing);
   QUERN_OPENCL_FUNCTIONS(QUERN_CL)
 #undef QUERN_CL
-  if (missing != nullptr) {
+  if (!missing.empty()) {
     return Error{
         ErrorKind::kEnvironment,
         fmt::format("{} has no {}: it is older than OpenCL 1.2", api.library.path(), missing), ""};
