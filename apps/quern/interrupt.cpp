@@ -18,7 +18,7 @@ std::atomic<int> nothing_to_save = 0;
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler reads it");
 
 [[noreturn]] void stop_at_once() {
-  static constexpr char kMessage[] = "\nstopped; the same command goes on\n";
+  static constexpr char kMessage[] = "\nstopped\n";
   (void)!::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
   ::_exit(130);
 }

@@ -65,6 +65,24 @@ std::vector<bool> reached(const Reads& reads, Range range, int from) {
   return seen;
 }
 
+/// Which statements of a stretch depend on its first one and it on them: the quick answer where it
+/// is all of them.
+std::vector<bool> joined_with_first(const Reads& reads, Range range) {
+  Reads readers(reads.size());
+  for (int s = range.first; s <= range.last; ++s) {
+    for (const int read : reads[static_cast<size_t>(s)]) {
+      readers[static_cast<size_t>(read)].push_back(s);
+    }
+  }
+  std::vector<bool> both = reached(reads, range, range.first);
+  const std::vector<bool> back = reached(readers, range, range.first);
+  for (size_t s = 0; s < both.size(); ++s) both[s] = both[s] && back[s];
+  return both;
+}
+
+/// Longer stretches with strangers among them get a message that is cheaper to find.
+constexpr int kLongStretch = 256;
+
 /// The statements of one stretch, and what is wrong with them.
 class Analysis {
  public:
@@ -72,6 +90,7 @@ class Analysis {
       : program_(program), reads_(reads), range_(range) {
     made_.first = range.first;
     made_.last = range.last;
+    for (int s = range.first; s <= range.last; ++s) members_.emplace(at(s).name, s);
   }
 
   Recurrence run(std::optional<Fault>* fault) {
@@ -93,8 +112,23 @@ class Analysis {
     return Fault{statement, tensor, std::move(message), std::move(hint)};
   }
 
+  Fault outsider(int s) const {
+    return fault(s, "",
+                 fmt::format("`{}` stands between the statements of the recurrence of `{}`, but is "
+                             "no part of it",
+                             at(s).name, at(range_.first).name),
+                 fmt::format("move its line behind that of `{}`", at(range_.last).name));
+  }
+
   /// All of the stretch depend on one another.
   MaybeFault membership() const {
+    const std::vector<bool> joined = joined_with_first(reads_, range_);
+    const auto stranger = std::ranges::find(joined, false);
+    if (stranger == joined.end()) return std::nullopt;
+    if (range_.last - range_.first >= kLongStretch) {
+      const int s = range_.first + static_cast<int>(stranger - joined.begin());
+      return outsider(s);
+    }
     std::vector<std::vector<bool>> from;
     for (int s = range_.first; s <= range_.last; ++s) from.push_back(reached(reads_, range_, s));
     const auto reaches = [&](int a, int b) {
@@ -118,11 +152,7 @@ class Analysis {
                                  first, at(s).name),
                      "write all lines of one, then all lines of the other");
       }
-      return fault(s, "",
-                   fmt::format("`{}` stands between the statements of the recurrence of "
-                               "`{}`, but is no part of it",
-                               at(s).name, first),
-                   fmt::format("move its line behind that of `{}`", at(range_.last).name));
+      return outsider(s);
     }
     return std::nullopt;
   }
@@ -213,8 +243,9 @@ class Analysis {
   }
 
   MaybeFault read(int reader, const Expr& load, Recurrence* trial, int* sign) const {
-    const int made = program_.statement_index(load.name);
-    if (made < range_.first || made > range_.last) return std::nullopt;
+    const auto member = members_.find(load.name);
+    if (member == members_.end()) return std::nullopt;
+    const int made = member->second;
     const auto place = static_cast<size_t>(trial->position(made));
     if (place >= load.indices.size()) return std::nullopt;  // a fault of its own
     const std::string& axis = trial->axis;
@@ -248,6 +279,7 @@ class Analysis {
   const Program& program_;
   const Reads& reads_;
   Range range_;
+  std::map<std::string, int> members_;  ///< by name
   Recurrence made_;
 };
 
@@ -304,6 +336,12 @@ std::vector<int> gather_recurrences(Program& program) {
   const auto count = static_cast<int>(program.statements.size());
   for (const Range range : stretches(reads)) {
     for (; next < range.first; ++next) order.push_back(next);
+    const std::vector<bool> joined = joined_with_first(reads, range);
+    const bool strangers = std::ranges::find(joined, false) != joined.end();
+    if (!strangers || range.last - range.first >= kLongStretch) {
+      for (; next <= range.last; ++next) order.push_back(next);
+      continue;
+    }
     std::vector<bool> member;
     for (int s = range.first; s <= range.last; ++s) {
       member.push_back(reached(reads, range, s)[static_cast<size_t>(s - range.first)]);

@@ -4,17 +4,24 @@
 #include <elf.h>
 
 #include <algorithm>
-#include <cmath>
+#include <cstdlib>
 #include <cstring>
-#include <string_view>
+#include <map>
+#include <memory>
+#include <string>
 
+#include "base/clock.h"
 #include "simulated_gpu.h"
 
-namespace {
+namespace quern::cuda::simulated {
 
-using namespace quern::cuda;
-using namespace quern::cuda::simulated;
-namespace sim = quern::cuda::simulated;
+// The functions below, under the names by which they are looked up.
+#define QUERN_EXPORT(field, symbol, arguments) \
+  __attribute__((visibility("default"))) Status field arguments asm(symbol);
+QUERN_CUDA_FUNCTIONS(QUERN_EXPORT)
+#undef QUERN_EXPORT
+
+namespace {
 
 constexpr uint64_t kPage = 2 << 20;
 constexpr uint64_t kMemoryBytes = uint64_t{141} << 30;
@@ -22,7 +29,7 @@ constexpr uint64_t kFillsDone = 1 << 20;  ///< of larger ones only the time is t
 constexpr Status kInvalid = 1;
 constexpr double kCopyUsAByte = 1 / 2.5e4, kMemoryUsAByte = 1 / 4e6;
 
-sim::Gpu& gpu() { return sim::Gpu::current(); }
+Gpu& gpu() { return Gpu::current(); }
 
 /// How long an ELF file is: its two tables come last.
 size_t image_bytes(const void* image) {
@@ -45,7 +52,7 @@ Act act_of(const std::string& name) {
 
 /// A normal number of mean 0 and deviation 1, from a counter.
 double next_normal() {
-  static uint64_t state = static_cast<uint64_t>(sim::now_ns());
+  static uint64_t state = 1;
   double sum = 0;
   for (int i = 0; i < 12; ++i) {
     state = state * 6364136223846793005ULL + 1442695040888963407ULL;
@@ -56,35 +63,30 @@ double next_normal() {
 
 }  // namespace
 
-#define SIM extern "C" __attribute__((visibility("default"))) Status
-
-SIM cuInit(unsigned) {
-  static const bool done = (gpu().spend_us(1e5 * (settings().context_ms > 0 ? 1 : 0)), true);
-  return done ? kSuccess : kInvalid;
-}
-SIM cuDriverGetVersion(int* version) { return *version = 13000, kSuccess; }
-SIM cuGetErrorName(Status status, const char** text) {
+Status init(unsigned) { return kSuccess; }
+Status driver_version(int* version) { return *version = 13000, kSuccess; }
+Status error_name(Status status, const char** text) {
   *text = status == kIllegalAddress ? "CUDA_ERROR_ILLEGAL_ADDRESS"
           : status == 719           ? "CUDA_ERROR_LAUNCH_FAILED"
           : status == 46            ? "CUDA_ERROR_DEVICE_UNAVAILABLE"
                                     : "CUDA_ERROR_SIMULATED";
   return kSuccess;
 }
-SIM cuGetErrorString(Status, const char** text) { return *text = "simulated", kSuccess; }
-SIM cuDeviceGetCount(int* count) { return *count = static_cast<int>(settings().devices), kSuccess; }
-SIM cuDeviceGet(int* device, int ordinal) {
+Status error_text(Status, const char** text) { return *text = "simulated", kSuccess; }
+Status device_count(int* count) { return *count = static_cast<int>(settings().devices), kSuccess; }
+Status device_get(int* device, int ordinal) {
   if (ordinal < 0 || ordinal >= static_cast<int>(settings().devices)) return 101;
   return *device = ordinal, kSuccess;
 }
-SIM cuDeviceGetName(char* name, int length, int) {
+Status device_name(char* name, int length, int) {
   std::strncpy(name, "Simulated GPU", static_cast<size_t>(length));
   return kSuccess;
 }
-SIM cuDeviceGetUuid_v2(Uuid* uuid, int device) {
+Status device_uuid(Uuid* uuid, int device) {
   return *uuid = {}, uuid->bytes[15] = static_cast<unsigned char>(device), kSuccess;
 }
-SIM cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = kMemoryBytes, kSuccess; }
-SIM cuDeviceGetAttribute(int* value, DeviceAttribute attribute, int) {
+Status device_memory(size_t* bytes, int) { return *bytes = kMemoryBytes, kSuccess; }
+Status device_attribute(int* value, DeviceAttribute attribute, int) {
   using A = DeviceAttribute;
   const std::map<A, int> h200 = {{A::kMaxThreadsPerBlock, 1024},
                                  {A::kMaxSharedPerBlock, 49152},
@@ -106,136 +108,134 @@ SIM cuDeviceGetAttribute(int* value, DeviceAttribute attribute, int) {
   if (found == h200.end()) return kInvalid;
   return *value = found->second, kSuccess;
 }
-SIM cuDevicePrimaryCtxRetain(ContextHandle* context, int device) {
+Status primary_context_retain(ContextHandle* context, int device) {
   *context = reinterpret_cast<ContextHandle>(&gpu());
   return gpu().open(device);
 }
-SIM cuDevicePrimaryCtxRelease_v2(int) { return kSuccess; }
-SIM cuDevicePrimaryCtxSetFlags_v2(int, unsigned) { return kSuccess; }
-SIM cuCtxSetCurrent(ContextHandle) { return kSuccess; }
-SIM cuCtxSynchronize() { return gpu().wait(); }
-SIM cuCtxSetLimit(Limit, size_t) { return kSuccess; }
-SIM cuCtxResetPersistingL2Cache() { return gpu().spend_us(20), gpu().failed(); }
+Status primary_context_release(int) { return kSuccess; }
+Status primary_context_flags(int, unsigned) { return kSuccess; }
+Status context_set_current(ContextHandle) { return kSuccess; }
+Status context_synchronize() { return gpu().wait(); }
+Status context_set_limit(Limit, size_t) { return kSuccess; }
+Status context_reset_persisting_l2() { return gpu().spend_us(20), gpu().failed(); }
 
-SIM cuMemGetInfo_v2(size_t* free, size_t* total) {
+Status memory_info(size_t* free, size_t* total) {
   *total = kMemoryBytes;
   *free = kMemoryBytes - gpu().used_bytes();
   return gpu().failed();
 }
-SIM cuMemGetAllocationGranularity(size_t* bytes, const MemoryProperties*, int) {
+Status memory_granularity(size_t* bytes, const MemoryProperties*, int) {
   return *bytes = kPage, kSuccess;
 }
-SIM cuMemCreate(MemoryHandle* handle, size_t bytes, const MemoryProperties*, unsigned long long) {
+Status memory_create(MemoryHandle* handle, size_t bytes, const MemoryProperties*,
+                     unsigned long long) {
   gpu().spend_us(15 + static_cast<double>(bytes) * 3e-7);
   return gpu().create(handle, bytes);
 }
-SIM cuMemRelease(MemoryHandle handle) { return gpu().spend_us(15), gpu().release(handle); }
-SIM cuMemAddressReserve(DevicePointer* at, size_t bytes, size_t, DevicePointer,
-                        unsigned long long) {
+Status memory_release(MemoryHandle handle) { return gpu().spend_us(15), gpu().release(handle); }
+Status address_reserve(DevicePointer* at, size_t bytes, size_t, DevicePointer, unsigned long long) {
   return gpu().spend_us(2), gpu().reserve(at, bytes);
 }
-SIM cuMemAddressFree(DevicePointer at, size_t bytes) { return gpu().unreserve(at, bytes); }
-SIM cuMemMap(DevicePointer at, size_t bytes, size_t, MemoryHandle handle, unsigned long long) {
+Status address_free(DevicePointer at, size_t bytes) { return gpu().unreserve(at, bytes); }
+Status memory_map(DevicePointer at, size_t bytes, size_t, MemoryHandle handle, unsigned long long) {
   return gpu().spend_us(5), gpu().map(at, bytes, handle);
 }
-SIM cuMemUnmap(DevicePointer at, size_t) { return gpu().spend_us(18), gpu().unmap(at); }
-SIM cuMemSetAccess(DevicePointer at, size_t, const MemoryAccess* access, size_t) {
+Status memory_unmap(DevicePointer at, size_t) { return gpu().spend_us(18), gpu().unmap(at); }
+Status memory_set_access(DevicePointer at, size_t, const MemoryAccess* access, size_t) {
   return gpu().spend_us(25), gpu().allow(at, access->access);
 }
-SIM cuMemAllocHost_v2(void** at, size_t bytes) {
+Status host_allocate(void** at, size_t bytes) {
   *at = std::malloc(bytes);
   return *at == nullptr ? kOutOfMemory : kSuccess;
 }
-SIM cuMemFreeHost(void* at) { return std::free(at), kSuccess; }
-SIM cuMemcpyHtoDAsync_v2(DevicePointer to, const void* from, size_t bytes, StreamHandle) {
+Status host_free(void* at) { return std::free(at), kSuccess; }
+Status copy_to_device(DevicePointer to, const void* from, size_t bytes, StreamHandle) {
   if (!gpu().may(to, bytes, Access::kReadWrite)) return kInvalid;
   gpu().spend_us(3);
-  std::memcpy(reinterpret_cast<void*>(to), from, bytes);
+  std::memcpy(pointer(to), from, bytes);
   return gpu().queue({2 + static_cast<double>(bytes) * kCopyUsAByte, Act::kNothing});
 }
-SIM cuMemcpyDtoHAsync_v2(void* to, DevicePointer from, size_t bytes, StreamHandle) {
+Status copy_to_host(void* to, DevicePointer from, size_t bytes, StreamHandle) {
   if (!gpu().may(from, bytes, Access::kRead)) return kInvalid;
   gpu().spend_us(3);
   // A copy into pageable memory waits for what it copies.
   const Status queued = gpu().queue({2 + static_cast<double>(bytes) * kCopyUsAByte, Act::kNothing});
   const Status done = queued == kSuccess ? gpu().wait() : queued;
-  if (done == kSuccess) std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
+  if (done == kSuccess) std::memcpy(to, pointer(from), bytes);
   return done;
 }
-SIM cuMemcpyDtoDAsync_v2(DevicePointer to, DevicePointer from, size_t bytes, StreamHandle) {
+Status copy_on_device(DevicePointer to, DevicePointer from, size_t bytes, StreamHandle) {
   if (!gpu().may(to, bytes, Access::kReadWrite) || !gpu().may(from, bytes, Access::kRead)) {
     return kInvalid;
   }
   gpu().spend_us(2);
   if (bytes <= kFillsDone) {
-    std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+    std::memmove(pointer(to), pointer(from), bytes);
   }
   return gpu().queue({1.5 + static_cast<double>(bytes) * 2 * kMemoryUsAByte, Act::kNothing});
 }
-SIM cuMemsetD8Async(DevicePointer at, unsigned char value, size_t count, StreamHandle) {
+Status set_bytes(DevicePointer at, unsigned char value, size_t count, StreamHandle) {
   if (!gpu().may(at, count, Access::kReadWrite)) return kInvalid;
   gpu().spend_us(2);
-  if (count <= kFillsDone) std::memset(reinterpret_cast<void*>(at), value, count);
+  if (count <= kFillsDone) std::memset(pointer(at), value, count);
   return gpu().queue({1.5 + static_cast<double>(count) * kMemoryUsAByte, Act::kNothing});
 }
-SIM cuMemsetD32Async(DevicePointer at, unsigned value, size_t count, StreamHandle) {
+Status set_words(DevicePointer at, unsigned value, size_t count, StreamHandle) {
   if (!gpu().may(at, 4 * count, Access::kReadWrite)) return kInvalid;
   gpu().spend_us(2);
-  if (4 * count <= kFillsDone) std::fill_n(reinterpret_cast<unsigned*>(at), count, value);
+  if (4 * count <= kFillsDone) std::fill_n(static_cast<unsigned*>(pointer(at)), count, value);
   return gpu().queue({1.5 + static_cast<double>(count) * 4 * kMemoryUsAByte, Act::kNothing});
 }
 
-SIM cuStreamCreate(StreamHandle* stream, unsigned) {
+Status stream_create(StreamHandle* stream, unsigned) {
   return *stream = reinterpret_cast<StreamHandle>(&gpu()), kSuccess;
 }
-SIM cuStreamDestroy_v2(StreamHandle) { return kSuccess; }
-SIM cuStreamSynchronize(StreamHandle) { return gpu().spend_us(4), gpu().wait(); }
-SIM cuStreamBeginCapture_v2(StreamHandle, int) { return gpu().begin_capture(), kSuccess; }
-SIM cuStreamEndCapture(StreamHandle, GraphHandle* graph) {
+Status stream_destroy(StreamHandle) { return kSuccess; }
+Status stream_synchronize(StreamHandle) { return gpu().spend_us(4), gpu().wait(); }
+Status stream_begin_capture(StreamHandle, int) { return gpu().begin_capture(), kSuccess; }
+Status stream_end_capture(StreamHandle, GraphHandle* graph) {
   *graph = reinterpret_cast<GraphHandle>(gpu().end_capture().release());
   return *graph == nullptr ? kInvalid : kSuccess;
 }
-SIM cuEventCreate(EventHandle* event, unsigned) {
+Status event_create(EventHandle* event, unsigned) {
   return *event = reinterpret_cast<EventHandle>(new Event()), kSuccess;
 }
-SIM cuEventDestroy_v2(EventHandle event) {
-  return delete reinterpret_cast<Event*>(event), kSuccess;
-}
-SIM cuEventRecord(EventHandle event, StreamHandle) {
+Status event_destroy(EventHandle event) { return delete reinterpret_cast<Event*>(event), kSuccess; }
+Status event_record(EventHandle event, StreamHandle) {
   gpu().spend_us(1);
   const Status queued = gpu().queue({0.2, Act::kNothing});
   reinterpret_cast<Event*>(event)->ns = gpu().tail_ns();
   return queued;
 }
-SIM cuEventQuery(EventHandle event) {
-  return sim::now_ns() >= reinterpret_cast<Event*>(event)->ns ? kSuccess : kNotReady;
+Status event_query(EventHandle event) {
+  return steady_now_ns() >= reinterpret_cast<Event*>(event)->ns ? kSuccess : kNotReady;
 }
-SIM cuEventSynchronize(EventHandle) { return gpu().wait(); }
-SIM cuEventElapsedTime(float* ms, EventHandle start, EventHandle end) {
+Status event_synchronize(EventHandle) { return gpu().wait(); }
+Status event_elapsed(float* ms, EventHandle start, EventHandle end) {
   const auto ns = reinterpret_cast<Event*>(end)->ns - reinterpret_cast<Event*>(start)->ns;
   const double noisy = 1 + settings().noise * next_normal();
   *ms = static_cast<float>(static_cast<double>(ns) * 1e-6 / settings().scale * noisy);
   return gpu().failed();
 }
-SIM cuGraphInstantiateWithFlags(GraphExecHandle* made, GraphHandle graph, unsigned long long) {
+Status graph_instantiate(GraphExecHandle* made, GraphHandle graph, unsigned long long) {
   auto* copy = new Graph(*reinterpret_cast<Graph*>(graph));
   gpu().spend_us(60 + 0.3 * static_cast<double>(copy->work.size()));
   return *made = reinterpret_cast<GraphExecHandle>(copy), kSuccess;
 }
-SIM cuGraphUpload(GraphExecHandle, StreamHandle) { return gpu().spend_us(10), gpu().failed(); }
-SIM cuGraphLaunch(GraphExecHandle graph, StreamHandle) {
+Status graph_upload(GraphExecHandle, StreamHandle) { return gpu().spend_us(10), gpu().failed(); }
+Status graph_launch(GraphExecHandle graph, StreamHandle) {
   gpu().spend_us(5);
   for (const Work& work : reinterpret_cast<Graph*>(graph)->work) {
     if (const Status queued = gpu().queue(work); queued != kSuccess) return queued;
   }
   return kSuccess;
 }
-SIM cuGraphExecDestroy(GraphExecHandle graph) {
+Status graph_exec_destroy(GraphExecHandle graph) {
   return delete reinterpret_cast<Graph*>(graph), kSuccess;
 }
-SIM cuGraphDestroy(GraphHandle graph) { return delete reinterpret_cast<Graph*>(graph), kSuccess; }
+Status graph_destroy(GraphHandle graph) { return delete reinterpret_cast<Graph*>(graph), kSuccess; }
 
-SIM cuModuleLoadData(ModuleHandle* module, const void* image) {
+Status module_load(ModuleHandle* module, const void* image) {
   gpu().spend_us(100);
   auto made = std::make_unique<Module>();
   made->image.assign(static_cast<const char*>(image), image_bytes(image));
@@ -251,19 +251,19 @@ SIM cuModuleLoadData(ModuleHandle* module, const void* image) {
   made->ours = made->functions.contains("sum_found");
   return *module = reinterpret_cast<ModuleHandle>(made.release()), gpu().failed();
 }
-SIM cuModuleUnload(ModuleHandle handle) {
+Status module_unload(ModuleHandle handle) {
   auto* module = reinterpret_cast<Module*>(handle);
   gpu().spend_us(120);
   for (const auto& [name, bytes] : module->globals) gpu().drop_global(bytes);
   return delete module, kSuccess;
 }
-SIM cuModuleGetFunction(FunctionHandle* function, ModuleHandle handle, const char* name) {
+Status module_function(FunctionHandle* function, ModuleHandle handle, const char* name) {
   auto& functions = reinterpret_cast<Module*>(handle)->functions;
   const auto found = functions.find(name);
   if (found == functions.end()) return kNotFound;
   return *function = reinterpret_cast<FunctionHandle>(&found->second), kSuccess;
 }
-SIM cuModuleGetGlobal_v2(DevicePointer* at, size_t* bytes, ModuleHandle handle, const char* name) {
+Status module_global(DevicePointer* at, size_t* bytes, ModuleHandle handle, const char* name) {
   auto* module = reinterpret_cast<Module*>(handle);
   if (module->image.find(name) == std::string::npos) return kNotFound;
   std::vector<char>& global = module->globals[name];
@@ -274,7 +274,7 @@ SIM cuModuleGetGlobal_v2(DevicePointer* at, size_t* bytes, ModuleHandle handle, 
   *at = reinterpret_cast<DevicePointer>(global.data());
   return *bytes = global.size(), kSuccess;
 }
-SIM cuFuncGetAttribute(int* value, FunctionAttribute attribute, FunctionHandle handle) {
+Status function_attribute(int* value, FunctionAttribute attribute, FunctionHandle handle) {
   const CubinKernel& kernel = reinterpret_cast<Function*>(handle)->kernel;
   *value = 0;
   if (attribute == FunctionAttribute::kMaxThreadsPerBlock) {
@@ -285,18 +285,20 @@ SIM cuFuncGetAttribute(int* value, FunctionAttribute attribute, FunctionHandle h
   if (attribute == FunctionAttribute::kRegisters) *value = kernel.registers;
   return gpu().failed();
 }
-SIM cuFuncSetAttribute(FunctionHandle, FunctionAttribute, int) { return gpu().failed(); }
-SIM cuLaunchKernelEx(const LaunchConfig* config, FunctionHandle handle, void** arguments, void**) {
+Status function_set_attribute(FunctionHandle, FunctionAttribute, int) { return gpu().failed(); }
+Status launch(const LaunchConfig*, FunctionHandle handle, void** arguments, void**) {
   gpu().spend_us(2);
-  return gpu().launch(*reinterpret_cast<Function*>(handle), arguments, *config);
+  return gpu().launch(*reinterpret_cast<Function*>(handle), arguments);
 }
-SIM cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, FunctionHandle, int threads, size_t) {
+Status occupancy(int* blocks, FunctionHandle, int threads, size_t) {
   return *blocks = std::max(1, 2048 / std::max(1, threads)), gpu().failed();
 }
-SIM cuOccupancyMaxActiveClusters(int* clusters, FunctionHandle, const LaunchConfig*) {
+Status occupancy_clusters(int* clusters, FunctionHandle, const LaunchConfig*) {
   return *clusters = 16, gpu().failed();
 }
-SIM cuTensorMapEncodeTiled(TensorMap* map, int, uint32_t, DevicePointer at, const uint64_t*,
-                           const uint64_t*, const uint32_t*, const uint32_t*, int, int, int, int) {
+Status encode_tensor_map(TensorMap* map, int, uint32_t, DevicePointer at, const uint64_t*,
+                         const uint64_t*, const uint32_t*, const uint32_t*, int, int, int, int) {
   return map->words[0] = at, gpu().failed();
 }
+
+}  // namespace quern::cuda::simulated

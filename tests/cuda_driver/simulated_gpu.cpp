@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
-#include <limits>
 
+#include "base/clock.h"
 #include "device/cuda/guard_image.h"
 #include "device/cuda/referee.h"
 
@@ -67,12 +67,6 @@ const Settings& settings() {
   return read;
 }
 
-int64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
-}
-
 Gpu& Gpu::current() {
   static Gpu gpu;
   return gpu;
@@ -90,7 +84,7 @@ Status Gpu::open(int device) {
   shared_ = static_cast<Shared*>(at);
   device_ = device;
   const auto length = static_cast<int64_t>(1e6 * settings().context_ms * settings().scale);
-  sleep_until(take_turn(shared_->opening_until_ns, now_ns(), length));
+  sleep_until(take_turn(shared_->opening_until_ns, steady_now_ns(), length));
   return kSuccess;
 }
 
@@ -98,7 +92,7 @@ void Gpu::spend_us(double us) {
   constexpr double kWorthSleeping = 1e5;
   debt_ns_ += 1e3 * us * settings().scale;
   if (debt_ns_ < kWorthSleeping) return;
-  sleep_until(now_ns() + static_cast<int64_t>(debt_ns_));
+  sleep_until(steady_now_ns() + static_cast<int64_t>(debt_ns_));
   debt_ns_ = 0;
 }
 
@@ -108,7 +102,7 @@ Status Gpu::queue(const Work& work) {
     capture_->work.push_back(work);
     return kSuccess;
   }
-  const int64_t from = std::max(tail_ns_, now_ns() + static_cast<int64_t>(debt_ns_));
+  const int64_t from = std::max(tail_ns_, steady_now_ns() + static_cast<int64_t>(debt_ns_));
   tail_ns_ = take_turn(shared_->busy_until_ns, from,
                        static_cast<int64_t>(1e3 * work.us * settings().scale));
   if (work.act == Act::kHang) hangs_ = true;
@@ -122,13 +116,11 @@ Status Gpu::queue(const Work& work) {
 
 Status Gpu::wait() {
   while (hangs_) pause();
-  sleep_until(std::max(tail_ns_, now_ns() + static_cast<int64_t>(debt_ns_)));
+  sleep_until(std::max(tail_ns_, steady_now_ns() + static_cast<int64_t>(debt_ns_)));
   debt_ns_ = 0;
   if (due_ != kSuccess) failed_ = due_;
   return failed_;
 }
-
-bool Gpu::tail_is_over() { return !hangs_ && now_ns() >= tail_ns_; }
 
 /// Memory sets the pace: what a call's pointers point into is read or written once.
 double Gpu::us_of(const Function& function, void** arguments, uint64_t& touched) const {
@@ -166,13 +158,13 @@ bool Gpu::report(const Function& function, Act act) const {
   return true;
 }
 
-Status Gpu::launch(const Function& function, void** arguments, const LaunchConfig& config) {
+Status Gpu::launch(const Function& function, void** arguments) {
   if (failed_ != kSuccess) return failed_;
   uint64_t touched = 0;
   Work work{us_of(function, arguments, touched), Act::kNothing};
   const bool acts = !function.late || touched > kLateBytes;
   if (function.module->ours) {
-    find(function, arguments, config);
+    find(function, arguments);
   } else {
     last_ = acts ? function.act : Act::kNothing;
     if (!report(function, last_)) work.act = last_;
@@ -181,11 +173,11 @@ Status Gpu::launch(const Function& function, void** arguments, const LaunchConfi
 }
 
 /// Writes what kernels of ours find: everything right, unless the candidate's name says otherwise.
-void Gpu::find(const Function& function, void** arguments, const LaunchConfig&) {
+void Gpu::find(const Function& function, void** arguments) {
   const std::string& name = function.kernel.name;
   if (name == "sentinel") {
     const double us = *static_cast<int*>(arguments[3]) * 256 / 1980.0;
-    auto* found = reinterpret_cast<int64_t*>(*static_cast<DevicePointer*>(arguments[0]));
+    auto* found = static_cast<int64_t*>(pointer(*static_cast<DevicePointer*>(arguments[0])));
     found[0] = static_cast<int64_t>(us * 1980);
     found[1] = static_cast<int64_t>(us * 1000);
   }
@@ -198,14 +190,12 @@ void Gpu::find(const Function& function, void** arguments, const LaunchConfig&) 
       found.worst_index = 0;
       found.worst_error = found.max_error = 1e6;
     }
-    std::memcpy(reinterpret_cast<void*>(*static_cast<DevicePointer*>(arguments[0])), &found,
-                sizeof found);
+    std::memcpy(pointer(*static_cast<DevicePointer*>(arguments[0])), &found, sizeof found);
   }
   if (name == "digest") {
     uint64_t digest = last_ == Act::kWrong ? 2 : 1;
     if (last_ == Act::kUnstable) digest = 3 + ++digests_;
-    std::memcpy(reinterpret_cast<void*>(*static_cast<DevicePointer*>(arguments[3])), &digest,
-                sizeof digest);
+    std::memcpy(pointer(*static_cast<DevicePointer*>(arguments[3])), &digest, sizeof digest);
   }
 }
 
@@ -219,7 +209,7 @@ Status Gpu::reserve(DevicePointer* at, uint64_t bytes) {
 }
 
 Status Gpu::unreserve(DevicePointer at, uint64_t bytes) {
-  return munmap(reinterpret_cast<void*>(at), bytes) == 0 ? kSuccess : kInvalid;
+  return munmap(pointer(at), bytes) == 0 ? kSuccess : kInvalid;
 }
 
 Status Gpu::create(MemoryHandle* handle, uint64_t bytes) {
@@ -240,8 +230,8 @@ Status Gpu::release(MemoryHandle handle) {
 }
 
 Status Gpu::map(DevicePointer at, uint64_t bytes, MemoryHandle handle) {
-  void* done = mmap(reinterpret_cast<void*>(at), bytes, PROT_NONE, MAP_SHARED | MAP_FIXED,
-                    static_cast<int>(handle) - 1, 0);
+  void* done =
+      mmap(pointer(at), bytes, PROT_NONE, MAP_SHARED | MAP_FIXED, static_cast<int>(handle) - 1, 0);
   if (done == MAP_FAILED) return kInvalid;
   ranges_[at] = {bytes, handle, Access::kNone};
   return kSuccess;
@@ -250,7 +240,7 @@ Status Gpu::map(DevicePointer at, uint64_t bytes, MemoryHandle handle) {
 Status Gpu::unmap(DevicePointer at) {
   const auto found = ranges_.find(at);
   if (found == ranges_.end()) return kInvalid;
-  void* done = mmap(reinterpret_cast<void*>(at), found->second.bytes, PROT_NONE,
+  void* done = mmap(pointer(at), found->second.bytes, PROT_NONE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   ranges_.erase(found);
   return done == MAP_FAILED ? kInvalid : kSuccess;
@@ -261,8 +251,7 @@ Status Gpu::allow(DevicePointer at, Access access) {
   if (found == ranges_.end()) return kInvalid;
   found->second.access = access;
   const int rights = access == Access::kNone ? PROT_NONE : PROT_READ | PROT_WRITE;
-  return mprotect(reinterpret_cast<void*>(at), found->second.bytes, rights) == 0 ? kSuccess
-                                                                                 : kInvalid;
+  return mprotect(pointer(at), found->second.bytes, rights) == 0 ? kSuccess : kInvalid;
 }
 
 bool Gpu::may(DevicePointer at, uint64_t bytes, Access access) const {

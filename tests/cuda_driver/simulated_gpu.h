@@ -68,7 +68,6 @@ class Gpu {
   static Gpu& current();
 
   Status open(int device);
-  int device() const { return device_; }
 
   /// Lets the calling thread lose so much time, on the scale of an H200.
   void spend_us(double us);
@@ -78,12 +77,11 @@ class Gpu {
   Status wait();
   Status failed() const { return failed_; }
   int64_t tail_ns() const { return tail_ns_; }
-  bool tail_is_over();
 
   void begin_capture() { capture_ = std::make_unique<Graph>(); }
   std::unique_ptr<Graph> end_capture() { return std::move(capture_); }
 
-  Status launch(const Function& function, void** arguments, const LaunchConfig& config);
+  Status launch(const Function& function, void** arguments);
 
   Status reserve(DevicePointer* at, uint64_t bytes);
   Status unreserve(DevicePointer at, uint64_t bytes);
@@ -104,7 +102,7 @@ class Gpu {
   };
 
   double us_of(const Function& function, void** arguments, uint64_t& touched) const;
-  void find(const Function& function, void** arguments, const LaunchConfig& config);
+  void find(const Function& function, void** arguments);
   bool report(const Function& function, Act act) const;
 
   int device_ = -1;
@@ -121,6 +119,8 @@ class Gpu {
   uint64_t digests_ = 0;
 };
 
-int64_t now_ns();
+inline void* pointer(DevicePointer at) {
+  return reinterpret_cast<void*>(at);  // NOLINT(performance-no-int-to-ptr)
+}
 
 }  // namespace quern::cuda::simulated

@@ -90,10 +90,10 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
     path = out / f"{task_name(item)}.task"
     # As written; then with every extent said (equal ones may differ as expressions); then with
     # fewer sizes: two numbers may have to be equal though nothing in the module says so.
-    converter = None
-    for explicit, literals in ((False, Literals.EACH), (True, Literals.EACH),
-                               (False, Literals.EQUAL), (True, Literals.EQUAL),
-                               (True, Literals.FIXED)):
+    converter, attempts = None, [(False, Literals.EACH), (True, Literals.EACH),
+                                 (False, Literals.EQUAL), (True, Literals.EQUAL),
+                                 (True, Literals.FIXED)]
+    for place, (explicit, literals) in enumerate(attempts):
         try:
             if converter is None or converter.module.literals is not literals:
                 converter = Converter(item, training, literals)
@@ -108,6 +108,8 @@ def import_item(item: Item, out: pathlib.Path, binary: Any, check: bool, trainin
         row["reason"] = binary.refusal(path) if binary is not None else ""
         if not row["reason"]:
             break
+        if place + 1 == len(attempts) and converter.unroll():
+            attempts.append((True, literals))
     row.update(path=str(path), sizes={k: v for k, v in task.sets.items()})
     if binary is not None:
         if not row["reason"] and check:

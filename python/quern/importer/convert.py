@@ -14,24 +14,28 @@ from quern.importer import (
     ops_index,
     ops_loss,
     ops_pointwise,
+    ops_recurrent,
     ops_reduce,
     ops_resample,
     ops_shape,
 )
+from quern.importer.call import stays_whole
 from quern.importer.dims import Frozen
 from quern.importer.distributions import SAMPLED, sampled
 from quern.importer.names import RESERVED, task_name
 from quern.importer.sizes import Values, fitting, other_values, shrunk
 from quern.importer.source import BadModule, Item, Literals, Module, without_grad_modes
 from quern.importer.trace import Trace, Untraceable, runs, trace
-from quern.importer.writer import Writer, stays_whole
+from quern.importer.writer import Writer
 
 # They register themselves.
-assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_reduce, ops_resample, ops_shape))
+assert all((ops_contract, ops_index, ops_loss, ops_pointwise, ops_recurrent, ops_reduce,
+            ops_resample, ops_shape))
 
 
 GROWTH = 9  # of the smallest sizes, where wrong kernels pass at them
 OTHER_GRAPHS = 3  # at so many values of a number, it is none that may vary
+MOST_UNROLLED = 1500  # operations of loops over time that are written out where they must be
 
 
 @dataclasses.dataclass
@@ -60,13 +64,26 @@ class Converter:
         self.cache: dict[tuple[int, ...], Trace | None] = {}
         self.varied: dict[str, Trace] | None = None
         self.chosen: dict[tuple[str, ...], tuple[Values, Values]] = {}  # tiny and cpu, by sizes
+        self.roll = True  # loops over time become recurrences
+
+    def unroll(self) -> bool:
+        """Writes loops over time step by step from now on; false where there are none, or where
+        that takes too many statements."""
+        loops = self.base.loops if self.base is not None else []
+        if not loops or sum(one.count * len(one.body) for one in loops) > MOST_UNROLLED:
+            return False
+        self.roll, self.base, self.varied = False, None, None
+        self.cache.clear()
+        self.chosen.clear()
+        return True
 
     def at(self, values: Values) -> Trace | None:
         """The trace at these sizes, where the graph there is the same."""
         key = tuple(values[n] for n in self.full)
         if key not in self.cache:
             try:
-                made: Trace | None = trace(self.module, values, stays_whole, self.training)
+                made: Trace | None = trace(self.module, values, stays_whole, self.training,
+                                           self.roll)
             except Exception:  # noqa: BLE001  anything a module may raise
                 made = None
             if made is not None and self.base is not None and \
@@ -83,14 +100,19 @@ class Converter:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return self._convert()
+                try:
+                    return self._convert()
+                except Untraceable:
+                    if not self.unroll():
+                        raise
+                    return self._convert()
         finally:
             logging.disable(level)
 
     def _convert(self) -> Task:
         try:
             if self.base is None:
-                self.base = trace(self.module, self.full, stays_whole, self.training)
+                self.base = trace(self.module, self.full, stays_whole, self.training, self.roll)
         except (BadModule, Untraceable):
             raise
         except Exception as error:  # noqa: BLE001  anything a module may raise
@@ -261,10 +283,15 @@ def used_lets(lets: list[tuple[str, str]], body: list[str]) -> list[tuple[str, s
 
 
 def drop_unused(lines: list[str]) -> list[str]:
-    """Without statements that nothing reads."""
-    kept: list[str] = []
-    for line in reversed(lines):
-        name = re.split(r"[\s\[:]", line, maxsplit=1)[0]
-        if line.startswith("output ") or any(re.search(rf"\b{name}\b", k) for k in kept):
-            kept.append(line)
-    return kept[::-1]
+    """Without statements that nothing reads. Those of a recurrence read one another."""
+    names = [re.split(r"[\s\[:]", line.removeprefix("output "), maxsplit=1)[0] for line in lines]
+    place = {name: at for at, name in enumerate(names)}
+    kept = {at for at, line in enumerate(lines) if line.startswith("output ")}
+    todo = list(kept)
+    while todo:
+        for word in re.findall(r"\w+", lines[todo.pop()]):
+            at = place.get(word)
+            if at is not None and at not in kept:
+                kept.add(at)
+                todo.append(at)
+    return [lines[at] for at in sorted(kept)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import Dim, combine
 from quern.importer.recorder import Untraceable
-from quern.importer.values import Val, plus, wrap
-from quern.importer.writer import Call, handles, stretched
+from quern.importer.values import Val, plus, stretched, wrap
 
 
 def multiply(call: Call, a: Val, b: Val, finish: str = "{0}", others: Sequence[Val] = ()) -> Val:
@@ -65,11 +65,24 @@ def addmm(call: Call) -> Val:
 def linear(call: Call) -> Val:
     x, w, b = call.val("input"), call.val("weight"), call.maybe("bias")
     writer = call.writer
+    if writer.time:
+        return _linear_of_step(call, x, w, b)
     if w.rank == 2 and 1 <= x.rank <= 4:
         parts = [writer.tensor(x, call.name + "_in"), writer.tensor(w, call.name + "_w")]
         parts += [writer.tensor(b, call.name + "_b")] if b is not None else []
         return writer.operator(call, f"linear({', '.join(parts)})")
     raise Untraceable("a linear layer of unusual shape")
+
+
+def _linear_of_step(call: Call, x: Val, w: Val, b: Val | None) -> Val:
+    shape = call.out_shape()
+    k = call.writer.axes(len(shape) + 1)[-1]
+
+    def body(at: Sequence[str]) -> str:
+        text = f"sum[{k} < {w.shape[1].text}] {x.read([*at[:-1], k])} * {w.read([at[-1], k])}"
+        return text if b is None else f"({text}) + {b.read([at[-1]])}"
+
+    return call.writer.statement(call.name, shape, body)
 
 
 @handles("bilinear")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import Dim, combine
 from quern.importer.ops_shape import start_of
 from quern.importer.recorder import Untraceable
-from quern.importer.values import Val, plus, wrap
-from quern.importer.writer import Call, filled, handles, stretched
+from quern.importer.values import Val, filled, plus, stretched, wrap
 
 
 @handles("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones",

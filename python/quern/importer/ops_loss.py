@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import Dim, real_text
 from quern.importer.ops_reduce import finish, reduced
 from quern.importer.recorder import Untraceable
-from quern.importer.values import Val
-from quern.importer.writer import Call, handles, stretched
+from quern.importer.values import Val, stretched
 
 
 def averaged(call: Call, each: Val, default_count: Dim | None = None) -> Val:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from quern.importer.values import Val
-from quern.importer.writer import Call, handles, stretched
+from quern.importer.call import Call, handles
 from quern.importer.recorder import Untraceable
+from quern.importer.values import Val, stretched
 
 UNARY = {
     "abs": "abs({0})", "exp": "exp({0})", "log": "log({0})", "log1p": "log1p({0})",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import real_text
 from quern.importer.recorder import Untraceable
-from quern.importer.values import Val
-from quern.importer.writer import Call, handles, stretched
+from quern.importer.values import Val, stretched
 
 OPERATORS = {"sum", "mean", "prod", "max", "min"}
 
@@ -227,8 +227,20 @@ def softmax(call: Call) -> Val:
     if x.rank == 0:
         return call.writer.statement(call.name, [], lambda at: "0" if "log" in word else "1")
     axis = call.axis("dim", x.rank)
+    if call.writer.time:
+        return _softmax_of_step(call, x, axis, "log" in word)
     return call.writer.operator(
         call, f"{word}({call.writer.tensor(x, call.name + '_in')}, axis = {axis})")
+
+
+def _softmax_of_step(call: Call, x: Val, axis: int, logarithm: bool) -> Val:
+    top = kept_as_ones(call, reduced(call, x, [axis], "max"), [axis], x.rank)
+    less = call.writer.statement(call.name + "_less", x.shape, lambda at: (
+        f"{x.read(at)} - {top.read(stretched(top, x.shape, at))}"))
+    total = kept_as_ones(call, reduced(call, less, [axis], "sum", "exp({0})"), [axis], x.rank)
+    form = "{0} - log({1})" if logarithm else "exp({0}) / {1}"
+    return call.writer.statement(call.name, x.shape, lambda at: form.format(
+        less.read(at), total.read(stretched(total, x.shape, at))))
 
 
 # Normalisations.
@@ -254,6 +266,9 @@ def layer_norm(call: Call) -> Any:
     name = call.op._schema.name.split("::")[-1]
     count = len(call.bound["normalized_shape"][0])
     axes = list(range(x.rank - count, x.rank))
+    if call.writer.time:
+        made = _norm_of_step(call, x, weight, bias, axes)
+        return (made, None, None) if "native" in name else made
     if name == "rms_norm":
         return rms_norm(call, x, weight, axes)
     if weight is None and bias is None and count > 1:
@@ -264,6 +279,25 @@ def layer_norm(call: Call) -> Any:
     parts = arguments(call, x, weight, bias) + epsilon(call)
     made = call.writer.operator(call, f"layer_norm({', '.join(parts)})", x.shape)
     return (made, None, None) if "native" in name else made
+
+
+def _norm_of_step(call: Call, x: Val, weight: Val | None, bias: Val | None,
+                  axes: list[int]) -> Val:
+    eps, less = call.raw("eps"), x
+    if "rms_norm" not in call.op._schema.name:
+        mean = kept_as_ones(call, reduced(call, x, axes, "mean"), axes, x.rank)
+        less = call.writer.statement(call.name + "_less", x.shape, lambda at: (
+            f"{x.read(at)} - {mean.read(stretched(mean, x.shape, at))}"))
+    square = kept_as_ones(call, reduced(call, less, axes, "mean", "square({0})"), axes, x.rank)
+    shift = real_text(float(1.1920928955078125e-07 if eps is None else eps))
+
+    def body(at: Sequence[str]) -> str:
+        text = f"{less.read(at)} * rsqrt({square.read(stretched(square, x.shape, at))} + {shift})"
+        inner = at[axes[0]:]
+        text = text if weight is None else f"{text} * {weight.read(inner)}"
+        return text if bias is None else f"{text} + {bias.read(inner)}"
+
+    return call.writer.statement(call.name, x.shape, body)
 
 
 def rms_norm(call: Call, x: Val, weight: Val | None, axes: list[int]) -> Val:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import Dim, combine
 from quern.importer.ops_shape import moved
 from quern.importer.recorder import Untraceable
 from quern.importer.values import Val, plus, wrap
-from quern.importer.writer import Call, handles
 
 
 @handles("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unfold")

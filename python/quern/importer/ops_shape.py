@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from quern.importer.call import Call, handles
 from quern.importer.dims import Dim, combine
-from quern.importer.values import Val, plus, wrap
-from quern.importer.writer import Call, handles, stretched
+from quern.importer.rolling import Step
+from quern.importer.values import Steps, Val, plus, stretched, wrap
 
 
 @handles("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze",
@@ -79,6 +80,9 @@ def start_of(call: Call, name: str, extent: Dim) -> Dim:
     values = call.bound[name]
     if values[0] is None:
         return call.writer.fitter.literal(0)
+    if isinstance(values[0], Step):
+        text = call.writer.at_time(values, extent)
+        return Dim(text, (-1,) * len(values), text.isalnum())
     placed = [v + e if v < 0 else min(v, e) for v, e in zip(values, extent.values, strict=True)]
     return call.writer.fitter.fit(placed, f"{name} of {call.op}", [extent, *call.near()])
 
@@ -128,32 +132,55 @@ def split(call: Call) -> list[Val]:
 @handles("cat", "concat", "concatenate", "stack")
 def join(call: Call) -> Val | str:
     stack = call.op._schema.name == "aten::stack"
-    vals = [v for v in call.vals("tensors") if stack or v.rank > 1 or v.shape[0].constant != 0]
+    vals = [v for v in call.items("tensors")
+            if stack or isinstance(v, Steps) or v.rank > 1 or v.shape[0].constant != 0]
     shape = call.out_shape()
     axis = call.axis("dim", len(shape))
     ends, total = [], call.writer.fitter.literal(0)
     for val in vals:
-        total = combine("+", total, call.writer.fitter.literal(1) if stack else val.shape[axis])
+        total = combine("+", total, _extent_joined(call, val, axis, stack))
         ends.append(total)
+
+    def item(val: Val | Steps, at: Sequence[str], place: str) -> str:
+        whole, places = _joined_from(val, axis, stack)
+        return whole.read(places([*at[:axis], place, *at[axis + 1:]]))
 
     def body(at: Sequence[str]) -> str:
         made = ""
         for n in range(len(vals) - 1, -1, -1):
             begin = ends[n - 1] if n else None
-            place = at[axis] if begin is None else plus(at[axis], "-" + begin.text)
-            inner = list(at)
-            if stack:
-                del inner[axis]
-            else:
-                inner[axis] = place
-            item = vals[n].read(inner)
-            made = item if not made else f"select({at[axis]} < {ends[n].text}, {item}, {made})"
+            one = item(vals[n], at, at[axis] if begin is None else
+                       plus(at[axis], "-" + begin.text))
+            made = one if not made else f"select({at[axis]} < {ends[n].text}, {one}, {made})"
         return made
 
-    if len(vals) == 1 and not stack:
-        return vals[0]
+    if len(vals) == 1 and (not stack or isinstance(vals[0], Steps)):
+        whole, places = _joined_from(vals[0], axis, stack)
+        return whole.through(shape, places) if isinstance(vals[0], Steps) else vals[0]
     kind = "f" if call.kind == "f" else "i"
     return call.writer.statement(call.name, shape, body, kind)
+
+
+def _extent_joined(call: Call, val: Val | Steps, axis: int, stack: bool) -> Dim:
+    """What an item adds along the axis."""
+    one = call.writer.fitter.literal(1)
+    if isinstance(val, Steps):
+        return combine("*", val.count, one if stack else val.val.shape[axis + 1])
+    return one if stack else val.shape[axis]
+
+
+def _joined_from(val: Val | Steps, axis: int, stack: bool
+                 ) -> tuple[Val, Callable[[Sequence[str]], list[str]]]:
+    """The tensor that holds an item, and where an element of the result is in it."""
+    if not isinstance(val, Steps):
+        return val, lambda at: [*at[:axis], *at[axis + 1:]] if stack else list(at)
+    if stack:
+        return val.val, lambda at: [val.time(at[axis]), *at[:axis], *at[axis + 1:]]
+    each = val.val.shape[axis + 1]
+    if each.constant == 1:
+        return val.val, lambda at: [val.time(at[axis]), *at[:axis], "0", *at[axis + 1:]]
+    return val.val, lambda at: [val.time(f"{wrap(at[axis])} / {each.inner}"), *at[:axis],
+                                f"{wrap(at[axis])} % {each.inner}", *at[axis + 1:]]
 
 
 @handles("flip")

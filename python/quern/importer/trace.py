@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import operator
 from typing import Any
 from unittest import mock
 
@@ -16,10 +17,17 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from quern.importer.recorder import Recorder, Untraceable
+from quern.importer.recurrent import kept_whole
+from quern.importer.rolling import (
+    AllSteps,
+    AtStep,
+    Loop,
+    Step,
+    complete_results,
+    rolled,
+    select_steps,
+)
 from quern.importer.source import Module
-
-RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
-MOST_STEPS = 32  # of recurrence that are unrolled
 
 
 @dataclasses.dataclass
@@ -33,23 +41,37 @@ class Trace:
     input_names: list[str]
     recorder: Recorder
     constants: dict[str, torch.Tensor]
+    placeholders: dict[str, Any]  # by name
 
     def signature(self) -> tuple[Any, ...]:
         """Equal for traces of the same graph at other sizes."""
-        number = {node: place for place, node in enumerate(self.nodes)}
+        flat = [one for node in self.nodes
+                for one in (node.before + node.body if isinstance(node, Loop) else [node])]
+        number = {node: place for place, node in enumerate(flat)}
 
         def shape(arg: Any) -> Any:
             if isinstance(arg, torch.fx.Node):
                 return ("node", number.get(arg, arg.name))
             if isinstance(arg, (list, tuple)):
                 return tuple(shape(item) for item in arg)
-            if isinstance(arg, (int, float)) and not isinstance(arg, bool):
+            if isinstance(arg, (AtStep, AllSteps)):
+                return (type(arg).__name__, arg.loop, arg.place)
+            if isinstance(arg, (int, float, Step)) and not isinstance(arg, bool):
                 return type(arg).__name__
             return str(arg)
 
-        return (tuple((str(n.target), shape(n.args), shape(tuple(sorted(n.kwargs.items()))))
-                      for n in self.nodes), tuple(s[:2] for s in self.sources),
+        def word(node: Any) -> Any:
+            if isinstance(node, Loop):
+                return ("loop", tuple(word(one) for one in node.body),
+                        shape(sorted(node.initial.items())), tuple(sorted(node.used)))
+            return (str(node.target), shape(node.args), shape(tuple(sorted(node.kwargs.items()))))
+
+        return (tuple(word(n) for n in self.nodes), tuple(s[:2] for s in self.sources),
                 tuple(len(getattr(s[3], "shape", ())) for s in self.sources), shape(self.outputs))
+
+    @property
+    def loops(self) -> list[Loop]:
+        return [node for node in self.nodes if isinstance(node, Loop)]
 
 
 def _plainly_truncated(tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0,
@@ -69,7 +91,7 @@ def build_fake(module: Module, values: dict[str, int]) -> tuple[Any, list[Any], 
             if isinstance(value, torch.Tensor):
                 delattr(part, name)
                 part.register_buffer(name, value)
-    return model, inputs, recorder, fake
+    return model, inputs, recorder, kept_whole(fake)
 
 
 class _NothingDegenerate(TorchDispatchMode):
@@ -97,28 +119,11 @@ def runs(module: Module, values: dict[str, int], strict: bool = True) -> bool:
     return True
 
 
-def _refuse_long_recurrence(call: Any) -> None:
-    """Unrolled, every step is some twenty statements."""
-    name = call.target._schema.name.split("::")[-1]
-    if name not in RECURRENT:
-        return
-    bound = dict(zip((a.name for a in call.target._schema.arguments), call.args, strict=False))
-    shape = bound["input"].meta["val"].shape
-    layers, both = bound.get("num_layers", 1), bound.get("bidirectional", False)
-    steps = int(shape[1 if bound.get("batch_first", False) else 0])
-    if steps * layers * (2 if both else 1) > MOST_STEPS:
-        raise Untraceable(f"{name} recurs over {steps} steps in {layers} layers"
-                          f"{', both ways' if both else ''}: the task language has no recurrence, "
-                          f"and at most {MOST_STEPS} steps are unrolled")
-
-
 def _program(model: Any, inputs: list[Any], keep: Any) -> Any:
     program = torch.export.export(model, tuple(inputs), strict=False)
     calls = [node for node in program.graph.nodes if node.op == "call_function"
              and hasattr(node.target, "_schema")
              and not str(node.args[:1]).endswith("num_batches_tracked,)")]
-    for call in calls:
-        _refuse_long_recurrence(call)
     if any(not keep(n.target) or n.target._schema.is_mutable for n in calls):
         table = torch.export.default_decompositions()
         for op in list(table):
@@ -128,14 +133,19 @@ def _program(model: Any, inputs: list[Any], keep: Any) -> Any:
     return program
 
 
-def trace(module: Module, values: dict[str, int], keep: Any, training: bool) -> Trace:
-    """`keep`: says which operations stay whole; the others are taken apart."""
+def trace(module: Module, values: dict[str, int], keep: Any, training: bool,
+          roll: bool = True) -> Trace:
+    """`keep`: says which operations stay whole; the others are taken apart. `roll`: steps that
+    repeat become a loop."""
     model, inputs, recorder, fake = build_fake(module, values)
     if not training:
         model.eval()
     with fake:
         program = _program(model, inputs, keep)
     graph = program.graph
+    if roll:
+        select_steps(graph)
+        complete_results(graph)
     spec = program.graph_signature
     kinds = {s.arg.name: (s.kind.name, s.target) for s in spec.input_specs}
     sources, names = [], []
@@ -169,5 +179,9 @@ def trace(module: Module, values: dict[str, int], keep: Any, training: bool) -> 
     by_input = {name: tensor for name, tensor in zip(names, tensors)}
     sources = [(n, k, t, by_input.get(n, v) if k == "USER_INPUT" else v)
                for n, k, t, v in sources]
-    nodes = [n for n in graph.nodes if n.op == "call_function" and n in alive]
-    return Trace(values, nodes, sources, outputs, names, recorder, dict(program.constants))
+    nodes = [n for n in graph.nodes if n.op == "call_function" and (
+        n in alive or n.target is operator.getitem and n.args[0] in alive)]
+    if roll:
+        nodes, outputs = rolled(nodes, outputs)
+    return Trace(values, nodes, sources, outputs, names, recorder, dict(program.constants),
+                 {n.name: n for n in graph.nodes if n.op == "placeholder"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from quern.importer.dims import Dim
+from quern.importer.dims import Dim, real_text
 
 Reader = Callable[[Sequence[str]], str]
 
@@ -23,6 +23,7 @@ class Val:
     condition: Reader | None = None  # of a truth: its text as a condition
     base: Val | None = None  # a reshape of `base`, in the order of its elements
     wide: bool = False  # whole numbers of 64 bits
+    whole: str = ""  # where this is one step of a loop: the tensor of all steps
 
     @property
     def rank(self) -> int:
@@ -70,6 +71,21 @@ class Val:
         if self.condition is not None:
             made.condition = lambda at: self.condition(places(at))  # type: ignore[misc]
         return made
+
+
+@dataclasses.dataclass
+class Steps:
+    """What all steps of a loop made: a tensor whose first axis is time."""
+
+    val: Val
+    backwards: bool
+
+    @property
+    def count(self) -> Dim:
+        return self.val.shape[0]
+
+    def time(self, at: str) -> str:
+        return f"{self.count.inner} - 1 - {wrap(at)}" if self.backwards else at
 
 
 def wrap(text: str) -> str:
@@ -151,3 +167,37 @@ def _split(old: Sequence[Dim], new: Sequence[tuple[str, Dim]]) -> list[str]:
         after = dim.text if not after else f"{dim.inner} * {wrap(after)}"
     texts = iter(reversed(made))
     return ["0" if d.constant == 1 else next(texts) for d in old]
+
+
+def stretched(val: Val, shape: Sequence[Dim], at: Sequence[str]) -> list[str]:
+    """Indices of an operand aligned at the last axis; an extent of 1 stretches."""
+    offset = len(shape) - val.rank
+    return ["0" if dim.constant == 1 else at[offset + d] for d, dim in enumerate(val.shape)]
+
+
+def filled(shape: list[Dim], text: str, kind: str) -> Val:
+    if kind == "b":
+        truth = "0 < 1" if text not in ("0",) else "1 < 0"
+        return Val(shape, kind, condition=lambda at: truth)
+    return Val(shape, kind, reader=lambda at: text, indexer=(lambda at: text) if kind == "i"
+               else None)
+
+
+def number_val(text: str, kind: str) -> Val:
+    return filled([], text, kind)
+
+
+def listed(shape: list[Dim], values: list[float], kind: str) -> Val:
+    """A small table, as nested selections over the place in row-major order."""
+    def reader(at: Sequence[str]) -> str:
+        linear = ""
+        for text, dim in zip(at, shape, strict=True):
+            linear = text if not linear else f"({linear}) * {dim.inner} + {text}"
+        made = real_text(values[-1])
+        for place in range(len(values) - 2, -1, -1):
+            made = f"select({linear} == {place}, {real_text(values[place])}, {made})"
+        return made
+
+    if kind == "b":
+        return Val(shape, kind, condition=lambda at: f"{reader(at)} != 0")
+    return Val(shape, kind, reader=reader)

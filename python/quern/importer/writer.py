@@ -8,149 +8,24 @@ from typing import Any
 
 import torch
 
-from quern.importer import distributions
-from quern.importer.dims import Dim, Fitter, Frozen, product
+from quern.importer import distributions, loops
+from quern.importer.call import HANDLERS, Call, base_name, kind_of
+from quern.importer.dims import Dim, Fitter, product
 from quern.importer.names import LETTERS, RESERVED
 from quern.importer.recorder import Made, Untraceable, functional
+from quern.importer.rolling import AllSteps, AtStep, Loop, Step
 from quern.importer.trace import Trace
-from quern.importer.values import Val, reshape_places
+from quern.importer.values import (
+    Steps,
+    Val,
+    filled,
+    listed,
+    number_val,
+    reshape_places,
+    stretched,
+)
 
-Handler = Callable[["Call"], Any]
-HANDLERS: dict[str, Handler] = {}
 ORDERS = {"sort", "argsort", "topk", "kthvalue", "median", "nanmedian", "mode", "msort"}
-
-
-def handles(*names: str) -> Callable[[Handler], Handler]:
-    def register(handler: Handler) -> Handler:
-        for name in names:
-            HANDLERS[name] = handler
-        return handler
-    return register
-
-
-def base_name(op: Any) -> str:
-    return op._schema.name.split("::")[-1] if hasattr(op, "_schema") else op.__name__
-
-
-def stays_whole(op: Any) -> bool:
-    """Whether an operation of the graph is written as it is, not taken apart first."""
-    return hasattr(op, "_schema") and op._schema.name.startswith("aten::") and \
-        base_name(op) in HANDLERS
-
-
-class Call:
-    """One operation in all traces: arguments by the names of its schema."""
-
-    def __init__(self, writer: Writer, op: Any, args: list[Any], kwargs: list[Any],
-                 outs: list[Any], name: str, table: bool = False) -> None:
-        """`table`: of a tensor made while the module was built, where f64 may stand for f32."""
-        self.writer, self.op, self.outs, self.table = writer, op, outs, table
-        self.name = re.sub(r"native_|_legit|_functional|_no_training|_with_indices|_default", "",
-                           name).strip("_")
-        self.bound: dict[str, list[Any]] = {}
-        for place, arg in enumerate(op._schema.arguments):
-            default = arg.default_value if arg.has_default_value() else None
-            self.bound[arg.name] = [
-                a[place] if place < len(a) else k.get(arg.name, default)
-                for a, k in zip(args, kwargs, strict=True)]
-
-    def raw(self, name: str, default: Any = None) -> Any:
-        """An argument that must not depend on sizes."""
-        values = self.bound.get(name, [default])
-        if any(v != values[0] for v in values[1:]):
-            distinct = [next(i for i, w in enumerate(values) if w == v) for v in values]
-            raise Frozen(f"{name} of {self.op}", distinct)
-        return values[0]
-
-    def has(self, name: str) -> bool:
-        return name in self.bound and self.bound[name][0] is not None
-
-    def val(self, name: str) -> Val:
-        made = self.writer.value(self.bound[name])
-        if made is None:
-            raise Untraceable(f"{self.op} reads a second result of an operation, such as the "
-                              "positions that a pool found, which has no form")
-        if not isinstance(made, Val):
-            raise Untraceable(f"{self.op}: `{name}` is no single tensor")
-        return made
-
-    def maybe(self, name: str) -> Val | None:
-        return self.val(name) if self.has(name) else None
-
-    def vals(self, name: str) -> list[Val]:
-        lists = self.bound[name]
-        return [self.writer.value([one[i] for one in lists]) for i in range(len(lists[0]))]
-
-    def is_tensor(self, name: str) -> bool:
-        return isinstance(self.bound[name][0], (torch.fx.Node, torch.Tensor, Made))
-
-    def operand(self, name: str, near: Sequence[Dim] = ()) -> Val | str:
-        """A tensor, or a number as text."""
-        if self.is_tensor(name):
-            return self.val(name)
-        values = self.bound[name]
-        if isinstance(values[0], bool):
-            return str(int(self.raw(name)))
-        return self.writer.fitter.number([float(v) for v in values], f"{name} of {self.op}",
-                                         [*near, *self.near()])
-
-    def near(self) -> list[Dim]:
-        dims: list[Dim] = []
-        for values in self.bound.values():
-            if isinstance(values[0], (torch.fx.Node, torch.Tensor, Made)):
-                made = self.writer.value(values)
-                if isinstance(made, Val):
-                    dims += made.shape
-        return dims
-
-    def dim(self, name: str) -> Dim:
-        return self.writer.fitter.fit(self.bound[name], f"{name} of {self.op}", self.near())
-
-    def dims(self, name: str) -> list[Dim]:
-        lists = self.bound[name]
-        return [self.writer.fitter.fit([one[i] for one in lists], f"{name} of {self.op}",
-                                       self.near()) for i in range(len(lists[0]))]
-
-    def axis(self, name: str, rank: int) -> int:
-        place = int(self.raw(name))
-        return place + rank if place < 0 else place
-
-    def axes(self, name: str, rank: int) -> list[int]:
-        """Positions of axes; all of them where none are named."""
-        value = self.raw(name)
-        if value is None or value == []:
-            return list(range(rank))
-        value = [value] if isinstance(value, int) else value
-        return sorted({v + rank if v < 0 else v for v in value})
-
-    def spread(self, name: str, count: int) -> list[int]:
-        """An option along each spatial axis, which must not depend on sizes."""
-        value = self.raw(name)
-        value = [value] if isinstance(value, int) else list(value or [])
-        return value * count if len(value) == 1 else value
-
-    def out_shape(self, which: int | None = None) -> list[Dim]:
-        outs = self.outs if which is None else [out[which] for out in self.outs]
-        shapes = [tuple(out.shape) for out in outs]
-        near = self.near()
-        return [self.writer.fitter.fit([s[d] for s in shapes], f"an extent of {self.op}", near)
-                for d in range(len(shapes[0]))]
-
-    @property
-    def kind(self) -> str:
-        out = self.outs[0]
-        dtype = (out[0] if isinstance(out, (tuple, list)) else out).dtype
-        return kind_of(torch.float32 if self.table and dtype == torch.float64 else dtype)
-
-
-def kind_of(dtype: torch.dtype) -> str:
-    if dtype == torch.bool:
-        return "b"
-    if dtype in (torch.float32,):
-        return "f"
-    if dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
-        return "i"
-    raise Untraceable(f"the task language has no {str(dtype).removeprefix('torch.')}")
 
 
 class Writer:
@@ -173,6 +48,11 @@ class Writer:
         self.notes: list[str] = []
         self.convolves = False
         self.last_output = -1
+        self.time: loops.Time | None = None  # of the loop whose body is being written
+        self.stepped: dict[tuple[int, int], Val] = {}  # what loops made: time is the first axis
+        # Tensors that loops fill step by step, and their last steps.
+        self.ends: dict[tuple[int, int], tuple[Val, list[int]]] = {}
+        self.carried: dict[str, str] = {}  # names of values that a loop carries, once known
 
     # Names and extents.
     def fresh(self, wish: str) -> str:
@@ -199,6 +79,7 @@ class Writer:
         return made
 
     def axes(self, count: int, avoid: Sequence[str] = ()) -> list[str]:
+        avoid = [*avoid, self.time.axis] if self.time else avoid
         free = [a for a in LETTERS if a not in self.size_names and a not in avoid]
         return (free + [f"a{n}" for n in range(40)])[:count]
 
@@ -209,6 +90,8 @@ class Writer:
         name = self.fresh(wish if wish not in self.taken else wish + "_0")
         at = self.axes(len(shape), avoid)
         text = body(at)
+        if self.time:
+            return self.time.statement(self, name, at, shape, text, kind)
         parts = [a if self._implied(a, dim, text) else f"{a} < {dim.text}"
                  for a, dim in zip(at, shape, strict=True)]
         head = name + (" : i64" if kind == "i" else " : i32" if kind == "b" else "")
@@ -252,12 +135,16 @@ class Writer:
     def operator(self, call: Call, text: str, shape: list[Dim] | None = None,
                  kind: str = "f") -> Val:
         """Defines a tensor by a named operator."""
+        if self.time:
+            raise Untraceable(f"{call.op} in a loop over time has no form yet")
         wish = call.name if call.name not in self.taken else f"{call.name}_0"
         name = self.fresh(wish)
         return self.line(name, f"{name} = {text}", shape or call.out_shape(), kind)
 
     def tensor(self, val: Val, wish: str = "copy") -> str:
         """The name of a tensor, which gets a statement of its own where it is a view."""
+        if val.name is None and self.time:
+            raise Untraceable("an operation in a loop over time that takes whole tensors")
         if val.name is None:
             made = self.statement(wish, val.shape, val.read, val.kind)
             val.name, val.kind = made.name, "i" if val.kind == "b" else val.kind
@@ -271,7 +158,7 @@ class Writer:
         shape = call.out_shape(which)
         operands = [o.read([]) if isinstance(o, Val) and o.name is None and o.rank == 0 else o
                     for o in operands]
-        plain = kind == "f" and 0 < len(shape) <= 6 and all(
+        plain = kind == "f" and self.time is None and 0 < len(shape) <= 6 and all(
             isinstance(o, str) or (o.name is not None and o.kind == "f") for o in operands)
         tensors = sum(isinstance(o, Val) and o.rank > 0 for o in operands)
         plain = plain and tensors > 0 and (tensors == 1 or not self.explicit)
@@ -304,6 +191,8 @@ class Writer:
         first = args[0]
         if isinstance(first, torch.fx.Node):
             return self.values[first]
+        if isinstance(first, AtStep):
+            return self.at_step(args)
         if isinstance(first, torch.Tensor):
             return self.recorded(args)
         if isinstance(first, Made):
@@ -314,6 +203,29 @@ class Writer:
             return number_val(self.fitter.number([float(a) for a in args], "a number"),
                               "i" if isinstance(first, int) else "f")
         raise Untraceable(f"an argument of kind {type(first).__name__}")
+
+    def at_step(self, args: list[AtStep]) -> Val:
+        """What a loop made in one of its steps."""
+        steps, key = [one.step for one in args], (args[0].loop, args[0].place)
+        if key in self.ends:
+            if steps != self.ends[key][1]:
+                raise Untraceable("a tensor that a loop over time has not yet filled is read")
+            return self.ends[key][0]
+        val = self.stepped[key]
+        text = self.at_time(steps) if isinstance(steps[0], Step) else self.fitter.fit(
+            steps, "a step of a loop", [val.shape[0]]).text
+        return val.through(val.shape[1:], lambda at: [text, *at])
+
+    def all_steps(self, made: AllSteps) -> Steps:
+        if (made.loop, made.place) in self.ends:
+            raise Untraceable("a tensor that a loop over time has not yet filled is read")
+        return Steps(self.stepped[made.loop, made.place], made.backwards)
+
+    def at_time(self, steps: list[Step], extent: Dim | None = None) -> str:
+        """A whole number that moves with the steps of the loop being written, as an index."""
+        if self.time is None or any(s.slope != steps[0].slope for s in steps):
+            raise Untraceable("a number moves with the steps of a loop in no simple way")
+        return self.time.index(self, steps, extent)
 
     def recorded(self, tensors: list[torch.Tensor]) -> Any:
         """A tensor made while the inputs were built, not by the graph."""
@@ -356,6 +268,9 @@ class Writer:
 
     def node(self, nodes: list[Any]) -> None:
         first = nodes[0]
+        if isinstance(first, Loop):
+            loops.write(self, nodes)
+            return
         if first.target.__name__ == "getitem":
             one = self.values[first.args[0]][first.args[1]]
             self.values[first] = one.get() if hasattr(one, "get") else one
@@ -376,7 +291,7 @@ class Writer:
         rows = [t.sources[place] for t in self.traces]
         name, kind, target, tensor = rows[0]
         if kind == "CONSTANT_TENSOR":
-            node = self._placeholder(name)
+            node = self.traces[0].placeholders[name]
             self.values[node] = self.constant(
                 [t.constants[r[2]] for t, r in zip(self.traces, rows, strict=True)])
             return
@@ -388,7 +303,7 @@ class Writer:
         if kind == "BUFFER" and drawn and drawn.startswith("constant") and \
                 "running_" not in str(target):
             drawn = None  # a table that belongs to the operation, such as a mask
-        node = self._placeholder(name)
+        node = self.traces[0].placeholders[name]
         if not isinstance(tensor, torch.Tensor):
             self.values[node] = None
             return
@@ -429,13 +344,6 @@ class Writer:
             val.kind = "i"
         return val
 
-    def _placeholder(self, name: str) -> Any:
-        for node in self.traces[0].nodes or self.traces[0].outputs:
-            for other in node.graph.nodes:
-                if other.op == "placeholder" and other.name == name:
-                    return other
-        raise Untraceable(f"input {name} is not in the graph")
-
     def output(self, val: Any) -> None:
         if isinstance(val, list):
             for one in val:
@@ -456,8 +364,10 @@ class Writer:
             self.source(place)
         for nodes in zip(*[t.nodes for t in self.traces], strict=True):
             self.node(list(nodes))
-        for node in self.traces[0].outputs:
-            self.output(self.values[node])
+        for place, node in enumerate(self.traces[0].outputs):
+            self.output(self.at_step([t.outputs[place] for t in self.traces])
+                        if isinstance(node, AtStep) else self.values[node])
+        self.lines = [loops.named(line, self.carried) for line in self.lines]
         # The module's arguments come first, as its caller gives them.
         order = sorted(range(len(self.inputs)), key=lambda i: self.inputs[i].startswith("param"))
         self.inputs = [self.inputs[i] for i in order]
@@ -475,39 +385,3 @@ class Writer:
 
     def count(self, dims: Sequence[Dim]) -> Dim:
         return product(dims, len(self.traces))
-
-
-def stretched(val: Val, shape: Sequence[Dim], at: Sequence[str]) -> list[str]:
-    """Indices of an operand aligned at the last axis; an extent of 1 stretches."""
-    offset = len(shape) - val.rank
-    return ["0" if dim.constant == 1 else at[offset + d] for d, dim in enumerate(val.shape)]
-
-
-def filled(shape: list[Dim], text: str, kind: str) -> Val:
-    if kind == "b":
-        truth = "0 < 1" if text not in ("0",) else "1 < 0"
-        return Val(shape, kind, condition=lambda at: truth)
-    return Val(shape, kind, reader=lambda at: text, indexer=(lambda at: text) if kind == "i"
-               else None)
-
-
-def number_val(text: str, kind: str) -> Val:
-    return filled([], text, kind)
-
-
-def listed(shape: list[Dim], values: list[float], kind: str) -> Val:
-    """A small table, as nested selections over the place in row-major order."""
-    from quern.importer.dims import real_text
-
-    def reader(at: Sequence[str]) -> str:
-        linear = ""
-        for text, dim in zip(at, shape, strict=True):
-            linear = text if not linear else f"({linear}) * {dim.inner} + {text}"
-        made = real_text(values[-1])
-        for place in range(len(values) - 2, -1, -1):
-            made = f"select({linear} == {place}, {real_text(values[place])}, {made})"
-        return made
-
-    if kind == "b":
-        return Val(shape, kind, condition=lambda at: f"{reader(at)} != 0")
-    return Val(shape, kind, reader=reader)
