@@ -153,7 +153,9 @@ Result<Winner> find_winner(const Context& context, const CpuCompiler& compiler, 
   }
   measured = winner.build.binary_hash == best.evaluation.build.binary_hash;
   CompileJob oracle;
-  oracle.source = emit_oracle(task.program);
+  const bool cuda = run.options.target == "cuda";
+  oracle.source = emit_oracle(
+      task.program, contract_on(task.program, cuda ? ScheduleTarget::kCuda : ScheduleTarget::kCpu));
   oracle.trusted = true;
   QUERN_ASSIGN(const Binary oracle_binary, made_again(compiler.compile(oracle)));
   QUERN_ASSIGN(winner.oracle, read_file(oracle_binary.path));

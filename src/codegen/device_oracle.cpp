@@ -91,9 +91,11 @@ int threads_of_element(const Statement& statement, const ir::Sizes& sizes) {
 /// Prints the kernels of one oracle.
 class OraclePrinter {
  public:
-  OraclePrinter(const Program& program, const ir::Sizes& sizes, OracleScalar scalar)
+  OraclePrinter(const Program& program, const ir::Sizes& sizes, OracleScalar scalar,
+                Contract contract)
       : program_(program),
         sizes_(sizes),
+        contract_(contract),
         scalar_(scalar == OracleScalar::kBound ? "RunningError" : "Exact"),
         statements_(without_maps(program)) {}
 
@@ -404,7 +406,10 @@ class OraclePrinter {
   }
 
   void print_reduce(const Statement& statement, bool result, int width) {
-    text_.add(reference_accumulator(statement) + " acc;");
+    // What inlined maps have made of the statement does not change what it is.
+    const bool rounds = rounds_operands(program_, statement.name, contract_);
+    text_.add(
+        fmt::format("{} acc;", rounds ? kRoundedAccumulator : reference_accumulator(statement)));
     const IntExpr terms = element_product(program_, statement.reduce_axes);
     text_.add(fmt::format("for (long q_r = q_lane; q_alive && q_r < {}; q_r += {}) {{",
                           reference_index(program_, terms), width));
@@ -416,7 +421,8 @@ class OraclePrinter {
                             d == 0 ? rest : fmt::format("{} % {}", rest, extent)));
       rest = fmt::format("({} / {})", rest, extent);
     }
-    const std::string value = reference_value(program_, statement.body, true);
+    const std::string value = rounds ? reference_rounded_term(program_, statement.body)
+                                     : reference_value(program_, statement.body, true);
     text_.add(is_position(statement)
                   ? fmt::format("acc.add({}, {});", value, axis_name(statement.reduce_axes[0].name))
                   : fmt::format("acc.add({});", value));
@@ -440,6 +446,7 @@ class OraclePrinter {
 
   const Program& program_;
   const ir::Sizes& sizes_;
+  Contract contract_;
   std::string scalar_;
   std::vector<Statement> statements_;
   DeviceOracle made_;
@@ -460,9 +467,9 @@ std::string scalar_text() {
 
 std::string oracle_found(const std::string& output) { return "q_found_" + output; }
 
-DeviceOracle emit_device_oracle(const Program& program, const ir::Sizes& sizes,
-                                OracleScalar scalar) {
-  DeviceOracle oracle = OraclePrinter(program, sizes, scalar).print();
+DeviceOracle emit_device_oracle(const Program& program, const ir::Sizes& sizes, OracleScalar scalar,
+                                Contract contract) {
+  DeviceOracle oracle = OraclePrinter(program, sizes, scalar, contract).print();
   oracle.code = fmt::format(
       "// The oracle of {}: its naive lowering over scalars that carry their error.\n"
       "{}#include \"{}\"\n{}{}\n{}",

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ir/program.h"
+#include "schedule/precision.h"
 
 namespace quern {
 
@@ -44,6 +45,6 @@ std::string oracle_found(const std::string& output);
 
 /// `sizes` choose how many threads share a reduction; the source is right for all sizes.
 DeviceOracle emit_device_oracle(const ir::Program& program, const ir::Sizes& sizes,
-                                OracleScalar scalar);
+                                OracleScalar scalar, Contract contract = Contract::kFp32);
 
 }  // namespace quern

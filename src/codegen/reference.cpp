@@ -257,7 +257,7 @@ namespace {
 /// The lowering as a function template over the scalar, behind its scalars and helpers. `own`: what
 /// these scalars need before the helpers of all.
 std::string oracle_template(const Program& program, const std::string& scalars,
-                            const std::string& own) {
+                            const std::string& own, Contract contract) {
   std::string parameters = leading_parameters(program);
   for (const Statement* output : program.outputs()) {
     const std::string name = tensor_name(output->name);
@@ -270,7 +270,7 @@ std::string oracle_template(const Program& program, const std::string& scalars,
       "{{\n{}}}\n"
       "}}  // namespace\n\n",
       program.name, scalars, kIndexHelpers, own, kOraclePreamble, oracle_counts(program),
-      parameters, reference_body(program, true));
+      parameters, reference_body(program, true, contract));
 }
 
 constexpr int kShakes = 4;
@@ -311,17 +311,18 @@ std::string shaken_entry(const Program& program) {
 
 }  // namespace
 
-std::string emit_oracle(const Program& program) {
-  return oracle_template(program, kQuernScalarHeader, "") +
+std::string emit_oracle(const Program& program, Contract contract) {
+  return oracle_template(program, kQuernScalarHeader, "", contract) +
          oracle_entry(program, "oracle_bound", "RunningError", "__builtin_inf()") +
          oracle_entry(program, "oracle_exact", "Exact", "1");
 }
 
-std::string emit_shaken_oracle(const Program& program) {
+std::string emit_shaken_oracle(const Program& program, Contract contract) {
   // The second header stands behind the first in one file.
   const std::string scalars =
       kQuernScalarHeader + replace_all(kQuernShakenHeader, "#include \"ir/scalar.h\"", "");
-  return oracle_template(program, scalars, "inline double slack_of(quern::Shaken) { return 0; }") +
+  return oracle_template(program, scalars, "inline double slack_of(quern::Shaken) { return 0; }",
+                         contract) +
          shaken_entry(program);
 }
 

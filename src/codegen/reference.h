@@ -5,6 +5,7 @@
 #include <string>
 
 #include "ir/program.h"
+#include "schedule/precision.h"
 
 namespace quern {
 
@@ -29,12 +30,13 @@ std::string emit_naive_double(const ir::Program& program);
 /// - `oracle_bound`: `scale` is the rounding-error scale of each element in units of the contract's
 ///   unit roundoff;
 /// - `oracle_exact`: `scale` is 0 where every f32 evaluation order gives exactly `value`.
-std::string emit_oracle(const ir::Program& program);
+/// `contract`: what evaluations may round beside that (schedule/precision.h).
+std::string emit_oracle(const ir::Program& program, Contract contract = Contract::kFp32);
 
 /// The same lowering over `Shaken` (ir/shaken.h), for programs whose bound says nothing. One entry
 /// point with the arguments of `oracle_bound`, `oracle_shaken`: `value` without rounding, and in
 /// `scale` the root of the mean square of how far four evaluations that round at random lie from
 /// it, in units of the unit roundoff; 0 for integer outputs.
-std::string emit_shaken_oracle(const ir::Program& program);
+std::string emit_shaken_oracle(const ir::Program& program, Contract contract = Contract::kFp32);
 
 }  // namespace quern

@@ -20,8 +20,9 @@ using ir::Statement;
 class ReferencePrinter {
  public:
   /// `oracle`: over scalars that carry their error, not plain f32.
-  explicit ReferencePrinter(const Program& program, bool oracle = false)
-      : program_(program), oracle_(oracle) {}
+  explicit ReferencePrinter(const Program& program, bool oracle = false,
+                            Contract contract = Contract::kFp32)
+      : program_(program), oracle_(oracle), contract_(contract) {}
 
   /// A function of the free sizes that gives the number of elements of an output.
   std::string count_function(const Statement& output, const std::string& parameters) {
@@ -56,6 +57,7 @@ class ReferencePrinter {
                                              const std::vector<IntExpr>&);
   friend std::string quern::reference_value(const Program&, const Expr&, bool);
   friend std::string quern::reference_accumulator(const Statement&);
+  friend std::string quern::reference_rounded_term(const Program&, const Expr&);
 
   template <class... Args>
   void line(fmt::format_string<Args...> format, Args&&... args) {
@@ -212,6 +214,19 @@ class ReferencePrinter {
         if (!oracle_) return fmt::format("({} {} {})", args[0], comparison(expr.op), args[1]);
         return fmt::format("op_{}({}, {})", comparison_name(expr.op), args[0], args[1]);
     }
+  }
+
+  /// The term of a sum whose operands may be rounded: its product is the one at the head.
+  std::string rounded_term(const Expr& expr) {
+    if (expr.op != Op::kSelect) {
+      return fmt::format("tf32_product({}, {})", value_of(expr.args[0]), value_of(expr.args[1]));
+    }
+    return fmt::format("op_select({}, [&] {{ return {}; }}, [&] {{ return {}; }})",
+                       value_of(expr.args[0]), rounded_term(expr.args[1]), value_of(expr.args[2]));
+  }
+
+  bool rounds(const Statement& statement) const {
+    return rounds_operands(program_, statement.name, contract_);
   }
 
   static const char* comparison(Op op) {
@@ -402,11 +417,13 @@ class ReferencePrinter {
     line("for (long {0}_0 = 0; {0}_0 < {1}; {0}_0 += kStrip) {{", name, index(inner.extent));
     ++depth_;
     line("const long {0}_1 = index_min({0}_0 + kStrip, {1});", name, index(inner.extent));
-    line("{} acc[kStrip];", accumulator(statement));
+    line("{} acc[kStrip];",
+         rounds(statement) ? kRoundedAccumulator : accumulator(statement).c_str());
     for (const ir::Axis& axis : statement.reduce_axes) open_loop(axis);
     line("for (long {0} = {0}_0; {0} < {0}_1; ++{0}) {{", name);
     ++depth_;
-    const std::string value = value_of(statement.body);
+    const std::string value =
+        rounds(statement) ? rounded_term(statement.body) : value_of(statement.body);
     const std::string position =
         is_arg(statement) ? ", " + axis_name(statement.reduce_axes[0].name) : "";
     line("acc[{0} - {0}_0].add({1}{2});", name, value, position);
@@ -444,6 +461,7 @@ class ReferencePrinter {
 
   const Program& program_;
   bool oracle_ = false;
+  Contract contract_ = Contract::kFp32;
   std::string step_axis_;  ///< of the recurrence whose statements are printed; "" outside
   std::string out_;
   int depth_ = 1;
@@ -455,8 +473,8 @@ std::string tensor_name(const std::string& name) { return "t_" + name; }
 std::string axis_name(const std::string& name) { return "i_" + name; }
 std::string size_name(const std::string& name) { return "n_" + name; }
 
-std::string reference_body(const Program& program, bool oracle) {
-  return ReferencePrinter(program, oracle).body();
+std::string reference_body(const Program& program, bool oracle, Contract contract) {
+  return ReferencePrinter(program, oracle, contract).body();
 }
 
 std::string reference_count(const Program& program, const Statement& output,
@@ -479,6 +497,10 @@ std::string reference_value(const Program& program, const Expr& expr, bool oracl
 
 std::string reference_accumulator(const Statement& statement) {
   return ReferencePrinter::accumulator(statement);
+}
+
+std::string reference_rounded_term(const Program& program, const Expr& body) {
+  return ReferencePrinter(program, true).rounded_term(body);
 }
 
 }  // namespace quern

@@ -82,13 +82,19 @@ Result<std::unique_ptr<DeviceEvaluator>> DeviceEvaluator::make(const ir::Program
   return self;
 }
 
+Contract DeviceEvaluator::contract() const {
+  return contract_on(program_, options_.target == PlanTarget::kCuda ? ScheduleTarget::kCuda
+                                                                    : ScheduleTarget::kDevice);
+}
+
 Result<void> DeviceEvaluator::make_tests() {
   const DeviceProperties& device = sessions_->properties();
   const bool here = device.draws && device.compares && !device.shares_host &&
                     !options_.compare_header.empty() && !options_.naive.empty();
   QUERN_ASSIGN(const auto compiler, CpuCompiler::make(options_.host_compiler));
   const auto make = [&](bool timed) {
-    return make_workloads(program_, sizes_, options_.seed, *compiler, options_.threads, timed);
+    return make_workloads(program_, sizes_, options_.seed, *compiler, options_.threads, timed,
+                          contract());
   };
   QUERN_ASSIGN(TaskWorkloads made, make(!here));
   hidden_ = std::move(made.hidden);

@@ -84,6 +84,8 @@ class DeviceEvaluator : public Evaluator {
         options_(std::move(options)),
         guard_policy_(options_.guards) {}
 
+  /// What the task lets candidates round on this target.
+  Contract contract() const;
   Result<void> make_tests();
   Result<Workload> draw_timed(int probe_level);
   Result<void> measure_naive(Workload& trial, WorkerKernel& kernel);

@@ -65,10 +65,11 @@ uint64_t BuiltOracle::Bound::all_kept_bytes() const {
 }
 
 Result<BuiltOracle> BuiltOracle::make(const ir::Program& program, const ir::Sizes& sizes,
-                                      DeviceCompiler& compiler, const std::string& compare_header) {
+                                      DeviceCompiler& compiler, const std::string& compare_header,
+                                      Contract contract) {
   BuiltOracle built;
-  built.bound_ = emit_device_oracle(program, sizes, OracleScalar::kBound);
-  built.exact_ = emit_device_oracle(program, sizes, OracleScalar::kExact);
+  built.bound_ = emit_device_oracle(program, sizes, OracleScalar::kBound, contract);
+  built.exact_ = emit_device_oracle(program, sizes, OracleScalar::kExact, contract);
   std::vector<DeviceCompileJob> jobs(2);
   for (size_t i = 0; i < jobs.size(); ++i) {
     jobs[i].source = i == 0 ? built.bound_.code : built.exact_.code;

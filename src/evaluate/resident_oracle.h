@@ -18,10 +18,11 @@ namespace quern {
 /// The oracle of a task, built for a device. Right for all sizes.
 class BuiltOracle {
  public:
-  /// `compare_header`: the text its code includes as `kOracleCompareHeader`. Errors: kInternal:
-  /// it does not compile.
+  /// `compare_header`: the text its code includes as `kOracleCompareHeader`. `contract`: what
+  /// candidates may round. Errors: kInternal: it does not compile.
   static Result<BuiltOracle> make(const ir::Program& program, const ir::Sizes& sizes,
-                                  DeviceCompiler& compiler, const std::string& compare_header);
+                                  DeviceCompiler& compiler, const std::string& compare_header,
+                                  Contract contract = Contract::kFp32);
 
   /// The same at given sizes: what workers load.
   struct Part {

@@ -11,6 +11,13 @@ namespace {
 /// A call may take so many times what the naive lowering takes, or what calls have taken before.
 constexpr double kTimesSlower = 20;
 
+/// What to do about a wrong result that narrow operands may have made; "" where nothing says so.
+std::string hint_of(const InputMix& mix, const ir::Program& program, double max_error) {
+  const std::string hint = input_mix_hint(mix, program);
+  const bool multiplies = std::ranges::any_of(program.statements, sums_products);
+  return hint.empty() && multiplies ? narrow_operands_hint(max_error) : hint;
+}
+
 }  // namespace
 
 void RunnableKernel::flip(int slot) {
@@ -61,6 +68,8 @@ Outcome<Done> RunnableKernel::verify_slot(int slot, const std::string& what,
     check.passed = false;
     check.detail = fmt::format("{} of {} elements wrong; {}", found.wrong,
                                element_count(data.outputs[i].shape), found.worst);
+    const std::string hint = hint_of(data.mix, *program_, found.max_error);
+    if (!hint.empty()) check.detail += "; " + hint;
     break;
   }
   if (checks != nullptr) checks->push_back(check);

@@ -26,11 +26,11 @@ Result<void> check_memory(const ir::Program& program, const ir::Sizes& sizes) {
 }  // namespace
 
 Result<TaskWorkloads> make_workloads(const ir::Program& program, const ir::Sizes& sizes,
-                                     uint64_t seed, CpuCompiler& compiler, int threads,
-                                     bool timed) {
+                                     uint64_t seed, CpuCompiler& compiler, int threads, bool timed,
+                                     Contract contract) {
   QUERN_TRY(ir::check_sizes(program, sizes));
   if (timed) QUERN_TRY(check_memory(program, sizes));
-  QUERN_ASSIGN(const Oracle oracle, Oracle::make(program, compiler, threads));
+  QUERN_ASSIGN(const Oracle oracle, Oracle::make(program, compiler, threads, contract));
   CompileJob job;
   job.source = emit_naive(program);
   job.trusted = true;

@@ -16,11 +16,12 @@ struct TaskWorkloads {
 };
 
 /// Builds the oracle, draws all workloads and computes what they demand. `timed`: without it, that
-/// one stays empty. Errors: not enough memory (says how much it takes), sizes that do not check, a
-/// lowering that does not compile.
+/// one stays empty. `contract`: what candidates may round on the target they are for. Errors: not
+/// enough memory (says how much it takes), sizes that do not check, a lowering that does not
+/// compile.
 Result<TaskWorkloads> make_workloads(const ir::Program& program, const ir::Sizes& sizes,
                                      uint64_t seed, CpuCompiler& compiler, int threads,
-                                     bool timed = true);
+                                     bool timed = true, Contract contract = Contract::kFp32);
 /// The seed of the timed workload.
 uint64_t timed_seed(uint64_t seed);
 

@@ -14,6 +14,9 @@
 /// - `RunningError`: the value in double, and how much rounding error an evaluation in a lower
 ///   precision may gather, in units of that precision's unit roundoff;
 /// - `Exact`: the value, and whether every evaluation in f32, in any order, gives it exactly.
+///
+/// Sums of products whose operands may be rounded to TF32 (schedule/precision.h) are made of
+/// `tf32_product(x, y)` and `ConvolutionAccumulator`.
 namespace quern {
 
 /// `v`: the value. `e`: the rounding-error scale of v: an evaluation with unit roundoff u is
@@ -114,6 +117,34 @@ inline Exact operator/(const Exact& x, const Exact& y) {
   int g = x.g - (exponent - 1);
   double z = x.v / y.v;
   return {z, g, x.ok && y.ok && power && std::isfinite(x.v) && Exact::representable(z, g)};
+}
+
+// ---- products of operands that may be rounded to TF32
+
+/// Whether TF32 has the number: 11 significant bits. Its exponents are those of f32.
+inline bool fits_tf32(double value) {
+  int exponent = 0;
+  const double bits = std::ldexp(std::frexp(value, &exponent), 11);
+  return bits == std::floor(bits);
+}
+
+/// A product, and how many of its operands (0 to 2) lose something when rounded to TF32.
+struct Tf32Term {
+  RunningError product;
+  double rounded = 0;
+  Tf32Term(const RunningError& value) : product(value) {}
+  Tf32Term(const RunningError& value, double operands) : product(value), rounded(operands) {}
+};
+inline Tf32Term operator-(const Tf32Term& x) { return {-x.product, x.rounded}; }
+/// A number that TF32 has is kept, where every evaluation arrives at just that number.
+inline Tf32Term tf32_product(const RunningError& x, const RunningError& y) {
+  const auto loses = [](const RunningError& z) { return z.e == 0 && fits_tf32(z.v) ? 0 : 1; };
+  return {x * y, static_cast<double>(loses(x) + loses(y))};
+}
+inline Exact tf32_product(const Exact& x, const Exact& y) {
+  Exact z = x * y;
+  z.ok = z.ok && fits_tf32(x.v) && fits_tf32(y.v);
+  return z;
 }
 
 // ---- comparisons and conditions
@@ -266,10 +297,20 @@ inline RunningError propagated(double z, double slope, double error, double ulps
   double carried = error == 0 || slope == 0 ? 0 : std::fabs(slope) * error;
   return {z, carried + ulps * rounding(z)};
 }
+/// How far off x is accepted to be, where slopes change within that: 0 where they hardly do.
+inline double reach(const RunningError& x) {
+  double off = 4 * 0x1p-24 * x.e;
+  return off > 0x1p-7 ? off : 0;
+}
+/// x as near to 0 as it may be: where a function that saturates is steepest.
+inline double steepest(const RunningError& x) {
+  double least = std::fabs(x.v) - reach(x);
+  return least > 0 ? least : 0;
+}
 inline RunningError op_abs(const RunningError& x) { return {std::fabs(x.v), x.e}; }
 inline RunningError op_exp(const RunningError& x) {
-  double z = std::exp(x.v);
-  return propagated(z, z, x.e, 2);
+  double z = std::exp(x.v), off = reach(x);
+  return propagated(z, off > 0 ? std::exp(x.v + off) : z, x.e, 2);
 }
 inline RunningError op_log(const RunningError& x) {
   return propagated(std::log(x.v), 1 / x.v, x.e, 2);
@@ -278,7 +319,7 @@ inline RunningError op_log1p(const RunningError& x) {
   return propagated(std::log1p(x.v), 1 / (1 + x.v), x.e, 2);
 }
 inline RunningError op_expm1(const RunningError& x) {
-  return propagated(std::expm1(x.v), std::exp(x.v), x.e, 2);
+  return propagated(std::expm1(x.v), std::exp(x.v + reach(x)), x.e, 2);
 }
 inline RunningError op_sqrt(const RunningError& x) {
   double z = std::sqrt(x.v);
@@ -289,12 +330,13 @@ inline RunningError op_rsqrt(const RunningError& x) {
   return propagated(z, 0.5 * z / x.v, x.e, 2);
 }
 inline RunningError op_tanh(const RunningError& x) {
-  double z = std::tanh(x.v);
-  return propagated(z, 1 - z * z, x.e, 4);
+  double z = std::tanh(x.v), steep = reach(x) > 0 ? std::tanh(steepest(x)) : z;
+  return propagated(z, 1 - steep * steep, x.e, 4);
 }
 inline RunningError op_erf(const RunningError& x) {
   constexpr double kTwoOverRootPi = 1.1283791670955126;
-  return propagated(std::erf(x.v), kTwoOverRootPi * std::exp(-x.v * x.v), x.e, 4);
+  double steep = steepest(x);
+  return propagated(std::erf(x.v), kTwoOverRootPi * std::exp(-steep * steep), x.e, 4);
 }
 /// Argument reduction costs an absolute error that grows with the argument.
 inline RunningError op_sin(const RunningError& x) {
@@ -402,6 +444,32 @@ struct SumAccumulator<Exact> {
     ok = ok && x.ok && std::isfinite(x.v);
   }
   Exact result() const { return {total, g, ok && Exact::representable(magnitudes, g)}; }
+};
+
+template <class T>
+struct ConvolutionAccumulator : SumAccumulator<T> {};
+/// What rounding operands to TF32 adds to the error of a sum, in units of 2^-24. Each operand is
+/// off by a part of 2^-11 of itself to nearest, of 2^-10 and always towards zero by truncation,
+/// as tensor cores do with what they are given in f32. What is random in it grows like the root of
+/// the sum of squares: 0.42 units of 2^-11 of deviation an operand either way, so that four times
+/// `kRandom` is 6.8 deviations of both. What is not moves the sum towards zero, by 2^-10 of itself
+/// at most (0.72 of that, where the operands' leading digits are spread), and four times `kBias`
+/// is 1.25 of it.
+template <>
+struct ConvolutionAccumulator<RunningError> {
+  static constexpr double kRandom = 0x1p13, kBias = 5 * 0x1p10;
+  SumAccumulator<RunningError> sum;
+  double squares = 0, rounded = 0;  ///< of terms, by the share of their operands that are rounded
+  void add(const Tf32Term& x) {
+    const double share = x.rounded / 2;
+    sum.add(x.product);
+    squares += share * x.product.v * x.product.v;
+    rounded += share * x.product.v;
+  }
+  RunningError result() const {
+    const RunningError exact = sum.result();
+    return {exact.v, exact.e + kRandom * std::sqrt(squares) + kBias * std::fabs(rounded)};
+  }
 };
 
 template <class T>

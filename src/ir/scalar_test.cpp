@@ -162,5 +162,39 @@ TEST(Position, IsTheFirstOfEqualTerms) {
   EXPECT_EQ(least.result(), 2);
 }
 
+TEST(Tf32, HasElevenSignificantBits) {
+  EXPECT_TRUE(fits_tf32(0));
+  EXPECT_TRUE(fits_tf32(-2047 * 0x1p40));
+  EXPECT_FALSE(fits_tf32(2049));
+  EXPECT_FALSE(fits_tf32(1 + 0x1p-11));
+}
+
+TEST(Tf32, ProductsAreExactOfOperandsThatRoundingKeeps) {
+  EXPECT_TRUE(tf32_product(Exact(2047.0), Exact(3.0)).ok);
+  EXPECT_FALSE(tf32_product(Exact(2049.0), Exact(3.0)).ok);
+  EXPECT_FALSE(tf32_product(Exact(3.0), Exact(2049.0)).ok);
+}
+
+TEST(Tf32, ASumAllowsForTheRoundedOperandsOfItsTerms) {
+  ConvolutionAccumulator<RunningError> kept, rounded;
+  SumAccumulator<RunningError> plain;
+  for (int i = 0; i < 100; ++i) {
+    const double x = i % 2 == 0 ? 3 : -3;
+    plain.add(RunningError(x) * RunningError(5));
+    kept.add(tf32_product(RunningError(x), RunningError(5)));
+    rounded.add(tf32_product(RunningError(x, 1), RunningError(5, 1)));
+  }
+  EXPECT_EQ(kept.result().e, plain.result().e) << "TF32 has 3 and 5";
+  // Independent errors: the root of the sum of squares.
+  EXPECT_NEAR(rounded.result().e, 0x1p13 * 15 * 10, 0x1p15);
+}
+
+TEST(RunningErrorOfSaturation, IsThatOfTheSteepestPlaceWithinReach) {
+  const double off = 0x1p24 * 100;  // an error of 100
+  EXPECT_GE(op_tanh(RunningError(50, off)).e, off) << "may be 0, where the slope is 1";
+  EXPECT_LT(op_tanh(RunningError(50, 1)).e, 8);
+  EXPECT_GE(op_erf(RunningError(-50, off)).e, off);
+}
+
 }  // namespace
 }  // namespace quern

@@ -62,6 +62,16 @@ inline Shaken op_max(const Shaken& x, const Shaken& y) { return op_max(x.v, y.v)
 inline Shaken op_min(const Shaken& x, const Shaken& y) { return op_min(x.v, y.v); }
 inline Shaken op_pow(const Shaken& x, const Shaken& y) { return shaken(std::pow(x.v, y.v), 4); }
 
+/// An operand as TF32 may have it: off at random by 2^-11 (2.4 times the deviation that rounding to
+/// nearest and truncation have), and towards zero by 3/4 of that (as truncation is on average).
+inline double tf32_shaken(double x) {
+  if (shake_seed == 0 || fits_tf32(x)) return x;
+  return shaken(x * (1 - 3 * 0x1p-13), 0x1p13, std::fabs(x)).v;
+}
+inline Shaken tf32_product(const Shaken& x, const Shaken& y) {
+  return Shaken(tf32_shaken(x.v)) * Shaken(tf32_shaken(y.v));
+}
+
 /// The partial sums of two orders are rounded: of this one, and of one that takes the terms at
 /// random, whose partial sums grow like the root of the sum of squares.
 template <>

@@ -7,6 +7,7 @@
 #include "codegen/device_transpose.h"
 #include "codegen/device_window.h"
 #include "propose/sketch_builder.h"
+#include "schedule/precision.h"
 #include "schedule/rows.h"
 
 namespace quern {
@@ -24,6 +25,7 @@ struct Options {
   bool fuse = true;
   bool tensorize = true;
   bool tensor_cores = false;
+  bool rounded = false;  ///< where the contract lets convolutions round their operands to TF32
   bool vectors = true;
   bool windows = true;  ///< pass through local memory
   bool keep = false;    ///< rows in registers between passes
@@ -69,11 +71,16 @@ void tile_parameters(SketchBuilder* builder, Group group, const Options& options
   const std::string& name = builder->program().statements[static_cast<size_t>(group.root)].name;
   const bool tensor_cores =
       options.tensor_cores && builder->machine().target() == ScheduleTarget::kCuda;
-  if (tensor_cores) group.params["tf32"] = 3;
+  const bool rounded = tensor_cores && options.rounded &&
+                       rounds_operands(builder->program(), name,
+                                       contract_on(builder->program(), ScheduleTarget::kCuda));
+  if (tensor_cores) group.params["tf32"] = rounded ? 1 : 3;
   const auto params =
       device_tile_params(builder->program(), group, builder->sizes(), builder->machine().threads);
   const auto& tile = params[std::min(options.tile, params.size() - 1)];
-  if (tensor_cores) {
+  if (rounded) {
+    builder->add("set_precision", name, {{"type", "tf32"}});
+  } else if (tensor_cores) {
     builder->add("emulate_precision", name,
                  {{"method", "tf32x3"}, {"terms", text(tile.at("terms"))}});
   }
@@ -180,9 +187,9 @@ void nest_parameters(SketchBuilder* builder, const Group& group, const Options& 
   }
 }
 
-bool on_tensor_cores(const Trace& trace) {
+bool has_step(const Trace& trace, const std::string& action) {
   return std::any_of(trace.begin(), trace.end(),
-                     [](const Step& step) { return step.action == "emulate_precision"; });
+                     [&](const Step& step) { return step.action == action; });
 }
 
 Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine& machine,
@@ -208,6 +215,10 @@ Sketch build(const Program& program, const ir::Sizes& sizes, const RulesMachine&
 std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& sizes,
                                     const RulesMachine& machine) {
   const std::pair<Options, const char*> kinds[] = {
+      {{.tensor_cores = true, .rounded = true, .keep = true},
+       "fused rows, kept in registers; tensor cores, convolutions' operands rounded to TF32"},
+      {{.tensor_cores = true, .rounded = true, .keep = true, .tile = 1},
+       "fused rows, kept in registers; tensor cores, operands rounded to TF32, the second tile"},
       {{.tensor_cores = true, .keep = true}, "fused rows, kept in registers; tensor cores"},
       {{.keep = true}, "fused rows, kept in registers"},
       {{.tensor_cores = true, .keep = true, .tile = 1},
@@ -239,7 +250,9 @@ std::vector<Sketch> device_sketches(const Program& program, const ir::Sizes& siz
   for (const auto& [options, note] : kinds) {
     Sketch sketch = build(program, sizes, machine, options, note);
     // Without contractions, or on devices that are not NVIDIA's, it is one of the others.
-    if (options.tensor_cores && !on_tensor_cores(sketch.trace)) continue;
+    const bool rounds = has_step(sketch.trace, "set_precision");
+    if (options.tensor_cores && !rounds && !has_step(sketch.trace, "emulate_precision")) continue;
+    if (options.rounded && !rounds) continue;
     found.push_back(std::move(sketch));
   }
   keep_distinct(&found);

@@ -63,6 +63,7 @@ constexpr Knob kDeviceKnobs[] = {
     {"vectorize", true, {{"width", {1, 4, 4, 4, -1, -1, -1}}}},
     {"launch_bounds", true, {{"resident", {1, 1, 2, 2, 3, 4, -1}}}},
     {"emulate_precision", true, {{"terms", {8, 8, 16, 16, 32, 32, -1}}}},
+    {"set_precision", true, {}},
     {"split_k", true, {{"parts", {2, 2, 3, 4, 6, 8, 16}}}},
 };
 
@@ -77,7 +78,7 @@ constexpr const char* kOptional[] = {
     "software_pipeline", "approximate_math",
     // on devices
     "cache_read", "online_rewrite", "cross_thread_reduction", "coarsen", "register_transpose",
-    "emulate_precision", "split_k"};
+    "emulate_precision", "set_precision", "split_k"};
 
 bool is_optional(const Step& step) {
   return std::any_of(std::begin(kOptional), std::end(kOptional),

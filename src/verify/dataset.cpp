@@ -30,9 +30,14 @@ FillSpec declared(const ir::Distribution& distribution, const ir::Sizes& sizes) 
   return {};
 }
 
+bool is_probe(Kind kind) {
+  return kind == Kind::kProbe || kind == Kind::kMeter || kind == Kind::kTf32Meter;
+}
+
 FillSpec probe(const InputMix& mix, int index) {
-  if (mix.kind == Kind::kMeter) {
-    if (index == mix.wide) return {FillKind::kOddIntegers, 0, 1 << 20};
+  if (mix.kind != Kind::kProbe) {
+    const double wide = mix.kind == Kind::kMeter ? 1 << 20 : 1 << 11;
+    if (index == mix.wide) return {FillKind::kOddIntegers, 0, wide};
     return {FillKind::kSparseSigns, std::pow(0.25, mix.level), 0};
   }
   const double range = std::max(1.0, std::floor(64 * std::pow(0.5, mix.level)) - 1);
@@ -40,10 +45,11 @@ FillSpec probe(const InputMix& mix, int index) {
 }
 
 FillSpec spec_for(const InputMix& mix, const ir::InputDecl& input, int index,
-                  const ir::Sizes& sizes) {
+                  const ir::Sizes& sizes, bool convolved) {
   const FillSpec as_declared = declared(input.distribution, sizes);
   if (!is_float(input.type) || mix.kind == Kind::kDeclared) return as_declared;
-  if (mix.kind == Kind::kProbe || mix.kind == Kind::kMeter) return probe(mix, index);
+  if (is_probe(mix.kind)) return probe(mix, index);
+  if (mix.kind == Kind::kSigns && convolved) return {FillKind::kSparseSigns, 0.25, 0};
   if (input.is_param) return {FillKind::kNormal, 0.5, 0.5};
   switch (mix.kind) {
     case Kind::kWide:
@@ -54,6 +60,8 @@ FillSpec spec_for(const InputMix& mix, const ir::InputDecl& input, int index,
       return {FillKind::kSparse, 0, 1};
     case Kind::kCancelling:
       return {FillKind::kCancelling, 0, 1};
+    case Kind::kFar:
+      return {FillKind::kNormal, 0, convolved ? 0x1p20 : 1};
     default:
       return {FillKind::kNormal, 0, 1};
   }
@@ -151,20 +159,59 @@ std::string input_mix_name(const InputMix& mix, const ir::Program& program) {
       return "altered in places";
     case Kind::kMeter:
       return fmt::format("20-bit {}", program.inputs[static_cast<size_t>(mix.wide)].name);
+    case Kind::kTf32Meter:
+      return fmt::format("11-bit {}", program.inputs[static_cast<size_t>(mix.wide)].name);
+    case Kind::kSigns:
+      return "signs into convolutions";
+    case Kind::kFar:
+      return "beyond fp16";
   }
   return "";
+}
+
+std::string input_mix_hint(const InputMix& mix, const ir::Program& program) {
+  const auto wide = [&] { return program.inputs[static_cast<size_t>(mix.wide)].name; };
+  switch (mix.kind) {
+    case Kind::kMeter:
+      return fmt::format(
+          "20 significant bits of {} do not survive: TF32 keeps 11, fp16 11, bf16 8. What is made "
+          "of {} is held to f32 here: multiply in f32, or by three products of operands split in "
+          "two TF32 numbers (emulate_precision)",
+          wide(), wide());
+    case Kind::kTf32Meter:
+      return fmt::format(
+          "11 significant bits of {} do not survive: convolutions may round their operands to "
+          "TF32, and no further (bf16 has 8 bits)",
+          wide());
+    case Kind::kSigns:
+      return "convolutions have nothing to round here: all else is held to f32, or convolutions "
+             "were given rounded results where f32 has more bits";
+    case Kind::kFar:
+      return "inputs of convolutions exceed 65504 here, which f32 and TF32 have and fp16 has not";
+    default:
+      return "";
+  }
+}
+
+std::string narrow_operands_hint(double max_error) {
+  constexpr double kNarrow = 0x1p14;
+  if (!(max_error < kNarrow)) return "";
+  return "errors of this size come from operands in fewer bits, too (TF32, fp16, bf16): products "
+         "held to f32 are made in f32, or by three products of operands split in two TF32 numbers "
+         "(emulate_precision)";
 }
 
 std::vector<InputDraw> input_draws(const ir::Program& program, const ir::Sizes& sizes,
                                    const InputMix& mix, uint64_t seed) {
   std::vector<InputDraw> draws;
+  const std::set<std::string> convolved = convolved_inputs(program);
   for (size_t i = 0; i < program.inputs.size(); ++i) {
     const ir::InputDecl& input = program.inputs[i];
     InputDraw draw;
     draw.type = input.type;
     draw.shape = ir::evaluate_shape(input.shape, sizes);
     draw.structure = input.distribution.structure;
-    draw.spec = spec_for(mix, input, static_cast<int>(i), sizes);
+    draw.spec = spec_for(mix, input, static_cast<int>(i), sizes, convolved.contains(input.name));
     draw.seed = mix_seed(seed, i + 1);
     draw.alters = is_float(input.type) && draw.structure == ir::Distribution::Structure::kNone;
     draws.push_back(std::move(draw));
@@ -210,9 +257,27 @@ Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Datase
   return twin;
 }
 
-std::vector<InputMix> input_mixes() {
-  return {{Kind::kDeclared}, {Kind::kNormal}, {Kind::kWide},
-          {Kind::kOffset},   {Kind::kSparse}, {Kind::kCancelling}};
+std::vector<InputMix> input_mixes(Contract contract) {
+  std::vector<InputMix> mixes = {{Kind::kDeclared}, {Kind::kNormal}, {Kind::kWide},
+                                 {Kind::kOffset},   {Kind::kSparse}, {Kind::kCancelling}};
+  if (contract == Contract::kTf32Convolutions) {
+    mixes.insert(mixes.end(), {{Kind::kSigns}, {Kind::kFar}});
+  }
+  return mixes;
+}
+
+std::set<std::string> convolved_inputs(const ir::Program& program) {
+  std::set<std::string> reached;
+  for (auto statement = program.statements.rbegin(); statement != program.statements.rend();
+       ++statement) {
+    if (!convolves(*statement) && !reached.contains(statement->name)) continue;
+    for (const std::string& tensor : ir::tensors_of(statement->body)) reached.insert(tensor);
+  }
+  std::set<std::string> inputs;
+  for (const ir::InputDecl& input : program.inputs) {
+    if (reached.contains(input.name)) inputs.insert(input.name);
+  }
+  return inputs;
 }
 
 ir::Sizes hidden_sizes(const ir::Program& program, uint64_t seed, int64_t max_elements,

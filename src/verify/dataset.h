@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "ir/program.h"
+#include "schedule/precision.h"
 #include "tensor/fill.h"
 #include "verify/compare.h"
 
@@ -25,6 +27,10 @@ struct InputMix {
     kProbe,       ///< small whole numbers; `level` halves their range
     kTwin,        ///< as declared, but for a few elements in the middle: see `twin_of`
     kMeter,       ///< input `wide` holds odd 20-bit whole numbers, the others few signs
+    // Where convolutions may round their operands to TF32:
+    kTf32Meter,  ///< as `kMeter`, of 11 bits, which TF32 has and bf16 has not
+    kSigns,      ///< what reaches convolutions is -1, 0 or 1, which rounding keeps; else normal
+    kFar,        ///< what reaches convolutions goes beyond the exponents of fp16; else normal
   };
   Kind kind = Kind::kNormal;
   int level = 0;
@@ -32,6 +38,12 @@ struct InputMix {
 };
 
 std::string input_mix_name(const InputMix& mix, const ir::Program& program);
+/// What a kernel that is wrong on such inputs alone has probably rounded, and what to do instead;
+/// "" where nothing speaks for it.
+std::string input_mix_hint(const InputMix& mix, const ir::Program& program);
+/// The same of errors beyond the bound, in units of the rounding-error scale, that are no larger
+/// than narrower operands explain.
+std::string narrow_operands_hint(double max_error);
 
 /// How one input of a data set is drawn: `fill`, then `ir::impose`, then, for a twin, every
 /// `altered_place` anew.
@@ -57,6 +69,7 @@ struct Dataset {
   bool exact = false;
   /// Scales are what random rounding shows, not a bound (verify/rounding_samples.h).
   bool sampled = false;
+  double sampled_share = 1;  ///< what these are of the bound, over an output; the largest of them
 };
 
 /// How `draw_dataset` draws each input.
@@ -74,7 +87,10 @@ Dataset twin_of(const ir::Program& program, const ir::Sizes& sizes, const Datase
                 uint64_t seed);
 
 /// The mixes worth trying on small shapes, in order.
-std::vector<InputMix> input_mixes();
+std::vector<InputMix> input_mixes(Contract contract = Contract::kFp32);
+
+/// The inputs that some convolution's operands are made of.
+std::set<std::string> convolved_inputs(const ir::Program& program);
 
 /// Sizes for hidden workloads: small and odd, drawn from `seed` around the task's smallest size
 /// set. A size that has one value in all of the task's size sets is a property of the operator (a

@@ -96,13 +96,14 @@ Result<Binary> built(const ir::Program& program, CpuCompiler& compiler, std::str
 
 }  // namespace
 
-Result<Oracle> Oracle::make(const ir::Program& program, CpuCompiler& compiler, int threads) {
-  QUERN_ASSIGN(Binary binary, built(program, compiler, emit_oracle(program)));
+Result<Oracle> Oracle::make(const ir::Program& program, CpuCompiler& compiler, int threads,
+                            Contract contract) {
+  QUERN_ASSIGN(Binary binary, built(program, compiler, emit_oracle(program, contract)));
   std::optional<Binary> shaken;
-  if (may_outgrow(program)) {
-    QUERN_ASSIGN(shaken, built(program, compiler, emit_shaken_oracle(program)));
+  if (may_outgrow(program, contract)) {
+    QUERN_ASSIGN(shaken, built(program, compiler, emit_shaken_oracle(program, contract)));
   }
-  return Oracle(program, std::move(binary), std::move(shaken), threads);
+  return Oracle(program, std::move(binary), std::move(shaken), threads, contract);
 }
 
 Result<void> Oracle::run(const Binary& binary, const std::string& entry, const ir::Sizes& sizes,
@@ -144,13 +145,15 @@ Result<void> Oracle::run(const Binary& binary, const std::string& entry, const i
 
 Result<void> Oracle::expect(const ir::Sizes& sizes, Dataset& data) const {
   data.exact = data.sampled = false;
+  data.sampled_share = 1;
   QUERN_TRY(run(binary_, "oracle_bound", sizes, data));
   if (!shaken_ || std::ranges::none_of(data.outputs, outgrown)) return {};
   std::vector<ExpectedOutput> outputs = std::move(data.outputs);
   QUERN_TRY(run(*shaken_, "oracle_shaken", sizes, data));
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!outgrown(outputs[i])) continue;
-    take_samples(data.outputs[i], outputs[i]);
+    data.sampled_share =
+        std::max(data.sampled ? data.sampled_share : 0, take_samples(data.outputs[i], outputs[i]));
     data.sampled = true;
   }
   data.outputs = std::move(outputs);

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "device/cpu/compiler.h"
 #include "ir/program.h"
+#include "schedule/precision.h"
 #include "verify/dataset.h"
 
 namespace quern {
@@ -17,8 +18,12 @@ namespace quern {
 /// a process of its own. Source: research 07 section 6.
 class Oracle {
  public:
-  /// Errors: no compiler, or a lowering that does not compile (a bug of ours).
-  static Result<Oracle> make(const ir::Program& program, CpuCompiler& compiler, int threads);
+  /// `contract`: what the candidates it judges may round. Errors: no compiler, or a lowering that
+  /// does not compile (a bug of ours).
+  static Result<Oracle> make(const ir::Program& program, CpuCompiler& compiler, int threads,
+                             Contract contract = Contract::kFp32);
+
+  Contract contract() const { return contract_; }
 
   /// Fills `data.outputs` with f64 values and rounding-error scales. Where the bound of a deep
   /// program has outgrown its results, the scales are those that random rounding shows
@@ -30,8 +35,10 @@ class Oracle {
   Result<void> expect_exact(const ir::Sizes& sizes, Dataset& data) const;
 
  private:
-  Oracle(const ir::Program& program, Binary binary, std::optional<Binary> shaken, int threads)
+  Oracle(const ir::Program& program, Binary binary, std::optional<Binary> shaken, int threads,
+         Contract contract)
       : program_(program),
+        contract_(contract),
         binary_(std::move(binary)),
         shaken_(std::move(shaken)),
         threads_(threads) {}
@@ -39,6 +46,7 @@ class Oracle {
                    Dataset& data) const;
 
   ir::Program program_;
+  Contract contract_;
   Binary binary_;
   std::optional<Binary> shaken_;  ///< of deep programs
   int threads_;

@@ -11,7 +11,8 @@
 namespace quern {
 namespace {
 
-constexpr int kDeep = 6;  ///< sums in a chain
+constexpr int kDeep = 6;         ///< sums in a chain
+constexpr int kDeepRounded = 2;  ///< where convolutions round their operands
 constexpr double kUnit = 0x1p-24;
 constexpr double kAccepted = 4;  ///< units of scale, as `ComparePolicy` has it
 constexpr double kLargestShare = 1.0 / 64;
@@ -47,9 +48,10 @@ int chain_of_sums(const ir::Program& program) {
   return ir::recurrences(program).empty() ? longest : std::max(longest, kDeep);
 }
 
-bool may_outgrow(const ir::Program& program) {
+bool may_outgrow(const ir::Program& program, Contract contract) {
   const auto narrow = [](const auto& tensor) { return tensor.type != DType::kF64; };
-  return chain_of_sums(program) >= kDeep && std::ranges::all_of(program.inputs, narrow) &&
+  const int deep = contract == Contract::kFp32 ? kDeep : kDeepRounded;
+  return chain_of_sums(program) >= deep && std::ranges::all_of(program.inputs, narrow) &&
          std::ranges::all_of(program.statements, narrow);
 }
 
@@ -67,12 +69,14 @@ bool outgrown(const ExpectedOutput& output) {
   return accepted > kLargestShare * spread;
 }
 
-void take_samples(const ExpectedOutput& sampled, ExpectedOutput& output) {
+double take_samples(const ExpectedOutput& sampled, ExpectedOutput& output) {
   const size_t count = output.scale.size();
+  const double bound = rms(count, [&](size_t i) { return output.scale[i]; });
   const double shared = rms(count, [&](size_t i) { return sampled.scale[i]; });
   for (size_t i = 0; i < count; ++i) {
     output.scale[i] = std::min(output.scale[i], std::max(shared, sampled.scale[i]));
   }
+  return bound > 0 ? std::min(1.0, shared / bound) : 1;
 }
 
 }  // namespace quern

@@ -69,10 +69,13 @@ void add(Workload& workload, Dataset data, const ComparePolicy& policy) {
   workload.policies.push_back(policy);
 }
 
-/// Adds the strongest exact data set of this kind, if the program admits one.
+/// Adds the strongest exact data set of this kind, if the program admits one. Where operands may be
+/// rounded to TF32, numbers begin so small that the product of two of them still fits it: a factor
+/// may have been multiplied into weights.
 Result<bool> add_exact(const WorkloadMaker& maker, Workload& workload, InputMix mix,
                        uint64_t seed) {
-  for (mix.level = 0; mix.level < kProbeLevels; ++mix.level) {
+  const bool rounds = maker.oracle.contract() == Contract::kTf32Convolutions;
+  for (mix.level = rounds ? 1 : 0; mix.level < kProbeLevels; ++mix.level) {
     Dataset data = draw_dataset(maker.program, workload.sizes, mix, seed);
     QUERN_TRY(maker.oracle.expect_exact(workload.sizes, data));
     if (!data.exact) continue;
@@ -129,7 +132,8 @@ Result<Workload> WorkloadMaker::hidden(uint64_t seed, int64_t smallest) const {
   workload.sizes = hidden_sizes(program, seed, kHiddenElements, smallest);
   workload.name = sizes_name(program, workload.sizes);
   uint64_t stream = 0;
-  for (const InputMix& mix : input_mixes()) {
+  const bool rounds = oracle.contract() == Contract::kTf32Convolutions;
+  for (const InputMix& mix : input_mixes(oracle.contract())) {
     Dataset data = draw_dataset(program, workload.sizes, mix, mix_seed(seed, ++stream));
     QUERN_TRY(oracle.expect(workload.sizes, data));
     QUERN_ASSIGN(const auto factor, accepted_factor(*this, workload, data));
@@ -143,7 +147,10 @@ Result<Workload> WorkloadMaker::hidden(uint64_t seed, int64_t smallest) const {
   for (size_t input = 0; input < program.inputs.size(); ++input) {
     if (!is_float(program.inputs[input].type)) continue;
     const InputMix meter{Kind::kMeter, 0, static_cast<int>(input)};
-    QUERN_TRY(add_exact(*this, workload, meter, mix_seed(seed, ++stream)));
+    QUERN_ASSIGN(const bool metered, add_exact(*this, workload, meter, mix_seed(seed, ++stream)));
+    if (metered || !rounds) continue;
+    const InputMix narrow{Kind::kTf32Meter, 0, static_cast<int>(input)};
+    QUERN_TRY(add_exact(*this, workload, narrow, mix_seed(seed, ++stream)));
   }
   return workload;
 }

@@ -29,7 +29,8 @@ struct WorkloadMaker {
   /// A hidden shape under every distribution, with exact probes and precision meters where the
   /// program admits them. A distribution on which the trusted implementation itself overflows or
   /// turns invalid is left out; where it is merely inaccurate, so may a candidate be (3 times its
-  /// error, research 07 section 6).
+  /// error, research 07 section 6). What the contract of `oracle` lets convolutions round, data
+  /// sets of their own measure (`InputMix::Kind`).
   /// `smallest`: the least extent of a size that varies.
   Result<Workload> hidden(uint64_t seed, int64_t smallest = 3) const;
 

@@ -10,6 +10,7 @@
 
 #include "base/strings.h"
 #include "codegen/device_oracle.h"
+#include "codegen/reference.h"
 #include "device/cuda/referee.h"
 #include "ir/interpret.h"
 #include "nvrtc.h"
@@ -28,16 +29,17 @@ std::string source_of(const DeviceOracle& oracle) {
                      cuda::compare_source());
 }
 
-TEST_P(DeviceOracleSource, CompilesForCuda) {
+void expect_compiles(const std::string& task, Contract contract) {
   if (!nvrtc_missing().empty()) GTEST_SKIP() << nvrtc_missing();
-  const ir::Program program = starter_task(GetParam());
+  const ir::Program program = starter_task(task);
   const ir::Sizes full = *ir::bind_sizes(program, "full");
   for (OracleScalar scalar : {OracleScalar::kBound, OracleScalar::kExact}) {
-    EXPECT_EQ(
-        nvrtc_refuses(source_of(emit_device_oracle(program, full, scalar)), {"-default-device"}),
-        "");
+    const DeviceOracle oracle = emit_device_oracle(program, full, scalar, contract);
+    EXPECT_EQ(nvrtc_refuses(source_of(oracle), {"-default-device"}), "");
   }
 }
+
+TEST_P(DeviceOracleSource, CompilesForCuda) { expect_compiles(GetParam(), Contract::kFp32); }
 
 INSTANTIATE_TEST_SUITE_P(Tasks, DeviceOracleSource, testing::ValuesIn(starter_tasks()),
                          [](const auto& info) { return info.param; });
@@ -130,8 +132,9 @@ std::map<std::string, cuda::GpuComparison> judge_on_host(const ir::Program& prog
                                                          const ir::Sizes& sizes,
                                                          const HostTensors& inputs,
                                                          const HostTensors& outputs,
-                                                         OracleScalar scalar, double factor) {
-  const DeviceOracle oracle = emit_device_oracle(program, sizes, scalar);
+                                                         OracleScalar scalar, double factor,
+                                                         Contract contract = Contract::kFp32) {
+  const DeviceOracle oracle = emit_device_oracle(program, sizes, scalar, contract);
   const Run run =
       compile_for_host(kHostHead + source_of(oracle) + host_driver(program, sizes, oracle));
   EXPECT_NE(run, nullptr);
@@ -201,6 +204,93 @@ INSTANTIATE_TEST_SUITE_P(Tasks, DeviceOracleOnHost,
                          testing::Values("relu", "softmax", "conv_transpose2d", "argmax",
                                          "cross_entropy", "own_scans", "own_integers",
                                          "own_guards"));
+
+/// What the host's oracle of a task with one output says of inputs.
+ExpectedOutput host_expects(const ir::Program& program, const ir::Sizes& sizes,
+                            const HostTensors& inputs, Contract contract) {
+  std::string arguments;
+  for (const std::string& size : program.free_sizes()) {
+    arguments += fmt::format("{}, ", sizes.at(size));
+  }
+  std::vector<std::vector<std::byte>> given;
+  std::vector<void*> in;
+  for (const ir::InputDecl& input : program.inputs) {
+    arguments += fmt::format("(const float*)inputs[{}], ", in.size());
+    given.push_back(element_bytes(input.type, inputs.at(input.name)));
+    in.push_back(given.back().data());
+  }
+  const Run run = compile_for_host(
+      emit_oracle(program, contract) +
+      fmt::format("extern \"C\" void quern_run(void** inputs, void** value, void*, void** scale) "
+                  "{{\noracle_bound({}(double*)value[0], (double*)scale[0]);\n}}\n",
+                  arguments));
+  EXPECT_NE(run, nullptr);
+  const ir::Statement& output = *program.outputs().front();
+  ExpectedOutput expected{
+      output.name, output.type, ir::shape_of(program, output.name, sizes), {}, {}};
+  expected.value.resize(static_cast<size_t>(element_count(expected.shape)));
+  expected.scale.resize(expected.value.size());
+  void *value = expected.value.data(), *scale = expected.scale.data();
+  if (run != nullptr) run(in.data(), &value, nullptr, &scale);
+  return expected;
+}
+
+class DeviceOracleOfConvolutions : public testing::TestWithParam<const char*> {};
+
+TEST_P(DeviceOracleOfConvolutions, CompilesWhereOperandsMayBeRounded) {
+  expect_compiles(GetParam(), Contract::kTf32Convolutions);
+}
+
+TEST_P(DeviceOracleOfConvolutions, AllowsRoundedOperandsAsMuchAsTheHostDoes) {
+  const ir::Program program = starter_task(GetParam());
+  const ir::Sizes sizes = *ir::bind_sizes(program, "tiny");
+  HostTensors inputs = draw_host_inputs(program, sizes, 11);
+  for (auto& [name, values] : inputs) {
+    for (double& x : values) x = static_cast<float>(1.0017 * x);  // more bits than TF32 has
+  }
+  const Contract contract = Contract::kTf32Convolutions;
+  const ExpectedOutput expected = host_expects(program, sizes, inputs, contract);
+  HostTensors outputs;
+  std::vector<double>& got = outputs[expected.name];
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    const double units = static_cast<double>(i % 7);
+    got.push_back(expected.value[i] + units * 0x1p-24 * expected.scale[i]);
+  }
+  const auto bytes = element_bytes(DType::kF32, got);
+  const CompareReport want = compare(bytes, expected, {});
+  const auto judged = [&](Contract by) {
+    return judge_on_host(program, sizes, inputs, outputs, OracleScalar::kBound, 4, by)
+        .at(expected.name);
+  };
+  const cuda::GpuComparison found = judged(contract);
+  EXPECT_GT(found.wrong, 0);
+  EXPECT_EQ(found.wrong, want.wrong);
+  EXPECT_NEAR(found.max_error, want.max_error, 1e-6 * want.max_error);
+  EXPECT_GT(judged(Contract::kFp32).max_error, 50 * found.max_error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Tasks, DeviceOracleOfConvolutions,
+                         testing::Values("conv2d_bias_relu", "conv_transpose2d",
+                                         "depthwise_conv2d"));
+
+TEST(DeviceOracleExact, IsSureOfElevenBitsWhereOperandsMayBeRounded) {
+  const ir::Program program = starter_task("depthwise_conv2d");
+  const ir::Sizes sizes = *ir::bind_sizes(program, "tiny");
+  HostTensors inputs = draw_host_inputs(program, sizes, 2);
+  for (auto& [name, values] : inputs) {
+    for (double& x : values) x = std::round(4 * x);
+  }
+  const auto inexact = [&](Contract contract) {
+    const HostTensors outputs = ir::run(program, sizes, inputs);
+    return judge_on_host(program, sizes, inputs, outputs, OracleScalar::kExact, 0, contract)
+        .at("y")
+        .inexact;
+  };
+  EXPECT_EQ(inexact(Contract::kTf32Convolutions), 0);
+  inputs.at("x")[0] = 4097;
+  EXPECT_EQ(inexact(Contract::kFp32), 0);
+  EXPECT_GT(inexact(Contract::kTf32Convolutions), 0);
+}
 
 TEST(DeviceOracleExact, MarksWhatEveryOrderOfF32OperationsGives) {
   const ir::Program program = starter_task("matmul");

@@ -287,6 +287,27 @@ TEST(DeviceTrace, ConvolutionsThatMayRoundMultiplyOnceWithoutSplittingOperands) 
   EXPECT_EQ(nvrtc_refuses(source, size_options(program, "cpu")), "") << source;
 }
 
+TEST(DeviceSketches, BeginWithRoundedOperandsWhereConvolutionsMayRound) {
+  const auto first = [](const char* task, const char* precision, DeviceLanguage language) {
+    ir::Program program = starter_task(task);
+    program.precision = precision;
+    const RulesMachine machine{132, 2 << 20, language};
+    std::vector<std::string> traces;
+    for (const Sketch& sketch : sketches(program, *ir::bind_sizes(program, "cpu"), machine)) {
+      traces.push_back(print(sketch.trace));
+    }
+    return traces;
+  };
+  const auto rounds = testing::HasSubstr("set_precision");
+  const auto traces = first("conv2d_bias_relu", "as_reference", DeviceLanguage::kCuda);
+  EXPECT_THAT(traces[0], rounds);
+  EXPECT_THAT(traces, testing::Contains(testing::HasSubstr("emulate_precision")));
+  const auto none = testing::Not(testing::Contains(rounds));
+  EXPECT_THAT(first("conv2d_bias_relu", "fp32", DeviceLanguage::kCuda), none);
+  EXPECT_THAT(first("conv2d_bias_relu", "as_reference", DeviceLanguage::kOpencl), none);
+  EXPECT_THAT(first("matmul", "as_reference", DeviceLanguage::kCuda), none);
+}
+
 TEST(DeviceTileParams, TensorCoresTakeTheTilesThatWereFastestAtTheSizesMeasured) {
   const ir::Program program = starter_task("matmul");
   const auto first = [&](const char* size) {

@@ -66,6 +66,11 @@ inline void merge(SumAccumulator<Exact>& a, const SumAccumulator<Exact>& b) {
   if (b.g < a.g) a.g = b.g;
   a.ok = a.ok && b.ok;
 }
+inline void merge(ConvolutionAccumulator<RunningError>& a,
+                  const ConvolutionAccumulator<RunningError>& b) {
+  merge(a.sum, b.sum);
+  a.squares += b.squares, a.rounded += b.rounded;
+}
 template <class T>
 void merge(ProdAccumulator<T>& a, const ProdAccumulator<T>& b);
 template <>
