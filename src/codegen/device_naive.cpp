@@ -17,18 +17,6 @@ using ir::Statement;
 
 constexpr int kThreads = 256;
 
-std::vector<IntExpr> extents_of(const std::vector<ir::Axis>& axes) {
-  std::vector<IntExpr> extents;
-  for (const ir::Axis& axis : axes) extents.push_back(axis.extent);
-  return extents;
-}
-
-std::vector<std::string> names_of(const std::vector<ir::Axis>& axes) {
-  std::vector<std::string> names;
-  for (const ir::Axis& axis : axes) names.push_back(axis_id(axis.name));
-  return names;
-}
-
 /// The body of one statement's kernel.
 class NaiveKernel {
  public:
@@ -58,7 +46,7 @@ class NaiveKernel {
   void print() {
     out_.add("const q_int q_e = (q_int)(q_block() * q_threads() + q_thread());");
     out_.add(fmt::format("if (q_e >= {}) return;", text_.index(element_product(program_, grid_))));
-    out_.add_lines(decode_position(text_, "q_e", names_of(grid_), extents_of(grid_)));
+    out_.add_lines(decode_position(text_, "q_e", grid_));
     switch (statement_.kind) {
       case Statement::Kind::kMap:
         return store(text_.value(statement_.body));

@@ -105,14 +105,8 @@ class RecurrenceKernel {
 
  private:
   void decode(const std::string& position, const std::vector<Axis>& axes) {
-    std::vector<std::string> names;
-    std::vector<IntExpr> extents;
-    for (const Axis& axis : axes) {
-      names.push_back(axis_id(axis.name));
-      extents.push_back(axis.extent);
-    }
-    out_.add_lines(decode_position(text_, position, names, extents));
-    for (const std::string& name : names) out_.add(fmt::format("(void){};", name));
+    out_.add_lines(decode_position(text_, position, axes));
+    for (const Axis& axis : axes) out_.add(fmt::format("(void){};", axis_id(axis.name)));
   }
 
   /// Each point has some neighbouring threads, which take its terms in turn.

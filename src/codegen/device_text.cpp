@@ -304,4 +304,15 @@ std::string decode_position(const DeviceText& text, const std::string& position,
   return out;
 }
 
+std::string decode_position(const DeviceText& text, const std::string& position,
+                            const std::vector<ir::Axis>& axes) {
+  std::vector<std::string> names;
+  std::vector<IntExpr> extents;
+  for (const ir::Axis& axis : axes) {
+    names.push_back(axis_id(axis.name));
+    extents.push_back(axis.extent);
+  }
+  return decode_position(text, position, names, extents);
+}
+
 }  // namespace quern

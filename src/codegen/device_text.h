@@ -108,5 +108,8 @@ std::string device_signature(const ir::Program& program, const DeviceKernel& ker
 std::string decode_position(const DeviceText& text, const std::string& position,
                             const std::vector<std::string>& names,
                             const std::vector<ir::IntExpr>& extents);
+/// The same for axes, in their own variables.
+std::string decode_position(const DeviceText& text, const std::string& position,
+                            const std::vector<ir::Axis>& axes);
 
 }  // namespace quern

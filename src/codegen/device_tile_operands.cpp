@@ -302,13 +302,7 @@ void TileOperands::print_copy(TilePanel panel, const std::string& k, const std::
 }
 
 void TileOperands::decode(const std::string& position, const std::vector<Axis>& axes) {
-  std::vector<std::string> names;
-  std::vector<IntExpr> extents;
-  for (const Axis& axis : axes) {
-    names.push_back(axis_id(axis.name));
-    extents.push_back(axis.extent);
-  }
-  out_.add_lines(decode_position(text_, position, names, extents));
+  out_.add_lines(decode_position(text_, position, axes));
 }
 
 }  // namespace quern

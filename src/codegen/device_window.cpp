@@ -189,14 +189,9 @@ class WindowKernel {
     out_.add(fmt::format("const q_int {} = (q_int)(q_block() / q_across % q_down) * {};",
                          axis_id(kTop), t_.rows()));
     out_.add("const q_int q_rest = (q_int)(q_block() / q_across / q_down); (void)q_rest;");
-    std::vector<std::string> names;
-    std::vector<IntExpr> extents;
-    for (const ir::Axis& axis : outer()) {
-      names.push_back(axis_id(axis.name));
-      extents.push_back(axis.extent);
-    }
-    out_.add_lines(decode_position(text_, "q_rest", names, extents));
-    for (const std::string& name : names) out_.add(fmt::format("(void){};", name));
+    const std::vector<ir::Axis> axes = outer();
+    out_.add_lines(decode_position(text_, "q_rest", axes));
+    for (const ir::Axis& axis : axes) out_.add(fmt::format("(void){};", axis_id(axis.name)));
   }
 
   /// An index of the load at the first result of the block, at the beginning of its window.
