@@ -187,7 +187,7 @@ param s : f32[16]
 output y = gelu(group_norm(conv2d(x, w, b, padding = 1), g, s, groups = 4))
 )";
 
-constexpr const char* kPooled = R"(task pooled(h = 9)
+[[maybe_unused]] constexpr const char* kPooled = R"(task pooled(h = 9)
 sizes tiny: h = 7
 precision as_reference
 input x : f32[4, 16, h, 4]
@@ -195,7 +195,7 @@ param w : f32[16, 16, 3, 3] ~ normal(0, 0.1)
 output y = global_avg_pool(tanh(conv_transpose2d(x, w, stride = 2)))
 )";
 
-constexpr const char* kThree = R"(task three(h = 8)
+[[maybe_unused]] constexpr const char* kThree = R"(task three(h = 8)
 sizes tiny: h = 5
 precision as_reference
 input x : f32[1, 16, h, 8]
@@ -207,7 +207,7 @@ b = relu(conv2d(a, w2, padding = 1))
 output y = conv2d(b, w3, padding = 1)
 )";
 
-constexpr const char* kResidual = R"(task residual(h = 8)
+[[maybe_unused]] constexpr const char* kResidual = R"(task residual(h = 8)
 sizes tiny: h = 5
 precision as_reference
 input x : f32[2, 16, h, 8]
