@@ -266,8 +266,13 @@ class ReferencePrinter {
     }
   }
 
-  void open_loop(const ir::Axis& axis) {
-    line("for (long {0} = 0; {0} < {1}; ++{0}) {{", axis_name(axis.name), index(axis.extent));
+  void open_loop(const ir::Axis& axis, bool backwards = false) {
+    const std::string name = axis_name(axis.name), extent = index(axis.extent);
+    if (backwards) {
+      line("for (long {0} = {1} - 1; {0} >= 0; --{0}) {{", name, extent);
+    } else {
+      line("for (long {0} = 0; {0} < {1}; ++{0}) {{", name, extent);
+    }
     ++depth_;
   }
   /// A scope of its own where no loop makes one.
@@ -288,13 +293,7 @@ class ReferencePrinter {
     const ir::Axis& axis = program_.statements[static_cast<size_t>(recurrence.first)]
                                .axes[static_cast<size_t>(recurrence.positions[0])];
     line("#pragma omp parallel");
-    const std::string name = axis_name(axis.name);
-    if (recurrence.backwards) {
-      line("for (long {0} = {1} - 1; {0} >= 0; --{0}) {{", name, index(axis.extent));
-    } else {
-      line("for (long {0} = 0; {0} < {1}; ++{0}) {{", name, index(axis.extent));
-    }
-    ++depth_;
+    open_loop(axis, recurrence.backwards);
     step_axis_ = axis.name;
     for (int s = recurrence.first; s <= recurrence.last; ++s) {
       print_statement(program_.statements[static_cast<size_t>(s)]);
@@ -446,13 +445,7 @@ class ReferencePrinter {
     for (const ir::Axis& axis : others) open_loop(axis);
     if (others.empty()) open_block();
     line("{} acc;", accumulator(statement));
-    const std::string name = axis_name(along.name);
-    if (statement.reverse) {
-      line("for (long {0} = {1} - 1; {0} >= 0; --{0}) {{", name, index(along.extent));
-    } else {
-      line("for (long {0} = 0; {0} < {1}; ++{0}) {{", name, index(along.extent));
-    }
-    ++depth_;
+    open_loop(along, statement.reverse);
     if (statement.exclusive) store(statement, "acc.result()");
     line("acc.add({});", value_of(statement.body));
     if (!statement.exclusive) store(statement, "acc.result()");

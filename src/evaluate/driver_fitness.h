@@ -12,11 +12,11 @@
 namespace quern {
 
 /// What is wrong with the check of a driver; "" where nothing is found, or nothing can be tried.
-/// `head` is the prompt: what stands before the function, and its first line, which ends in `{`.
+/// `prompt`: what stands before the function, and its first line, which ends in `{`.
 /// Where a candidate has passed (`one_passed`), a function that does nothing (its result the zero
 /// of its type) is tried; else the function that the driver's `best` calls. Errors: as
 /// judge_driver.
-Result<std::string> driver_fault(const DriverTask& task, const std::string& head, bool one_passed,
+Result<std::string> driver_fault(const DriverTask& task, const std::string& prompt, bool one_passed,
                                  const DriverOptions& options);
 
 }  // namespace quern
