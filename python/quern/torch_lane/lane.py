@@ -19,7 +19,7 @@ from typing import Any
 from quern.torch_lane import builder, judge, runner, static_checks
 from quern.torch_lane.kernelbench_run import KernelbenchRun
 from quern.torch_lane.process import Died, Process
-from quern.torch_lane.timing import Stages, paired, summary
+from quern.torch_lane.timing import Batches, Stages, paired, settled, summary
 from quern.torch_lane.verdicts import (Stop, died, judge_shape, put_off, raised,
                                        refuse_replaced)
 
@@ -56,16 +56,6 @@ class Options:
     cache: str = ""                  # of built extensions
     # Held while calls are timed, so that other lanes of the machine wait.
     alone: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
-
-
-class Batches:
-    """What timed batches of calls gave. Seconds a call (`samples`), and of bringing all outputs of a
-    batch (`late`), by name; `overhead`: seconds of an empty batch."""
-
-    def __init__(self, runners: dict[str, Process], overhead: float) -> None:
-        self.runners, self.overhead = runners, overhead
-        self.samples: dict[str, list[float]] = {name: [] for name in runners}
-        self.late: dict[str, list[float]] = {name: [] for name in runners}
 
 
 class Lane:
@@ -411,7 +401,7 @@ class Lane:
         began = time.monotonic()
         for number in range(self.options.rounds):
             if number >= 5 and (time.monotonic() - began > self.options.timing_s
-                                or self._settled(samples)):
+                                or settled(samples)):
                 break
             self._round(report, batches, number, number % 2 == 0)
         self._refuse_put_off(report, batches)
@@ -455,13 +445,6 @@ class Lane:
             reason = put_off(again.samples, again.late, self.slots)
         if reason:
             raise Stop("rejected", reason, breach="early_done")
-
-    def _settled(self, samples: dict[str, list[float]]) -> bool:
-        """Whether the speedups are known to 0.5 %, as one is soon where a call takes long."""
-        found = [paired(values, samples["candidate"]) for name, values in samples.items()
-                 if name != "candidate"]
-        return bool(found) and all(pair["speedup_high"] - pair["speedup_low"] <
-                                   0.01 * pair["speedup"] for pair in found)
 
     def _check_timed(self, process: Process, report: Report, slot: int) -> None:
         """The answer of one timed call, which the candidate could not know would be looked at."""

@@ -39,6 +39,14 @@ def paired(baseline: list[float], candidate: list[float]) -> Report:
             "speedup_high": ratios[high], "pairs": len(ratios)}
 
 
+def settled(samples: dict[str, list[float]]) -> bool:
+    """Whether the speedups are known to 0.5 %, as one is soon where a call takes long."""
+    found = [paired(values, samples["candidate"]) for name, values in samples.items()
+             if name != "candidate"]
+    return bool(found) and all(pair["speedup_high"] - pair["speedup_low"] <
+                               0.01 * pair["speedup"] for pair in found)
+
+
 class Stages:
     """Milliseconds of each stage of an evaluation, put into its report."""
 
@@ -49,3 +57,13 @@ class Stages:
         now = time.monotonic()
         self.stages[name] = 1000 * (now - self.last)
         self.last = now
+
+
+class Batches:
+    """What timed batches of calls gave. Seconds a call (`samples`), and of bringing all outputs of a
+    batch (`late`), by name; `overhead`: seconds of an empty batch."""
+
+    def __init__(self, runners: dict[str, Any], overhead: float) -> None:
+        self.runners, self.overhead = runners, overhead
+        self.samples: dict[str, list[float]] = {name: [] for name in runners}
+        self.late: dict[str, list[float]] = {name: [] for name in runners}
